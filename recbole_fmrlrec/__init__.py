@@ -1,0 +1,23 @@
+"""fMRLRec and its data, training and comparison tools as a RecBole plug-in.
+
+Importing the package imports neither torch nor RecBole, so that deployment and ``--help`` stay light.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.run import run
+
+__all__ = ["__version__", "run"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import ``run`` when it is first asked for."""
+    if name == "run":
+        from recbole_fmrlrec.run import run
+
+        return run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
