@@ -1,0 +1,188 @@
+"""From a configuration to the three data loaders, for our models and for RecBole's."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from logging import getLogger
+from typing import Any
+
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
+from recbole.data.utils import create_samplers, get_dataloader, load_split_dataloaders
+from recbole.data.utils import save_split_dataloaders as save_split_dataloaders
+from recbole.sampler import KGSampler
+from recbole.utils import ModelType
+
+from recbole_fmrlrec.exact_order import in_exact_order
+from recbole_fmrlrec.tables import DataError
+from recbole_fmrlrec.windows import UserWindowDataset
+
+__all__ = ["DataError", "create_dataset", "data_preparation", "dataset_class"]
+
+_CLASSES = {
+    ModelType.GENERAL: "Dataset",
+    ModelType.SEQUENTIAL: "SequentialDataset",
+    ModelType.CONTEXT: "Dataset",
+    ModelType.KNOWLEDGE: "KnowledgeBasedDataset",
+    ModelType.TRADITIONAL: "Dataset",
+    ModelType.DECISIONTREE: "DecisionTreeDataset",
+}
+
+
+def dataset_class(config: Any) -> type[Dataset]:
+    """Choose the dataset class of a model.
+
+    User windows where ``training_windows`` is ``overlap`` or ``latest``; else the class that RecBole
+    would take, in exact order.
+    """
+    if config["training_windows"] in ("overlap", "latest"):
+        return UserWindowDataset
+    module = importlib.import_module("recbole.data.dataset")
+    own = getattr(module, config["model"] + "Dataset", None)
+    return in_exact_order(own or getattr(module, _CLASSES[config["MODEL_TYPE"]]))
+
+
+def create_dataset(config: Any) -> Dataset:
+    """Load the dataset of a configuration, filter it and map its ids.
+
+    RecBole's ``dataset_save_path`` names a saved dataset to take instead where it was made with the
+    same settings; only a file named there is read. ``save_dataset`` saves one.
+
+    Raises:
+        DataError: it does not exist, cannot be read, or lacks a column.
+    """
+    chosen = dataset_class(config)
+    saved = _saved_dataset(config, chosen)
+    if saved is not None:
+        return saved
+    dataset = chosen(config)
+    if config["save_dataset"]:
+        dataset.save()
+    return dataset
+
+
+def _saved_dataset(config: Any, chosen: type[Dataset]) -> Dataset | None:
+    from recbole.utils import dataset_arguments
+
+    if not config["dataset_save_path"]:
+        return None
+    try:
+        with open(config["dataset_save_path"], "rb") as file:
+            dataset = pickle.load(file)
+    except OSError as error:
+        raise DataError(f"dataset_save_path: {error}") from None
+    same = all(config[k] == dataset.config[k] for k in [*dataset_arguments, "seed", "repeatable"])
+    if type(dataset) is not chosen or not same:
+        getLogger().warning("%s was saved with other settings", config["dataset_save_path"])
+        return None
+    dataset.config = config
+    return dataset
+
+
+def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
+    """Split a dataset and make its training, validation and test loader.
+
+    Returns:
+        RecBole's own loaders or subclasses of them.
+
+    Raises:
+        DataError: a part that is needed has no rows, or a key asks for what the data cannot give.
+    """
+    _check_history(config)
+    if config["dataloaders_save_path"]:
+        loaded = load_split_dataloaders(config)
+        if loaded is not None:
+            dataset._change_feat_format()
+            return loaded
+    built = dataset.build()
+    _check_parts(config, built)
+    samplers = _samplers(config, dataset, built)
+    loaders = (
+        _train_loader(config, dataset, built[0], samplers[0]),
+        _eval_loader("valid", config, built[1], samplers[1]),
+        _eval_loader("test", config, built[2], samplers[2]),
+    )
+    if config["save_dataloaders"]:
+        save_split_dataloaders(config, loaders)
+    return loaders
+
+
+def _check_history(config: Any) -> None:
+    if config["mask_history"] and config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        raise DataError(
+            f"mask_history: True leaves the items of a user's history out of the ranking of general "
+            f"models only; {config['model']} is a sequential model, so set mask_history: False"
+        )
+
+
+def _check_parts(config: Any, built: list[Any]) -> None:
+    split = dict(config["eval_args"]["split"] or {}).get("LS")
+    if len(built[0]) == 0:
+        raise DataError(
+            f"{config['dataset']}: no user has two interactions, nothing can be trained"
+        )
+    if split == "valid_and_test" and not (len(built[1]) and len(built[2])):
+        raise DataError(
+            f"{config['dataset']}: no user has four interactions, so that validation and test with "
+            "eval_args.split: {LS: valid_and_test} have no rows"
+        )
+
+
+def _samplers(config: Any, dataset: Dataset, built: list[Any]) -> Any:
+    """RecBole's samplers; they take a row for an interaction, and a window is none."""
+    if isinstance(dataset, UserWindowDataset):
+        if config["train_neg_sample_args"]["distribution"] != "none":
+            raise DataError(
+                f"train_neg_sample_args: {config['train_neg_sample_args']}: user windows are trained "
+                "against all items; set it to None, or training_windows to prefix"
+            )
+        parts = [part.interactions() for part in built]
+        columns = {k: torch.cat([p.inter_feat[k] for p in parts]) for k in parts[0].inter_feat}
+        return create_samplers(config, dataset.copy(Interaction(columns)), parts)
+    return create_samplers(config, dataset, built)
+
+
+def _train_loader(config: Any, dataset: Any, part: Any, sampler: Any) -> Any:
+    if isinstance(part, UserWindowDataset):
+        return WindowTrainDataLoader(config, part, sampler, shuffle=config["shuffle"])
+    loader = get_dataloader(config, "train")
+    if config["MODEL_TYPE"] != ModelType.KNOWLEDGE:
+        return loader(config, part, sampler, shuffle=config["shuffle"])
+    negatives = config["train_neg_sample_args"]
+    triples = KGSampler(dataset, negatives["distribution"], negatives["alpha"])
+    return loader(config, part, sampler, triples, shuffle=True)
+
+
+def _eval_loader(phase: str, config: Any, part: Any, sampler: Any) -> Any:
+    loader = get_dataloader(config, phase)  # type: ignore[arg-type]
+    if loader is FullSortEvalDataLoader and not config["mask_history"]:
+        loader = UnmaskedFullSortEvalDataLoader
+    return loader(config, part, sampler, shuffle=False)
+
+
+class WindowTrainDataLoader(TrainDataLoader):
+    """Batches of user windows, cut to the longest row of the batch: lists are (B, longest)."""
+
+    def collate_fn(self, index: list[int]) -> Interaction:
+        """Make a batch of the rows ``index``."""
+        rows, picked = self._dataset.inter_feat, torch.as_tensor(index)
+        batch = {field: rows[field][picked] for field in rows}
+        longest = int(batch[self._dataset.item_list_length_field].max())
+        cut = {k: v[:, :longest] if v.dim() > 1 else v for k, v in batch.items()}
+        return self.transform(self._dataset, Interaction(cut))
+
+
+class UnmaskedFullSortEvalDataLoader(FullSortEvalDataLoader):
+    """Full ranking over all items, those of the user's history included, for every kind of model.
+
+    RecBole leaves the history out of the ranking of general models and leaves it in for sequential
+    ones; numbers of the two cannot be compared.
+    """
+
+    def collate_fn(self, index: list[int]) -> tuple[Any, ...]:
+        """Make a batch: users or rows, no history, positives by place and by item."""
+        rows, _, positive_u, positive_i = super().collate_fn(index)
+        return rows, None, positive_u, positive_i

@@ -1,0 +1,138 @@
+"""RecBole's dataset classes with interactions in their exact order and one leave-one-out rule."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import recbole.data.dataset
+from recbole.data.dataset import Dataset, SequentialDataset
+from recbole.utils import FeatureType
+
+from recbole_fmrlrec.tables import DataError
+
+if TYPE_CHECKING:
+    _Base = Dataset
+else:
+    _Base = object
+
+
+class ExactOrder(_Base):
+    """Mixin before a dataset class of RecBole: exact order, equal rows for all models, clear errors.
+
+    RecBole makes float32 of the timestamps and sorts by that: second stamps fall into steps of 64 s,
+    millisecond stamps into steps of two minutes, and within a step the file's order stands. Here the
+    table is sorted by the exact float64 value, ties by the file's order, when ids are mapped (they
+    stay RecBole's) and nothing is rescaled yet. All sorts after that are stable, by a rounding of
+    the same value, so that the order within a user survives them.
+
+    Raises:
+        DataError: the dataset or a column that the configuration needs does not exist.
+    """
+
+    def _load_data(self, token: str, dataset_path: str) -> None:
+        if self.benchmark_filename_list is None:
+            path = Path(dataset_path, f"{token}.inter")
+            if not path.is_file():
+                raise _not_found(token, path)
+        super()._load_data(token, dataset_path)
+
+    def _load_inter_feat(self, token: str, dataset_path: str) -> None:
+        super()._load_inter_feat(token, dataset_path)
+        needed = {"USER_ID_FIELD": self.uid_field, "ITEM_ID_FIELD": self.iid_field}
+        if self._in_time_order():
+            needed["TIME_FIELD"] = self.time_field
+        present = [] if self.inter_feat is None else list(self.inter_feat)
+        for key, field in needed.items():
+            if field is not None and field not in present:
+                raise DataError(
+                    f"{Path(dataset_path, token + '.inter').absolute()} has no column {field!r}, "
+                    f"which the key {key} names, or load_col leaves it out; "
+                    f"the columns loaded are {', '.join(present) or 'none'}"
+                )
+        if self._in_time_order() and self.field2type[self.time_field] != FeatureType.FLOAT:
+            raise DataError(
+                f"column {self.time_field!r} (the key TIME_FIELD) of {token}.inter is of type "
+                f"{self.field2type[self.time_field].value}; it must be {self.time_field}:float"
+            )
+
+    def _in_time_order(self) -> bool:
+        return self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None
+
+    def _remove_duplication(self) -> None:
+        """RecBole's own, but stable: of equal pairs at equal times the file's first or last stays."""
+        keep = self.config["rm_dup_inter"]
+        if keep is None:
+            return
+        self._check_field("uid_field", "iid_field")
+        if self.time_field in self.inter_feat:
+            self.inter_feat = self.inter_feat.sort_values(self.time_field, kind="stable")
+        else:
+            self.logger.warning("rm_dup_inter goes by the file's order: no timestamps are loaded")
+        pair = [self.uid_field, self.iid_field]
+        self.inter_feat = self.inter_feat.drop_duplicates(subset=pair, keep=keep)
+
+    def _fill_nan(self) -> None:
+        missing = 0
+        if self._in_time_order():
+            missing = int(self.inter_feat[self.time_field].isna().sum())
+        super()._fill_nan()
+        if missing:
+            self.logger.warning(f"{missing} interactions without timestamp are put at their mean")
+        if self._in_time_order():
+            self.inter_feat = _sorted_by(self.inter_feat, self.time_field)
+
+    def _split_index_by_leave_one_out(self, grouped_index: Any, leave_one_num: int) -> list[Any]:
+        """Leave out of every user's interactions what RecBole leaves out of its sequences.
+
+        A sequence needs one interaction before it, so a user of n has n - 1 rows, of which RecBole
+        keeps one for training. General models would have n rows, and other test users than
+        sequential ones.
+        """
+        if isinstance(self, SequentialDataset) or not self._in_time_order():
+            return super()._split_index_by_leave_one_out(grouped_index, leave_one_num)
+        parts: list[list[int]] = [[] for _ in range(leave_one_num + 1)]
+        for index in grouped_index:
+            left_out = max(0, min(leave_one_num, len(index) - 2))
+            first = len(index) - left_out
+            parts[0].extend(index[:first])
+            for part, row in zip(parts[len(parts) - left_out :], index[first:], strict=True):
+                part.append(row)
+        return parts
+
+
+def _sorted_by(frame: pd.DataFrame, field: str) -> pd.DataFrame:
+    return frame.sort_values(field, kind="stable", ignore_index=True)
+
+
+@functools.cache
+def in_exact_order(dataset_class: type) -> type:
+    """The dataset class of RecBole with :class:`ExactOrder` before it; one class for each.
+
+    It is named ``Exact...`` and found as such in this module, so that datasets can be pickled.
+    """
+    return type(
+        f"Exact{dataset_class.__name__}",
+        (ExactOrder, dataset_class),
+        {"__module__": __name__, "__doc__": f"{dataset_class.__name__} in exact order."},
+    )
+
+
+def __getattr__(name: str) -> type:
+    base = getattr(recbole.data.dataset, name.removeprefix("Exact"), None)
+    if name.startswith("Exact") and isinstance(base, type):
+        return in_exact_order(base)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _not_found(name: str, path: Path) -> DataError:
+    root = path.absolute().parent.parent
+    there = sorted(p.parent.name for p in root.glob("*/*.inter") if p.stem == p.parent.name)
+    return DataError(
+        f"dataset {name!r} not found: there is no file {path.absolute()}\n"
+        f"Datasets in {root}: {', '.join(there) or 'none'} (ml-100k comes with RecBole).\n"
+        f"Make it with `python -m dataset_tools convert SOURCE INPUT {root / name} --name {name}`, "
+        f"or name the folder that holds {name}/ with --data_path."
+    )
