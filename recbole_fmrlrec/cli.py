@@ -1,0 +1,177 @@
+"""The command line: ``python run_recbole.py [COMMAND] [--KEY=VALUE ...]``.
+
+Answers ``--help`` without importing torch or RecBole.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from recbole_fmrlrec.errors import UsageError, missing_package, plain_errors, usage_errors
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass
+class Arguments:
+    """The command line, taken apart. ``keys`` holds the text of every configuration key."""
+
+    command: str = "train"
+    keys: dict[str, str] = field(default_factory=dict)
+    config_files: list[str] = field(default_factory=list)
+    resume: str | bool = False
+    debug: bool = False
+    help: bool = False
+    version: bool = False
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Take a command line apart.
+
+    Raises:
+        UsageError: an unknown command, an option without its value, a value without its option, or
+            a key that is given two values.
+    """
+    words = list(argv)
+    found = Arguments()
+    if words and not words[0].startswith("-"):
+        found.command = words.pop(0)
+        if found.command not in COMMANDS:
+            raise UsageError(
+                f"there is no command `{found.command}`; there are {', '.join(COMMANDS)}. "
+                "Options begin with --, as in --model=SASRec"
+            )
+    while words:
+        _take_option(words, found)
+    return found
+
+
+def _take_option(words: list[str], found: Arguments) -> None:
+    word = words.pop(0)
+    if word in ("-h", "--help"):
+        found.help = True
+        return
+    if not (word.startswith("--") and word[2:3].isalpha()):
+        raise UsageError(
+            f"`{word}` belongs to no option; options begin with --, as in --model=SASRec"
+        )
+    key, equals, value = word[2:].partition("=")
+    if key == "version":
+        found.version = True
+    elif key == "debug":
+        found.debug = value.lower() != "false"
+    elif key == "resume":
+        found.resume = value or (words.pop(0) if _is_value(words) else True)
+    elif key == "config_files":
+        _take_files(value, words, found)
+    elif equals or _is_value(words):
+        _take_key(key, value if equals else words.pop(0), found)
+    else:
+        raise UsageError(f"--{key} needs a value, as in --{key}=VALUE")
+
+
+def _is_value(words: list[str]) -> bool:
+    return bool(words) and not words[0].startswith("--")
+
+
+def _take_files(value: str, words: list[str], found: Arguments) -> None:
+    values = [value] if value else []
+    while not value and _is_value(words):
+        values.append(words.pop(0))
+    files = [file for part in values for file in part.replace(",", " ").split()]
+    if not files:
+        raise UsageError("--config_files needs a file, as in --config_files=my.yaml")
+    found.config_files += files
+
+
+def _take_key(key: str, value: str, found: Arguments) -> None:
+    before = found.keys.setdefault(key, value)
+    if before != value:
+        raise UsageError(f"--{key} is given twice, as {before} and as {value}")
+
+
+def train(arguments: Arguments) -> int:
+    """Train and test one model on one dataset."""
+    from recbole_fmrlrec.run import run
+
+    keys = dict(arguments.keys)
+    result = run(
+        model=keys.pop("model", None),
+        dataset=keys.pop("dataset", None),
+        config_file_list=arguments.config_files,
+        config_dict={},
+        cli_args=keys,
+        resume=arguments.resume,
+    )
+    print(result.table())
+    return DONE
+
+
+def models(arguments: Arguments) -> int:
+    """List the models, ours and RecBole's."""
+    from recbole_fmrlrec.registry import list_models
+
+    if arguments.keys or arguments.config_files:
+        raise UsageError("models takes no options")
+    for kind, names in list_models().items():
+        print(f"{kind}:\n    " + " ".join(names))
+    return DONE
+
+
+COMMANDS: dict[str, Callable[[Arguments], int]] = {"train": train, "models": models}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (``sys.argv`` by default) and return its exit code.
+
+    0: done; 1: failed; 2: wrong use; 130: interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = any(word.partition("=")[0] == "--debug" for word in words)
+    try:
+        return _dispatch(parse(words))
+    except KeyboardInterrupt:
+        print("interrupted; --resume takes the run up again", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        wrong_use = isinstance(error, usage_errors())
+        print("error:", _message(error), file=sys.stderr)
+        if not debug and not wrong_use:
+            print("--debug shows the traceback", file=sys.stderr)
+        return WRONG_USE if wrong_use else FAILED
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, plain_errors()):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return missing_package(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _dispatch(arguments: Arguments) -> int:
+    if arguments.version:
+        from recbole_fmrlrec import __version__
+
+        print(f"recbole-fmrlrec {__version__}")
+        return DONE
+    if arguments.help:
+        from recbole_fmrlrec.help_text import help_text
+
+        print(
+            help_text(
+                {name: command.__doc__ or "" for name, command in COMMANDS.items()},
+                arguments.keys.get("model"),
+            )
+        )
+        return DONE
+    return COMMANDS[arguments.command](arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

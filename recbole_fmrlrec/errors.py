@@ -1,0 +1,44 @@
+"""What goes wrong and whose fault it is: the command line turns these into exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+
+class UsageError(Exception):
+    """A key, a value, a name or a file that the user gave cannot be used (exit code 2)."""
+
+
+class RunError(Exception):
+    """A run that was asked for correctly has failed (exit code 1)."""
+
+
+# Defined where they are raised, in modules that stand without this one.
+_ELSEWHERE = (
+    ("recbole_fmrlrec.tables", "DataError"),
+    ("dataset_tools.errors", "UsageError"),
+    ("dataset_tools.errors", "FeatureError"),
+)
+
+
+# Where the module's name is not the name to install it by.
+_PIP_NAMES = {"faiss": "faiss-cpu", "torch_scatter": "torch-scatter", "sklearn": "scikit-learn"}
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """What to say about a package that is not installed."""
+    module = (error.name or "").partition(".")[0]
+    name = _PIP_NAMES.get(module, module)
+    return f"the package `{name}` is not installed: pip install {name}"
+
+
+def usage_errors() -> tuple[type[BaseException], ...]:
+    """Every exception class that means wrong use, of the modules that are loaded so far."""
+    found = [getattr(sys.modules.get(module), name, None) for module, name in _ELSEWHERE]
+    return (UsageError, *(kind for kind in found if isinstance(kind, type)))
+
+
+def plain_errors() -> tuple[type[BaseException], ...]:
+    """Exception classes whose message is made for the user and needs no name before it."""
+    tools = getattr(sys.modules.get("dataset_tools.errors"), "DatasetError", None)
+    return (*usage_errors(), RunError, *([tools] if isinstance(tools, type) else []))

@@ -1,0 +1,78 @@
+"""How the package is built: `pip install .`, with the YAML files of properties/ inside it."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def version() -> str:
+    """The version that the package says it has, read without importing it."""
+    text = (ROOT / "recbole_fmrlrec" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if found is None:
+        raise ValueError('recbole_fmrlrec/__init__.py has no line __version__ = "..."')
+    return found.group(1)
+
+
+def long_description() -> str:
+    """The README, where there is one."""
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.is_file() else ""
+
+
+# RecBole 1.2.1 pins ray < 2.6.4, which has no wheel for Python 3.12 and later: pip cannot resolve
+# it there, and `pip install --no-deps recbole==1.2.1` is the way. What RecBole needs besides ray is
+# therefore listed here in full; nothing of ours and nothing that we use of RecBole needs ray.
+REQUIRES = [
+    'recbole==1.2.1; python_version < "3.12"',
+    "torch>=2.2",
+    "numpy>=1.26",
+    "pandas>=2.0",
+    "scipy>=1.11",
+    "scikit-learn>=1.3",
+    "pyyaml>=6.0",
+    "tqdm>=4.64",
+    "safetensors>=0.4",
+    "psutil>=5.9",
+    "tabulate>=0.9",
+    "texttable>=1.6",
+    "colorlog>=4.7.2",
+    "colorama>=0.4.4",
+    "thop>=0.1.1.post2207130030",
+    "tensorboard>=2.12",
+    "plotly>=5.0",
+]
+EXTRAS = {
+    "test": ["pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8"],
+    "encoders": ["transformers>=4.40", "pillow>=10.0"],
+    "plots": ["matplotlib>=3.7"],
+}
+
+setup(
+    name="recbole-fmrlrec",
+    version=version(),
+    description="fMRLRec, trained once and deployed at any nested size, as a RecBole plug-in",
+    long_description=long_description(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10,<3.14",
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    packages=[
+        *find_packages(include=["recbole_fmrlrec", "recbole_fmrlrec.*"]),
+        *find_packages(include=["dataset_tools", "dataset_tools.*"]),
+        "recbole_fmrlrec.properties",
+    ],
+    package_dir={"recbole_fmrlrec.properties": "properties"},
+    package_data={"recbole_fmrlrec.properties": ["*.yaml", "*/*.yaml"]},
+    entry_points={
+        "console_scripts": [
+            "run-recbole-fmrlrec = recbole_fmrlrec.cli:main",
+            "dataset-tools = dataset_tools.__main__:main",
+        ]
+    },
+)
