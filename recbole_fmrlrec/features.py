@@ -1,0 +1,138 @@
+"""Item features for a RecBole dataset: found, made once if the catalogue has only text, aligned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataset_tools.features import align_features, list_modalities, read_features
+from recbole_fmrlrec.errors import UsageError
+
+if TYPE_CHECKING:
+    from recbole.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class ItemFeatures:
+    """Concatenated unit-length features.
+
+    Attributes:
+        matrix: ``(N+1, F)`` float32, row 0 (padding) zeros.
+        encoders: encoder by modality, in the order of concatenation.
+        missing: number of items without features, by modality.
+    """
+
+    matrix: Tensor
+    encoders: dict[str, str]
+    missing: dict[str, int]
+
+
+def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
+    """Features of every item of ``dataset`` in the order of RecBole's item ids.
+
+    Each modality is L2-normalised, then they are concatenated. Reads ``feature_path``, else
+    ``features/`` in the dataset's folder; where there is neither and the dataset has text, makes
+    TF-IDF features once.
+
+    Raises:
+        UsageError: no features and no text, a modality that is not there, or more items without
+            features than ``max_missing_features`` allows.
+        dataset_tools.errors.FeatureError: a feature file is damaged.
+    """
+    folder = _feature_folder(config, dataset)
+    names = _chosen_modalities(config, folder)
+    tokens = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
+    parts, encoders, missing = [], {}, {}
+    for name in names:
+        features = read_features(folder, name)
+        rows, lost = align_features(features, tokens)
+        parts.append(_unit_rows(rows))
+        encoders[name] = str(features.manifest.get("encoder"))
+        missing[name] = len(lost)
+        _report_missing(name, lost, len(tokens), float(config["max_missing_features"]), folder)
+        getLogger().info(
+            "item features: %s, %d wide, by %s, from %s", name, rows.shape[1], encoders[name], folder
+        )
+    matrix = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+    padded = np.concatenate([np.zeros((1, matrix.shape[1]), np.float32), matrix])
+    return ItemFeatures(torch.from_numpy(padded), encoders, missing)
+
+
+def _unit_rows(rows: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: np.ndarray = rows / np.where(norms > 0, norms, 1).astype(np.float32)
+    return unit
+
+
+def _report_missing(
+    name: str, lost: Sequence[str], total: int, limit: float, folder: Path
+) -> None:
+    if not lost:
+        return
+    examples = ", ".join(lost[:5])
+    message = f"{len(lost)} of {total} items have no {name} features (for example {examples})"
+    if len(lost) > limit * total:
+        raise UsageError(
+            f"{message} in {folder}: more than max_missing_features={limit:g} allows; encode the "
+            "missing items, or raise max_missing_features"
+        )
+    getLogger().warning("%s; their %s features are zeros", message, name)
+
+
+def _chosen_modalities(config: Any, folder: Path) -> list[str]:
+    there = list_modalities(folder)
+    asked = config["modalities"]
+    if asked in (None, "auto"):
+        return there
+    names = [asked] if isinstance(asked, str) else list(asked)
+    absent = [name for name in names if name not in there]
+    if absent or not names:
+        raise UsageError(
+            f"modalities: {', '.join(absent) or 'none'} not in {folder}, which has "
+            f"{', '.join(there) or 'none'}; `python -m dataset_tools --help` lists the encoders"
+        )
+    return names
+
+
+def _feature_folder(config: Any, dataset: Dataset) -> Path:
+    """The folder with features; TF-IDF features are made where there are none yet."""
+    if config["feature_path"]:
+        folder = Path(config["feature_path"])
+        if not list_modalities(folder):
+            raise UsageError(f"feature_path: no feature matrix in {folder.absolute()}")
+        return folder
+    beside = Path(dataset.dataset_path) / "features"
+    # RecBole's own ml-100k lies inside the installed wheel: what we make goes to the user's side.
+    root = config["dataset_root"] if "dataset_root" in config else None
+    made = Path(root or "dataset") / dataset.dataset_name / "features"
+    for folder in (beside, made):
+        if list_modalities(folder):
+            return folder
+    item_file = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
+    if not item_file.is_file():
+        raise UsageError(
+            f"no item features in {beside.absolute()} and no text to make them from "
+            f"({item_file.name} is not there); attach features with `python -m dataset_tools "
+            "convert ... --features text=FILE.npy`, or run fMRLRecID with --use_features=False"
+        )
+    _make_text_features(item_file, made)
+    return made
+
+
+def _make_text_features(item_file: Path, folder: Path) -> None:
+    from dataset_tools.text import make_text_features
+
+    getLogger().warning(
+        "no item features found: making TF-IDF text features from %s, once, in %s. A pretrained "
+        "encoder gives better ones: `python -m dataset_tools encode-text --help`",
+        item_file.name,
+        folder.absolute(),
+    )
+    make_text_features(item_file, folder)

@@ -1,0 +1,118 @@
+"""What a run leaves behind: metrics, cost and circumstances, as a table and as JSON."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+_PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn", "recbole-fmrlrec")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The outcome of one run.
+
+    Attributes:
+        valid: rows of ``size`` (None where a model has no sizes), ``parameters``, ``metrics``,
+            at the best epoch on validation.
+        test: the same on test.
+        history: a record per epoch.
+        seconds: wall time of data, training (validation included), test, and total.
+        peak_memory_bytes: largest resident memory of the process, and of the GPU where one is used.
+    """
+
+    model: str
+    dataset: str
+    run_dir: Path
+    seed: int
+    valid_metric: str
+    best_valid_score: float
+    best_epoch: int | None
+    epochs_run: int | None
+    valid: list[dict[str, Any]]
+    test: list[dict[str, Any]]
+    history: list[dict[str, Any]]
+    seconds: dict[str, float]
+    peak_memory_bytes: dict[str, int]
+    features: dict[str, Any]
+    fingerprint: str
+    config: dict[str, Any]
+    machine: dict[str, Any]
+
+    @property
+    def test_result(self) -> dict[str, float]:
+        """Test metrics at the largest size."""
+        return dict(self.test[-1]["metrics"])
+
+    def table(self) -> str:
+        """Test metrics as text: a row for every size, with its parameter count."""
+        names = list(self.test[0]["metrics"]) if self.test else []
+        nested = any(row["size"] is not None for row in self.test)
+        head = ["model", *(["size"] if nested else []), "parameters", *names]
+        rows = [
+            [
+                self.model,
+                *([row["size"]] if nested else []),
+                f"{row['parameters']:,}",
+                *(f"{row['metrics'][name]:.4f}" for name in names),
+            ]
+            for row in self.test
+        ]
+        align = ["left"] + ["right"] * (len(head) - 1)
+        text = tabulate(rows, head, disable_numparse=True, colalign=align)
+        return f"Test on {self.dataset}{self._epochs()}\n{text}\n{self.run_dir / 'result.json'}"
+
+    def _epochs(self) -> str:
+        if self.best_epoch is None or self.epochs_run is None:
+            return ""
+        best = f"best {self.valid_metric} on validation {self.best_valid_score:.4f}"
+        return f" ({best}, epoch {self.best_epoch + 1} of {self.epochs_run} run)"
+
+    def to_json(self) -> dict[str, Any]:
+        """Values that JSON knows."""
+        return {**asdict(self), "run_dir": str(self.run_dir)}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any], run_dir: Path) -> RunResult:
+        """The inverse of `to_json`; ``run_dir`` is where the folder is now."""
+        return cls(**{**content, "run_dir": run_dir})
+
+
+def peak_memory() -> dict[str, int]:
+    """Bytes: largest resident memory of this process, and on the GPU where one is used."""
+    import torch
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    if torch.cuda.is_available():
+        peak["cuda"] = torch.cuda.max_memory_allocated()
+    return peak
+
+
+def machine_facts() -> dict[str, Any]:
+    """Versions and hardware that a figure depends on."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,199 @@
+"""One run: configuration, data, training, evaluation, and the record of all of it in a folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec import compat
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.result import RunResult, machine_facts, peak_memory
+from recbole_fmrlrec.run_folder import RunFolder
+
+Metrics = dict[str, float]
+
+
+def run(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: Iterable[str | Path] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    cli_args: Mapping[str, Any] | None = None,
+    resume: bool | str | Path = False,
+) -> RunResult:
+    """Train a model on a dataset and test it.
+
+    Args:
+        model: name (ours or RecBole's) or class; fMRLRec when neither this nor a file says.
+        dataset: name of a folder below ``data_path``; ml-100k likewise.
+        config_file_list: YAML files, later ones win.
+        config_dict: settings that win over the files.
+        cli_args: settings as text, that win over all.
+        resume: True continues the latest run of the same configuration, a path that run.
+
+    Returns:
+        The result: metrics, times, places; `RunResult.table` is the table of test metrics.
+
+    Raises:
+        UsageError: a key, value, name or file that cannot be used.
+        RunError: the run itself failed.
+    """
+    compat.apply()
+    from recbole_fmrlrec.config import Config
+
+    started = time.time()
+    folder = None
+    if resume and not isinstance(resume, bool):
+        folder = RunFolder.open(Path(resume))
+        model, dataset = model or folder.model, dataset or folder.dataset
+        config_dict = {**folder.overrides, **(config_dict or {})}
+    config = Config(model, dataset, config_file_list, config_dict, cli_args)
+    folder = _choose_folder(config, folder, bool(resume))
+    if (finished := folder.result()) is not None:
+        logging.getLogger().info("this run is finished; its result is in %s", folder.path)
+        return finished
+    with folder.logging(config["state"]):
+        folder.begin(config)
+        return _Run(config, folder, resume=bool(resume), started=started).execute()
+
+
+def _choose_folder(config: Any, named: RunFolder | None, resume: bool) -> RunFolder:
+    root = Path(config["checkpoint_dir"])
+    if named is not None:
+        if named.fingerprint != config.fingerprint():
+            raise UsageError(
+                f"{named.path} belongs to another configuration; give the settings it was started "
+                "with (config.json there holds them), or start a new run without --resume"
+            )
+        return named
+    if resume:
+        found = RunFolder.latest(root, config)
+        if found is not None:
+            return found
+        logging.getLogger().warning(
+            "--resume: no run of this configuration in %s yet; starting one", root.absolute()
+        )
+    return RunFolder.create(root, config)
+
+
+@dataclass
+class _Run:
+    """The steps of one run, in their order."""
+
+    config: Any
+    folder: RunFolder
+    resume: bool
+    started: float
+
+    def execute(self) -> RunResult:
+        import torch
+        from recbole.utils import init_seed
+
+        from recbole_fmrlrec.data import create_dataset, data_preparation
+
+        config = self.config
+        if config["num_threads"]:
+            torch.set_num_threads(int(config["num_threads"]))
+        init_seed(config["seed"], config["reproducibility"])
+        clock = time.perf_counter()
+        dataset = create_dataset(config)
+        logging.getLogger().info(dataset)
+        loaders = data_preparation(config, dataset)
+        seconds = {"data": time.perf_counter() - clock}
+        trainer = self._make_trainer(loaders[0])
+        return self._train_and_test(trainer, loaders, seconds)
+
+    def _make_trainer(self, train_data: Any) -> Any:
+        from recbole.utils import init_seed
+
+        from recbole_fmrlrec.registry import get_trainer_class
+
+        config = self.config
+        init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+        config["checkpoint_dir"] = str(self.folder.path)
+        model = config.model_class(config, train_data._dataset).to(config["device"])
+        logging.getLogger().info(model)
+        _tensorboard_in(self.folder.path)
+        trainer = get_trainer_class(config)(config, model)
+        if self.resume and hasattr(trainer, "resume"):
+            trainer.resume()
+        elif self.resume:
+            logging.getLogger().warning(
+                "%s of RecBole cannot continue an interrupted run: starting from its beginning",
+                type(trainer).__name__,
+            )
+        return trainer
+
+    def _train_and_test(
+        self, trainer: Any, loaders: tuple[Any, Any, Any], seconds: dict[str, float]
+    ) -> RunResult:
+        config = self.config
+        train_data, valid_data, test_data = loaders
+        shown = bool(config["show_progress"])
+        clock = time.perf_counter()
+        score, valid = trainer.fit(train_data, valid_data, show_progress=shown)
+        seconds["training"] = time.perf_counter() - clock
+        clock = time.perf_counter()
+        test = trainer.evaluate(test_data, load_best_model=True, show_progress=shown)
+        seconds["test"] = time.perf_counter() - clock
+        seconds["total"] = time.time() - self.started
+        result = RunResult(
+            model=config["model"],
+            dataset=config["dataset"],
+            run_dir=self.folder.path,
+            seed=config["seed"],
+            valid_metric=config["valid_metric"],
+            best_valid_score=float(score),
+            best_epoch=_best_epoch(trainer),
+            epochs_run=len(getattr(trainer, "history", [])) or None,
+            valid=_rows(trainer.model, valid, getattr(trainer, "best_by_size", None)),
+            test=_rows(trainer.model, test, getattr(trainer, "by_size", None)),
+            history=getattr(trainer, "history", []),
+            seconds={name: round(value, 3) for name, value in seconds.items()},
+            peak_memory_bytes=peak_memory(),
+            features=getattr(trainer.model, "feature_info", {}),
+            fingerprint=config.fingerprint(),
+            config=config.effective(),
+            machine=machine_facts(),
+        )
+        self.folder.finish(result)
+        return result
+
+
+def _best_epoch(trainer: Any) -> int | None:
+    """Index of the epoch whose model is kept: the last one that was no worse than the best."""
+    validated = [record for record in getattr(trainer, "history", []) if "valid" in record]
+    if not validated:
+        return None
+    metric = trainer.valid_metric
+    values = [record["valid"][metric] for record in validated]
+    best = max(values) if trainer.valid_metric_bigger else min(values)
+    return int([r["epoch"] for r, value in zip(validated, values, strict=True) if value == best][-1])
+
+
+def _rows(model: Any, metrics: Any, by_size: dict[int, Metrics] | None) -> list[dict[str, Any]]:
+    """A row per nested size, or the one row of another model: size, parameters, metrics."""
+    if metrics is None:
+        return []
+    if by_size:
+        return [
+            {"size": size, "parameters": model.network.parameter_count(size), "metrics": dict(at)}
+            for size, at in by_size.items()
+        ]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    plain = {name: float(value) for name, value in metrics.items()}
+    return [{"size": None, "parameters": count, "metrics": plain}]
+
+
+def _tensorboard_in(folder: Path) -> None:
+    """Let RecBole's trainers write their scalars into the run's folder, not the working folder."""
+    import recbole.trainer.trainer as recbole_trainer
+    from torch.utils.tensorboard import SummaryWriter
+
+    recbole_trainer.get_tensorboard = lambda logger: SummaryWriter(str(folder / "tensorboard"))
+
+

@@ -1,0 +1,135 @@
+"""The folder of one run: what was asked, how far it is, its log, its result."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.result import RunResult
+
+_CONFIG, _RESULT, _LOG = "config.json", "result.json", "run.log"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder: ``config.json``, ``run.log``, ``best.pth``, ``last.pth``, ``result.json``."""
+
+    path: Path
+    model: str
+    dataset: str
+    fingerprint: str
+    overrides: dict[str, Any]
+
+    @classmethod
+    def create(cls, root: Path, config: Any) -> RunFolder:
+        """A new folder ``MODEL-DATASET-TIME`` below ``root``."""
+        stem = f"{config['model']}-{config['dataset']}-{datetime.now():%Y%m%d-%H%M%S}"
+        for attempt in range(1, 1000):
+            path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return cls._of(path, config)
+        raise UsageError(f"no free folder name for {stem} in {root}")
+
+    @classmethod
+    def _of(cls, path: Path, config: Any) -> RunFolder:
+        return cls(
+            path, config["model"], config["dataset"], config.fingerprint(), config.overrides()
+        )
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if not (path / _CONFIG).is_file():
+            raise UsageError(f"--resume: no run in {path.absolute()} ({_CONFIG} is not there)")
+        content = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
+        return cls(
+            path,
+            content["model"],
+            content["dataset"],
+            content["fingerprint"],
+            content["overrides"],
+        )
+
+    @classmethod
+    def latest(cls, root: Path, config: Any) -> RunFolder | None:
+        """The run of this very configuration that was started last, if there is one."""
+        wanted = config.fingerprint()
+        candidates = []
+        for file in root.glob(f"{config['model']}-*/{_CONFIG}"):
+            try:
+                found = cls.open(file.parent)
+            except (json.JSONDecodeError, KeyError):
+                continue
+            if found.fingerprint == wanted:
+                candidates.append((file.stat().st_mtime_ns, found.path.name, found))
+        return max(candidates)[-1] if candidates else None
+
+    def begin(self, config: Any) -> None:
+        """Record the configuration; clear away what a killed write has left."""
+        for leftover in self.path.glob(".*.pth.*"):
+            leftover.unlink(missing_ok=True)
+        content = {
+            "model": self.model,
+            "dataset": self.dataset,
+            "fingerprint": self.fingerprint,
+            "overrides": self.overrides,
+            "config": config.effective(),
+        }
+        if not (self.path / _CONFIG).is_file():
+            write_json(self.path / _CONFIG, content)
+
+    def finish(self, result: RunResult) -> None:
+        """Record the result."""
+        write_json(self.path / _RESULT, result.to_json())
+
+    def result(self) -> RunResult | None:
+        """The result of a finished run."""
+        file = self.path / _RESULT
+        if not file.is_file():
+            return None
+        return RunResult.from_json(json.loads(file.read_text(encoding="utf-8")), self.path)
+
+    @contextmanager
+    def logging(self, level: str | None) -> Iterator[None]:
+        """Log to standard error and ``run.log`` while the run lasts."""
+        root = logging.getLogger()
+        before = root.level
+        handlers = [
+            logging.StreamHandler(sys.stderr),
+            logging.FileHandler(self.path / _LOG, encoding="utf-8"),
+        ]
+        shape = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        for handler in handlers:
+            handler.setFormatter(shape)
+            root.addHandler(handler)
+        root.setLevel((level or "INFO").upper())
+        try:
+            yield
+        finally:
+            root.setLevel(before)
+            for handler in handlers:
+                root.removeHandler(handler)
+                handler.close()
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON beside ``path`` and rename it into place."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(beside, path)

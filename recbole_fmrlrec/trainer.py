@@ -1,0 +1,321 @@
+"""RecBole's Trainer with a learning rate schedule, every nested size, and exact resume.
+
+It serves RecBole's own models as well: what it adds are files and hooks around RecBole's `fit`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.trainer import Trainer as RecBoleTrainer
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
+
+from recbole_fmrlrec.checkpoint import (
+    load_checkpoint,
+    load_model_state,
+    model_state,
+    random_state,
+    save_checkpoint,
+    set_random_state,
+)
+from recbole_fmrlrec.evaluation import can_rank, rank_metrics
+from recbole_fmrlrec.registry import is_ours
+
+Metrics = dict[str, float]
+
+
+class Trainer(RecBoleTrainer):
+    """Train, validate, stop early, checkpoint, resume.
+
+    Args:
+        config: our Config.
+        model: one of our models, or any that RecBole's own Trainer serves.
+        run_dir: folder of ``best.pth`` and ``last.pth``; ``checkpoint_dir`` when None.
+
+    Attributes:
+        history: a record per epoch: loss, seconds, learning rate, validation metrics.
+        by_size: metrics of the last evaluation by nested size; None for other models.
+    """
+
+    def __init__(self, config: Any, model: Any, run_dir: Path | None = None) -> None:
+        super().__init__(config, model)
+        self.run_dir = Path(run_dir or config["checkpoint_dir"])
+        self.saved_model_file = str(self.run_dir / "best.pth")
+        self.history: list[dict[str, Any]] = []
+        self.by_size: dict[int, Metrics] | None = None
+        self.scheduler: LambdaLR | None = None
+        self._resumed: dict[str, Any] | None = None
+        self._train_data: Any = None
+        self._epoch_started = 0.0
+        self.best_by_size: dict[int, Metrics] | None = None
+
+    @property
+    def last_file(self) -> Path:
+        """The checkpoint from which a killed run continues."""
+        return self.run_dir / "last.pth"
+
+    @property
+    def finished(self) -> bool:
+        """Whether training has reached its last epoch or was stopped early."""
+        return self.start_epoch >= self.epochs or self.cur_step > self.stopping_step
+
+    # Optimiser and schedule
+
+    def _build_optimizer(self, **kwargs: Any) -> Optimizer:
+        if kwargs or self.learner.lower() != "adamw" or not is_ours(type(self.model)):
+            optimizer: Optimizer = super()._build_optimizer(**kwargs)
+            return optimizer
+        spared = self.model.no_decay_parameters()
+        names = {id(parameter) for parameter in spared}
+        decayed = [p for p in self.model.parameters() if id(p) not in names]
+        groups = [
+            {"params": decayed, "weight_decay": self.weight_decay},
+            {"params": spared, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.learning_rate, fused=True)
+
+    def _start_schedule(self, steps: int) -> None:
+        factor = learning_rate_factor(
+            self.config["lr_scheduler"] or "constant",
+            int(self.config["warmup_steps"] or 0),
+            steps,
+            float(self.config["lr_min_ratio"] or 0.0),
+        )
+        self.scheduler = LambdaLR(self.optimizer, factor)
+        # RecBole's epoch has no hook for a batch: the optimiser's own hook moves the schedule.
+        scheduler = self.scheduler
+        self.optimizer.register_step_post_hook(lambda *_: scheduler.step())
+
+    # Training
+
+    def fit(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        verbose: bool = True,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Callable[[int, float], None] | None = None,
+    ) -> tuple[float, Metrics | None]:
+        """RecBole's `fit`, from the last checkpoint where `resume` has read one.
+
+        Returns:
+            Best validation score and the metrics that belong to it.
+        """
+        self._train_data = train_data
+        self._start_schedule(max(1, self.epochs * len(train_data)))
+        if self._resumed is not None:
+            self._continue(self._resumed)
+        if self.finished:
+            self.eval_collector.data_collect(train_data)
+            return self.best_valid_score, self.best_valid_result
+
+        def after_validation(epoch: int, score: float) -> None:
+            if saved:
+                self._save_last(epoch)
+            if callback_fn is not None:
+                callback_fn(epoch, score)
+
+        result: tuple[float, Metrics | None] = super().fit(
+            train_data, valid_data, verbose, saved, show_progress, after_validation
+        )
+        return result
+
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> Any:
+        started = time.perf_counter()
+        with torch.autocast(
+            self.device.type, dtype=self._low_dtype(), enabled=bool(self.enable_amp)
+        ):
+            loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        total = float(sum(loss)) if isinstance(loss, tuple) else float(loss)
+        self.history.append(
+            {
+                "epoch": epoch_idx,
+                "train_loss": total / max(1, len(train_data)),
+                "train_seconds": time.perf_counter() - started,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+            }
+        )
+        return loss
+
+    def _low_dtype(self) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, self.config["amp_dtype"] or "bfloat16")
+        return dtype
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Metrics]:
+        started = time.perf_counter()
+        score, result = super()._valid_epoch(valid_data, show_progress)
+        self.history[-1] |= {"valid": dict(result), "valid_seconds": time.perf_counter() - started}
+        if self.by_size is not None:
+            self.history[-1]["valid_by_size"] = dict(self.by_size)
+        return score, result
+
+    # Checkpoints
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        """Write the model that is best so far (RecBole calls this when validation improves)."""
+        self.best_by_size = self.by_size
+        save_checkpoint(
+            Path(kwargs.get("saved_model_file", self.saved_model_file)),
+            {"epoch": epoch, "config": self._plain_config(), **model_state(self.model)},
+        )
+        if not self._has_validation():
+            self._save_last(epoch)
+
+    def _has_validation(self) -> bool:
+        return bool(self.history) and "valid" in self.history[-1]
+
+    def _plain_config(self) -> dict[str, Any]:
+        effective = getattr(self.config, "effective", None)
+        return dict(effective()) if effective else {"model": self.config["model"]}
+
+    def _save_last(self, epoch: int) -> None:
+        assert self.scheduler is not None
+        save_checkpoint(
+            self.last_file,
+            {
+                "epoch": epoch,
+                "cur_step": self.cur_step,
+                "best_valid_score": self.best_valid_score,
+                "best_valid_result": dict(self.best_valid_result or {}),
+                "best_by_size": self.best_by_size,
+                "history": self.history,
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler.state_dict()["last_epoch"],
+                "random": random_state(self._train_data.generator),
+                **model_state(self.model),
+            },
+        )
+
+    def resume(self) -> bool:
+        """Read ``last.pth`` if there is one; the next `fit` continues from it.
+
+        Returns:
+            Whether there was one.
+        """
+        if not self.last_file.is_file():
+            return False
+        self._resumed = load_checkpoint(self.last_file, self.device)
+        return True
+
+    def _continue(self, state: dict[str, Any]) -> None:
+        self.start_epoch = state["epoch"] + 1
+        self.cur_step = state["cur_step"]
+        self.best_valid_score = state["best_valid_score"]
+        self.best_valid_result = state["best_valid_result"] or None
+        self.best_by_size = state["best_by_size"]
+        self.history = state["history"]
+        load_model_state(self.model, state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        assert self.scheduler is not None
+        self.scheduler.last_epoch = state["scheduler"]
+        set_random_state(state["random"], self._train_data.generator)
+        self.logger.info("continuing after epoch %d from %s", state["epoch"], self.last_file)
+
+    # Evaluation
+
+    @torch.no_grad()
+    def evaluate(
+        self,
+        eval_data: Any,
+        load_best_model: bool = True,
+        model_file: str | None = None,
+        show_progress: bool = False,
+    ) -> Metrics | None:
+        """Metrics on ``eval_data``; for a nested model `by_size` then holds those of each size.
+
+        Args:
+            eval_data: a RecBole evaluation loader.
+            load_best_model: load ``best.pth`` (or ``model_file``) first.
+            model_file: another checkpoint of ours.
+            show_progress: show a progress bar.
+
+        Returns:
+            Metrics, for a nested model at its largest size; None without data.
+        """
+        if not eval_data:
+            return None
+        if load_best_model:
+            path = Path(model_file or self.saved_model_file)
+            load_model_state(self.model, load_checkpoint(path, self.device))
+        self.model.eval()
+        self.by_size = None
+        if not is_ours(type(self.model)):
+            return self._recbole_metrics(eval_data, show_progress)
+        if isinstance(eval_data, FullSortEvalDataLoader) and can_rank(self.config["metrics"]):
+            self.by_size = self._rank_metrics(eval_data, show_progress)
+        else:
+            self.by_size = self._metrics_at_each_size(eval_data, show_progress)
+        return self.by_size[self.model.sizes[-1]]
+
+    def _recbole_metrics(self, eval_data: Any, show_progress: bool) -> Metrics:
+        result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+        return {name: float(value) for name, value in result.items()}
+
+    def _rank_metrics(self, eval_data: Any, show_progress: bool) -> dict[int, Metrics]:
+        """All sizes in one pass over the users."""
+        ranks = []
+        for interaction, _, _, targets in tqdm(
+            eval_data, desc="Evaluate", disable=not show_progress, leave=False
+        ):
+            batch = interaction.to(self.device)
+            ranks.append(self.model.full_sort_ranks(batch, targets.to(self.device)).cpu())
+        all_ranks = torch.cat(ranks, dim=1)
+        return {
+            size: rank_metrics(
+                all_ranks[k],
+                self.config["metrics"],
+                self.config["topk"],
+                self.config["metric_decimal_place"],
+            )
+            for k, size in enumerate(self.model.sizes)
+        }
+
+    def _metrics_at_each_size(self, eval_data: Any, show_progress: bool) -> dict[int, Metrics]:
+        """Through RecBole's own Evaluator, a pass for each size."""
+        results = {}
+        for size in self.model.sizes:
+            self.model.size = size
+            results[size] = self._recbole_metrics(eval_data, show_progress)
+        return results
+
+
+def learning_rate_factor(
+    kind: str, warmup: int, total: int, lowest: float
+) -> Callable[[int], float]:
+    """The learning rate of step 0, 1, 2, ... as a share of the highest one.
+
+    Args:
+        kind: ``constant``, ``linear`` or ``cosine`` after the warm-up.
+        warmup: steps over which it rises linearly from 0.
+        total: steps of the whole training.
+        lowest: the share reached at the last step.
+
+    Raises:
+        ValueError: another kind.
+    """
+    shapes: dict[str, Callable[[float], float]] = {
+        "constant": lambda done: 1.0,
+        "linear": lambda done: 1.0 - done,
+        "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    }
+    if kind not in shapes:
+        raise ValueError(f"lr_scheduler must be one of {', '.join(shapes)}, got {kind}")
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        done = min(1.0, (step - warmup) / max(1, total - warmup))
+        return lowest + (1 - lowest) * shapes[kind](done) if kind != "constant" else 1.0
+
+    return factor
