@@ -1,0 +1,56 @@
+"""The command line: ``python -m dataset_tools COMMAND``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from dataset_tools.commands import convert
+from dataset_tools.errors import DatasetError
+
+COMMANDS = (convert,)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with every command; imports nothing heavy."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="show the traceback of an error",
+    )
+    parser = argparse.ArgumentParser(
+        prog="dataset_tools",
+        description="From a raw catalogue with text and pictures to a RecBole dataset.",
+        parents=[shared],
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(commands, shared)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (DatasetError, OSError) as error:
+        if getattr(options, "debug", False):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code if isinstance(error, DatasetError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""RecBole's atomic files (``.inter``, ``.item``): write and read.
+
+RecBole reads them with ``pandas.read_csv(engine="python", delimiter="\\t")``. That makes a
+double quote at the start of a field open a quoted one, turns fields such as ``NA`` or ``None``
+into missing values, and gives up at a field of more than 131,072 characters. What is written
+here comes back from that reader as it was given.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dataset_tools.errors import DatasetError, UsageError
+from dataset_tools.files import replacing
+
+ID_COLUMNS = ("user_id", "item_id")
+TYPES = ("token", "token_seq", "float", "float_seq")
+MAX_FIELD = 120_000
+# pandas takes a field for missing when it equals one of these, quoted or not.
+MISSING = frozenset(
+    {
+        *("#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "n/a", "NULL", "null", "None"),
+        *("NaN", "-NaN", "nan", "-nan", "-1.#IND", "1.#IND", "-1.#QNAN", "1.#QNAN"),
+    }
+)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Column(NamedTuple):
+    """A column of an atomic file: its name and RecBole type."""
+
+    name: str
+    type: str
+
+    @classmethod
+    def parse(cls, text: str) -> Column:
+        """Read ``name:type``; raises ``ValueError`` with the reason when it is none."""
+        name, separator, kind = text.rpartition(":")
+        if not separator or not name or kind not in TYPES or _CONTROL.search(name):
+            raise ValueError(f"column {text!r} is not NAME:TYPE with TYPE one of {TYPES}")
+        if ":" in name or name.startswith('"'):
+            raise ValueError(f"column name {name!r} holds a colon or starts with a quote")
+        return cls(name, kind)
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.type}"
+
+
+def clean_token(value: object) -> str:
+    """One token as it will be read back; empty when there is none.
+
+    Tabs, line breaks and other control characters become a space; spaces are kept. A value
+    that pandas would read as missing (``NA``, ``null``, ...) is empty.
+    """
+    if value is None:
+        return ""
+    text = _SURROGATE.sub("\ufffd", _CONTROL.sub(" ", str(value)))[:MAX_FIELD]
+    return "" if text in MISSING or not text.strip() else text
+
+
+def clean_sequence(value: object) -> str:
+    """A ``token_seq`` as it will be read back: words with single spaces between them."""
+    if value is None:
+        return ""
+    words = value if isinstance(value, (list, tuple)) else [value]
+    text = " ".join(" ".join(str(word) for word in words).split())
+    text = " ".join(_SURROGATE.sub("\ufffd", _CONTROL.sub(" ", text)).split())
+    return text if len(text) <= MAX_FIELD else text[:MAX_FIELD].rsplit(" ", 1)[0]
+
+
+def _float_text(value: object) -> str:
+    if value is None or value == "" or value != value:
+        return ""
+    if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+        number = float(value)  # type: ignore[arg-type]
+        return "" if number != number else repr(number)
+    item = value.item() if hasattr(value, "item") else value  # a numpy scalar prints its type
+    return repr(item)
+
+
+def _field_text(column: Column, value: object) -> str:
+    if column.type == "token":
+        text = clean_token(value)
+    elif column.type == "token_seq":
+        text = clean_sequence(value)
+        # A trailing space saves a one-word title such as "None" from being read as missing.
+        text = f"{text} " if text in MISSING else text
+    elif column.type == "float":
+        text = _float_text(value)
+    else:
+        text = " ".join(map(_float_text, value or ()))  # type: ignore[call-overload]
+    return '"' + text.replace('"', '""') + '"' if text.startswith('"') else text
+
+
+def write_atomic(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> int:
+    """Write rows under typed column names such as ``user_id:token``; returns their number.
+
+    The file appears whole or not at all. Values are cleaned as in ``clean_token`` and
+    ``clean_sequence``; ``None`` is an empty field; integers in ``float`` columns stay exact.
+
+    Raises:
+        UsageError: a column name without a known type, or the same name twice.
+        DatasetError: a row with another number of values, or an id that is empty or that
+            pandas reads as missing; the message has the line the row would stand on.
+    """
+    try:
+        parsed = [Column.parse(text) for text in columns]
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
+    if len({column.name for column in parsed}) != len(parsed):
+        raise UsageError(f"{path}: the same column name twice in {list(columns)}")
+    required = [at for at, column in enumerate(parsed) if column.name in ID_COLUMNS]
+    count = 0
+    with replacing(path) as stream:
+        stream.write("\t".join(map(str, parsed)) + "\n")
+        for count, row in enumerate(rows, start=1):
+            if len(row) != len(parsed):
+                raise DatasetError(
+                    f"{path}, line {count + 1}: {len(row)} values, not {len(parsed)}"
+                )
+            fields = [_field_text(*pair) for pair in zip(parsed, row, strict=True)]
+            for at in required:
+                if not fields[at]:
+                    raise DatasetError(
+                        f"{path}, line {count + 1}: {parsed[at].name} {row[at]!r} is empty or "
+                        "read as missing by pandas; leave the row out or rename the id"
+                    )
+            stream.write("\t".join(fields) + "\n")
+    return count
+
+
+def read_table(path: Path) -> tuple[list[Column], Iterator[dict[str, str]]]:
+    """Open an atomic file: its columns, and its rows one at a time as ``{name: text}``.
+
+    Raises:
+        UsageError: the file does not exist.
+        DatasetError: a header or a row that RecBole could not read; from the iterator too.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    with open(path, "rb") as stream:
+        first = stream.readline().decode("utf-8", "replace").removeprefix("\ufeff").rstrip("\r\n")
+    try:
+        columns = [Column.parse(text) for text in first.split("\t")]
+    except ValueError as error:
+        raise DatasetError(f"{path}, line 1: {error}") from error
+    return columns, _rows(path, [column.name for column in columns])
+
+
+def read_item_table(path: Path) -> tuple[list[Column], Iterator[dict[str, str]]]:
+    """``read_table`` for a ``.item`` file, which must have the column ``item_id``."""
+    columns, rows = read_table(path)
+    if "item_id" not in {column.name for column in columns}:
+        raise DatasetError(f"{path}, line 1: no column item_id:token")
+    return columns, rows
+
+
+def _rows(path: Path, names: list[str]) -> Iterator[dict[str, str]]:
+    with open(path, encoding="utf-8-sig", newline="") as stream:
+        reader = csv.reader(stream, delimiter="\t", strict=True)
+        start = 1
+        try:
+            for values in reader:
+                line, start = start, reader.line_num + 1
+                if line == 1 or not values:
+                    continue
+                if len(values) != len(names):
+                    raise DatasetError(
+                        f"{path}, line {line}: {len(values)} fields, the header has {len(names)}"
+                    )
+                yield dict(zip(names, values, strict=True))
+        except csv.Error as error:
+            raise DatasetError(
+                f"{path}, line {start}: {error}; a field that starts with a double quote must "
+                "be quoted, its own quotes doubled"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"{path}, line {_bad_line(path)}: not UTF-8") from error
+
+
+def _bad_line(path: Path) -> int:
+    with open(path, "rb") as stream:
+        for number, raw in enumerate(stream, start=1):
+            try:
+                raw.decode("utf-8")
+            except UnicodeDecodeError:
+                return number
+    return 0

@@ -1,0 +1,127 @@
+"""The single files of the feature store: item list, manifest and matrix, each checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataset_tools.errors import FeatureError
+
+FORMAT_VERSION = 1
+ITEMS_NAME = "items.txt"
+BLOCK_ROWS = 16_384
+MANIFEST_DEFAULTS: dict[str, Any] = {
+    "encoder": "unknown",
+    "revision": None,
+    "pooling": None,
+    "template": None,
+    "normalised": False,
+    "empty_items": [],
+}
+
+
+def list_modalities(folder: Path) -> list[str]:
+    """Names of the finished modalities: text, image, then others by name."""
+    names = {path.stem for path in folder.glob("*.json") if path.with_suffix(".npy").is_file()}
+    order = {"text": 0, "image": 1}
+    return sorted(names, key=lambda name: (order.get(name, 2), name))
+
+
+def items_hash(items: Sequence[str]) -> str:
+    """SHA-256 of the item list, that is of the bytes of ``items.txt``."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(item.encode("utf-8") + b"\n")
+    return digest.hexdigest()
+
+
+def read_items(folder: Path) -> list[str]:
+    """The item tokens of ``items.txt`` in the order of the matrix rows.
+
+    Raises:
+        FeatureError: missing, not UTF-8, an empty line, or an item on two lines.
+    """
+    path = folder / ITEMS_NAME
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise FeatureError(f"{path}: missing; one item token a line, line i = row i") from None
+    except UnicodeDecodeError as error:
+        raise FeatureError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
+    items = text.removesuffix("\n").split("\n") if text else []
+    check_items(items, path)
+    return items
+
+
+def check_items(items: Sequence[str], path: Path) -> None:
+    """Raise ``FeatureError`` for an empty item, one with a line break, or one twice."""
+    seen: dict[str, int] = {}
+    for line, item in enumerate(items, start=1):
+        if not item or "\n" in item or "\r" in item:
+            raise FeatureError(f"{path}, line {line}: item {item!r} is empty or has a line break")
+        if item in seen:
+            raise FeatureError(f"{path}, line {line}: item {item!r} also on line {seen[item]}")
+        seen[item] = line
+
+
+def read_manifest(folder: Path, modality: str) -> dict[str, Any]:
+    """The manifest of a modality.
+
+    Raises:
+        FeatureError: missing, not JSON, a key missing, or a format version from the future.
+    """
+    path = folder / f"{modality}.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        found = ", ".join(list_modalities(folder)) or "none"
+        raise FeatureError(f"{path}: missing; finished modalities there: {found}") from None
+    except ValueError as error:
+        raise FeatureError(f"{path}: not JSON ({error}); make the features again") from None
+    if not isinstance(manifest, dict):
+        raise FeatureError(f"{path}: not a JSON object; make the features again")
+    for key in ("format_version", "width", "num_items", "items_sha256"):
+        if key not in manifest:
+            raise FeatureError(f"{path}: key {key!r} is missing")
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise FeatureError(
+            f"{path}: format version {manifest['format_version']!r}, known is {FORMAT_VERSION}"
+        )
+    return {**MANIFEST_DEFAULTS, **manifest}
+
+
+def open_matrix(path: Path) -> np.ndarray:
+    """Memory-map a two-dimensional ``.npy`` file of numbers; nothing in it is executed.
+
+    Raises:
+        FeatureError: missing, cut off, not an ``.npy`` file, or not two-dimensional.
+    """
+    try:
+        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise FeatureError(f"{path}: missing") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise FeatureError(f"{path}: cut off or not an .npy matrix ({error})") from None
+    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
+        raise FeatureError(f"{path}: not a two-dimensional matrix of numbers")
+    return matrix
+
+
+def blocks(rows: int) -> Iterator[slice]:
+    """Slices that cover ``rows`` rows, a block of 16,384 each."""
+    for start in range(0, rows, BLOCK_ROWS):
+        yield slice(start, min(start + BLOCK_ROWS, rows))
+
+
+def check_finite(matrix: np.ndarray, path: Path) -> None:
+    """Raise ``FeatureError`` with the first row of ``matrix`` (M, width) that is not finite."""
+    for block in blocks(len(matrix)):
+        bad = ~np.isfinite(matrix[block]).all(axis=1)
+        if bad.any():
+            row = block.start + int(bad.argmax())
+            raise FeatureError(f"{path}: NaN or infinite values, first in row {row}")

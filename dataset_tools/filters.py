@@ -1,0 +1,80 @@
+"""Choosing interactions: rating, dates, duplicates, k-core, a sample of users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dataset_tools.log import InteractionLog
+from dataset_tools.report import Report
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What to keep; the defaults keep everything but exact duplicates.
+
+    ``since`` and ``until`` are in the unit of the timestamps, both included. ``duplicates``
+    is ``none`` (keep all), ``exact`` (same user, item and time once), ``first`` or ``last``
+    (a user's first or last event on an item).
+    """
+
+    user_core: int = 1
+    item_core: int = 1
+    min_rating: float | None = None
+    since: float | None = None
+    until: float | None = None
+    duplicates: str = "exact"
+    max_users: int | None = None
+    seed: int = 0
+
+    def apply(self, log: InteractionLog, report: Report) -> None:
+        """Remove rows from ``log`` and count them in ``report`` by reason."""
+        if self.min_rating is not None:
+            low = ~(log.rating >= self.min_rating)
+            _drop(log, low, f"interactions rated below {self.min_rating:g} or not rated", report)
+        if self.since is not None:
+            _drop(log, log.timestamp < self.since, "interactions before the first date", report)
+        if self.until is not None:
+            _drop(log, log.timestamp > self.until, "interactions after the last date", report)
+        if self.duplicates != "none":
+            _drop(log, duplicate_rows(log, self.duplicates), "repeated interactions", report)
+        self._apply_core(log, report)
+        if self.max_users is not None and log.user_count() > self.max_users:
+            users = np.unique(log.user)
+            chosen = np.random.default_rng(self.seed).choice(users, self.max_users, replace=False)
+            _drop(log, ~np.isin(log.user, chosen), "interactions outside the sample", report)
+            self._apply_core(log, report)
+
+    def _apply_core(self, log: InteractionLog, report: Report) -> None:
+        outside = ~core_rows(log.user, log.item, self.user_core, self.item_core)
+        reason = f"interactions outside the {self.user_core}-user, {self.item_core}-item core"
+        _drop(log, outside, reason, report)
+
+
+def _drop(log: InteractionLog, drop: np.ndarray, reason: str, report: Report) -> None:
+    report.add(reason, int(drop.sum()))
+    log.select(~drop)
+
+
+def duplicate_rows(log: InteractionLog, kind: str) -> np.ndarray:
+    """Mask (rows,) of repeated events; order is by time, ties by file order."""
+    order = np.lexsort((log.timestamp, log.item, log.user))  # stable: ties keep file order
+    same = (np.diff(log.user[order]) == 0) & (np.diff(log.item[order]) == 0)
+    if kind == "exact":
+        same &= np.diff(log.timestamp[order]) == 0
+    mask = np.zeros(len(log), dtype=bool)
+    mask[order[:-1][same] if kind == "last" else order[1:][same]] = True
+    return mask
+
+
+def core_rows(user: np.ndarray, item: np.ndarray, user_core: int, item_core: int) -> np.ndarray:
+    """Mask (rows,) of the largest set where every user and item has that many interactions."""
+    keep = np.ones(len(user), dtype=bool)
+    while True:
+        users, items = np.bincount(user[keep]), np.bincount(item[keep])
+        few = keep.copy()
+        few[keep] = (users[user[keep]] < user_core) | (items[item[keep]] < item_core)
+        if not few.any():
+            return keep
+        keep &= ~few

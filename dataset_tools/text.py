@@ -1,0 +1,148 @@
+"""Item texts, and features from them that need no download (TF-IDF and truncated SVD)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dataset_tools.atomic import Column, read_item_table
+from dataset_tools.errors import UsageError
+from dataset_tools.features import Features, read_features, write_features
+
+# The order of the published prompt; a description is left out unless it is asked for.
+PUBLISHED = ("title", "price", "brand", "categories")
+LEFT_OUT = ("item_id", "description")
+TFIDF_NAME = "tfidf-svd"
+_FIELD = re.compile(r"\{(\w+)\}")
+
+
+def default_template(columns: Sequence[Column]) -> str:
+    """Lines ``Title: {title}``, price, brand, categories, then every other text column."""
+    names = [column.name for column in columns]
+    texts = [column.name for column in columns if column.type.startswith("token")]
+    chosen = [name for name in PUBLISHED if name in names]
+    chosen += [name for name in texts if name not in (*PUBLISHED, *LEFT_OUT)]
+    return columns_template(chosen or [name for name in texts if name != "item_id"])
+
+
+def columns_template(names: Sequence[str]) -> str:
+    """One line ``Name: {name}`` a column."""
+    return "\n".join(f"{name.replace('_', ' ').capitalize()}: {{{name}}}" for name in names)
+
+
+def fill_template(template: str, row: dict[str, str]) -> str:
+    """Fill ``{name}`` with the row's text; a line whose fields are all empty is left out."""
+    lines = []
+    for line in template.split("\n"):
+        names = _FIELD.findall(line)
+        if not names or any(row[name].strip() for name in names):
+            lines.append(_FIELD.sub(lambda match: row[match[1]].strip(), line))
+    return "\n".join(lines) if any(row[name].strip() for name in _FIELD.findall(template)) else ""
+
+
+def resolve_template(
+    item_path: Path, columns: Sequence[str] | None = None, template: str | None = None
+) -> str:
+    """The template for a ``.item`` file: the given one, one for ``columns``, or the default.
+
+    Raises:
+        UsageError: a column that the file does not have, or no text column at all.
+    """
+    known, _ = read_item_table(item_path)
+    if template is None:
+        template = columns_template(columns) if columns else default_template(known)
+    names = _FIELD.findall(template)
+    for name in names:
+        if name not in {column.name for column in known}:
+            have = ", ".join(column.name for column in known)
+            raise UsageError(f"{item_path}: no column {name!r}; it has {have}")
+    if not names:
+        raise UsageError(f"{item_path}: no text to encode; name columns, or a {{column}} template")
+    return template
+
+
+def item_texts(
+    item_path: Path, columns: Sequence[str] | None = None, template: str | None = None
+) -> tuple[list[str], list[str]]:
+    """Item ids and one text each, in the order of the ``.item`` file; first row of an id wins.
+
+    By default the lines ``Title``, ``Price``, ``Brand``, ``Categories`` and every other text
+    column but ``description``. A text is empty where an item has nothing in those columns.
+
+    Raises:
+        UsageError: as ``resolve_template``.
+        DatasetError: the file is malformed.
+    """
+    template = resolve_template(item_path, columns, template)
+    _, rows = read_item_table(item_path)
+    texts: dict[str, str] = {}
+    for row in rows:
+        if row["item_id"] not in texts:
+            texts[row["item_id"]] = fill_template(template, row)
+    return list(texts), list(texts.values())
+
+
+def tfidf_svd(texts: Sequence[str], width: int = 256, seed: int = 0) -> np.ndarray:
+    """Latent semantic vectors, float32 ``(len(texts), width)``, rows of length 1.
+
+    TF-IDF over words (sublinear term frequency), reduced by a truncated SVD (Deerwester et al.
+    1990) whose columns are divided by the square root of their norm, so that the few strongest
+    topics do not drown the rest (Caron 2001). Texts without a known word give zeros; a word
+    that only one item of more than 1,000 has is not known. A catalogue with fewer items or
+    words than ``width`` gives fewer columns. The same texts and seed give the same values.
+    """
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(
+        sublinear_tf=True,
+        min_df=2 if len(texts) > 1000 else 1,
+        token_pattern=r"(?u)\b\w+\b",
+        dtype=np.float32,
+        max_features=100_000,
+    )
+    try:
+        counts = vectorizer.fit_transform(texts)
+    except ValueError:  # scikit-learn's way to say that no text has a word
+        return np.zeros((len(texts), 1), dtype=np.float32)
+    rank = max(1, min(width, min(counts.shape) - 1))
+    with np.errstate(invalid="ignore"):  # a catalogue of equal texts has no variance to explain
+        dense = TruncatedSVD(rank, random_state=seed, n_iter=7).fit_transform(counts)
+    dense /= np.sqrt(np.maximum(np.linalg.norm(dense, axis=0), 1e-6))
+    norms = np.linalg.norm(dense, axis=1, keepdims=True)
+    return np.divide(dense, norms, out=np.zeros_like(dense), where=norms > 1e-6).astype(np.float32)
+
+
+def make_text_features(
+    item_path: Path,
+    features_folder: Path,
+    width: int = 256,
+    seed: int = 0,
+    columns: Sequence[str] | None = None,
+    template: str | None = None,
+) -> Features:
+    """Encode a ``.item`` file with ``tfidf_svd`` and store the result as modality ``text``.
+
+    Raises:
+        UsageError, DatasetError: as ``item_texts``.
+        FeatureError: as ``write_features``.
+    """
+    template = resolve_template(item_path, columns, template)
+    if columns is None and template == resolve_template(item_path):
+        # The labels would be words that every item shares.
+        template = "\n".join(f"{{{name}}}" for name in _FIELD.findall(template))
+    ids, texts = item_texts(item_path, template=template)
+    matrix = tfidf_svd(texts, width, seed)
+    manifest = {
+        "encoder": TFIDF_NAME,
+        "revision": f"seed {seed}",
+        "pooling": None,
+        "template": template,
+        "normalised": True,
+        "empty_items": [ids[row] for row in np.flatnonzero(~matrix.any(axis=1))],
+    }
+    write_features(features_folder, "text", matrix, ids, manifest)
+    return read_features(features_folder, "text")

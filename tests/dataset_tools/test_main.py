@@ -1,0 +1,76 @@
+"""The command line as a process: speed of help, exit codes, no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dataset_tools import __main__ as command_line
+from dataset_tools.sources import base
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dataset_tools", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, dataset_tools.__main__ as m; m.build_parser().format_help();"
+        "print([n for n in ('torch','numpy','pandas','sklearn','PIL','tqdm') if n in sys.modules])"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
+    assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["convert"], ["convert", "p6", "a", "b"], ["--nope"]])
+def test_wrong_use_exits_2(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2 and "usage:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [("text", "MODALITY=FILE.npy"), ("text=none.npy", "no such file"), ("=a", "MODALITY=FILE")],
+)
+def test_bad_features_option(
+    p5_folder: Callable[..., Path], tmp_path: Path, features: str, words: str
+) -> None:
+    done = run("convert", "p5", p5_folder(), tmp_path / "out", "--features", features)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_name_with_a_path_is_refused(p5_folder: Callable[..., Path], tmp_path: Path) -> None:
+    done = run("convert", "p5", p5_folder(), tmp_path / "out", "--name", "../../x")
+    assert done.returncode == 2 and "name" in done.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    done = run("--debug", "convert", "p5", tmp_path, tmp_path / "out")
+    assert "Traceback" in done.stderr
+    assert "Traceback" in run("convert", "p5", tmp_path, tmp_path / "out", "--debug").stderr
+
+
+def test_interruption_exits_130(
+    p5_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(base, "convert", interrupted)
+    assert command_line.main(["convert", "p5", str(p5_folder()), str(tmp_path / "out")]) == 130
+
+
+def test_summary_says_what_was_left_out(p5_folder: Callable[..., Path], tmp_path: Path) -> None:
+    done = run("convert", "p5", p5_folder("1 1 2 9\n"), tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "1 users, 2 items and 1 without interactions, 2 interactions" in done.stdout
+    assert "1 interactions with an item that datamaps.json lacks" in done.stdout
+    assert "(first: sequential_data.txt line 1)" in done.stdout
