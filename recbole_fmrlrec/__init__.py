@@ -1,6 +1,6 @@
 """fMRLRec and its data, training and comparison tools as a RecBole plug-in.
 
-Importing the package imports neither torch nor RecBole, so that deployment and ``--help`` stay light.
+Importing the package imports neither torch nor RecBole: deployment and ``--help`` stay light.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recbole_fmrlrec.run import run
+    from recbole_fmrlrec.runner import run
 
 __all__ = ["__version__", "run"]
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Import ``run`` when it is first asked for."""
     if name == "run":
-        from recbole_fmrlrec.run import run
+        from recbole_fmrlrec.runner import run
 
         return run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -40,8 +40,9 @@ def parse(argv: Sequence[str]) -> Arguments:
     if words and not words[0].startswith("-"):
         found.command = words.pop(0)
         if found.command not in COMMANDS:
+            known = ", ".join([*COMMANDS, *OWN_OPTIONS])
             raise UsageError(
-                f"there is no command `{found.command}`; there are {', '.join(COMMANDS)}. "
+                f"there is no command `{found.command}`; there are {known}. "
                 "Options begin with --, as in --model=SASRec"
             )
     while words:
@@ -95,7 +96,7 @@ def _take_key(key: str, value: str, found: Arguments) -> None:
 
 def train(arguments: Arguments) -> int:
     """Train and test one model on one dataset."""
-    from recbole_fmrlrec.run import run
+    from recbole_fmrlrec.runner import run
 
     keys = dict(arguments.keys)
     result = run(
@@ -121,7 +122,24 @@ def models(arguments: Arguments) -> int:
     return DONE
 
 
+def export(words: Sequence[str]) -> int:
+    """Write a trained model at any of its sizes, to serve without RecBole."""
+    from recbole_fmrlrec.export_command import main
+
+    return main(words)
+
+
+def recommend(words: Sequence[str]) -> int:
+    """Recommend items with an exported model, to one history or a file of users."""
+    from recbole_fmrlrec.deploy.people import main
+
+    return main(words)
+
+
 COMMANDS: dict[str, Callable[[Arguments], int]] = {"train": train, "models": models}
+
+#: Commands whose options are no configuration keys; each has a ``--help`` of its own.
+OWN_OPTIONS: dict[str, Callable[[Sequence[str]], int]] = {"export": export, "recommend": recommend}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,6 +150,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = any(word.partition("=")[0] == "--debug" for word in words)
     try:
+        if words and words[0] in OWN_OPTIONS:
+            return OWN_OPTIONS[words[0]](words[1:])
         return _dispatch(parse(words))
     except KeyboardInterrupt:
         print("interrupted; --resume takes the run up again", file=sys.stderr)
@@ -165,7 +185,7 @@ def _dispatch(arguments: Arguments) -> int:
 
         print(
             help_text(
-                {name: command.__doc__ or "" for name, command in COMMANDS.items()},
+                {name: do.__doc__ or "" for name, do in {**COMMANDS, **OWN_OPTIONS}.items()},
                 arguments.keys.get("model"),
             )
         )

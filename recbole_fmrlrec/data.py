@@ -11,10 +11,14 @@ import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
-from recbole.data.utils import create_samplers, get_dataloader, load_split_dataloaders
-from recbole.data.utils import save_split_dataloaders as save_split_dataloaders
+from recbole.data.utils import (
+    create_samplers,
+    get_dataloader,
+    load_split_dataloaders,
+    save_split_dataloaders,
+)
 from recbole.sampler import KGSampler
-from recbole.utils import ModelType
+from recbole.utils import ModelType, dataset_arguments
 
 from recbole_fmrlrec.exact_order import in_exact_order
 from recbole_fmrlrec.tables import DataError
@@ -28,15 +32,15 @@ _CLASSES = {
     ModelType.CONTEXT: "Dataset",
     ModelType.KNOWLEDGE: "KnowledgeBasedDataset",
     ModelType.TRADITIONAL: "Dataset",
-    ModelType.DECISIONTREE: "DecisionTreeDataset",
+    ModelType.DECISIONTREE: "DecisionTreeDataset",  # RecBole takes Dataset, which knows no onehot
 }
 
 
 def dataset_class(config: Any) -> type[Dataset]:
     """Choose the dataset class of a model.
 
-    User windows where ``training_windows`` is ``overlap`` or ``latest``; else the class that RecBole
-    would take, in exact order.
+    User windows where ``training_windows`` is ``overlap`` or ``latest``; else the class that
+    RecBole would take, in exact order.
     """
     if config["training_windows"] in ("overlap", "latest"):
         return UserWindowDataset
@@ -65,8 +69,6 @@ def create_dataset(config: Any) -> Dataset:
 
 
 def _saved_dataset(config: Any, chosen: type[Dataset]) -> Dataset | None:
-    from recbole.utils import dataset_arguments
-
     if not config["dataset_save_path"]:
         return None
     try:
@@ -113,17 +115,15 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
 def _check_history(config: Any) -> None:
     if config["mask_history"] and config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         raise DataError(
-            f"mask_history: True leaves the items of a user's history out of the ranking of general "
-            f"models only; {config['model']} is a sequential model, so set mask_history: False"
+            "mask_history: True leaves a user's history out of the ranking of general models only; "
+            f"{config['model']} is a sequential model, so set mask_history: False"
         )
 
 
 def _check_parts(config: Any, built: list[Any]) -> None:
     split = dict(config["eval_args"]["split"] or {}).get("LS")
     if len(built[0]) == 0:
-        raise DataError(
-            f"{config['dataset']}: no user has two interactions, nothing can be trained"
-        )
+        raise DataError(f"{config['dataset']}: no user has two interactions; nothing to train on")
     if split == "valid_and_test" and not (len(built[1]) and len(built[2])):
         raise DataError(
             f"{config['dataset']}: no user has four interactions, so that validation and test with "
@@ -136,8 +136,8 @@ def _samplers(config: Any, dataset: Dataset, built: list[Any]) -> Any:
     if isinstance(dataset, UserWindowDataset):
         if config["train_neg_sample_args"]["distribution"] != "none":
             raise DataError(
-                f"train_neg_sample_args: {config['train_neg_sample_args']}: user windows are trained "
-                "against all items; set it to None, or training_windows to prefix"
+                f"train_neg_sample_args: {config['train_neg_sample_args']}: user windows are "
+                "trained against all items; set it to None, or training_windows to prefix"
             )
         parts = [part.interactions() for part in built]
         columns = {k: torch.cat([p.inter_feat[k] for p in parts]) for k in parts[0].inter_feat}
@@ -157,7 +157,7 @@ def _train_loader(config: Any, dataset: Any, part: Any, sampler: Any) -> Any:
 
 
 def _eval_loader(phase: str, config: Any, part: Any, sampler: Any) -> Any:
-    loader = get_dataloader(config, phase)  # type: ignore[arg-type]
+    loader = get_dataloader(config, phase)
     if loader is FullSortEvalDataLoader and not config["mask_history"]:
         loader = UnmaskedFullSortEvalDataLoader
     return loader(config, part, sampler, shuffle=False)

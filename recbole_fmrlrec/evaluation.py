@@ -15,6 +15,9 @@ from torch import Tensor
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.layers import chunk_bounds
 
+#: Bytes of scores worked through at once, so that they stay in the cache.
+BLOCK_BYTES = 6 * 2**20
+
 #: Metrics of one target per user that follow from its rank alone; each maps float64 ranks and k
 #: to values. RecBole's definitions (recbole.evaluator.metrics) with a single relevant item.
 RANK_METRICS: dict[str, Callable[[Tensor, int], Tensor]] = {
@@ -27,9 +30,7 @@ RANK_METRICS: dict[str, Callable[[Tensor, int], Tensor]] = {
 }
 
 
-def nested_ranks(
-    hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int]
-) -> Tensor:
+def nested_ranks(hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:
     """Rank of each target among all items at every size.
 
     Args:
@@ -46,20 +47,40 @@ def nested_ranks(
     """
     if not (torch.isfinite(hidden).all() and torch.isfinite(items).all()):
         raise RunError("the model's outputs hold NaN or infinite values: the training diverged")
+    rows = max(16, BLOCK_BYTES // (4 * max(1, len(items))))
+    parts = zip(hidden.split(rows), targets.split(rows), strict=True)
+    return torch.cat([_block_ranks(h, items, t, sizes) for h, t in parts], dim=1)
+
+
+def _block_ranks(hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:
+    logits = hidden.new_empty(len(hidden), len(items))
+    scratch = torch.empty_like(logits)
     ranks = []
-    logits: Tensor | None = None
     for start, end in chunk_bounds(sizes):
         chunk, items_t = hidden[:, start:end], items[:, start:end].t()
-        logits = chunk @ items_t if logits is None else logits.addmm_(chunk, items_t)
-        ranks.append(rank_of_target(logits, targets))
+        if start == 0:
+            torch.mm(chunk, items_t, out=logits)
+        else:
+            logits.addmm_(chunk, items_t)
+        ranks.append(rank_of_target(logits, targets, scratch))
     return torch.stack(ranks)
 
 
-def rank_of_target(scores: Tensor, targets: Tensor) -> Tensor:
-    """Rank ``(B,)`` of column ``targets[i]`` in row i of ``scores`` ``(B, N)``, ties half."""
+def rank_of_target(scores: Tensor, targets: Tensor, scratch: Tensor | None = None) -> Tensor:
+    """Rank ``(B,)`` of column ``targets[i]`` in row i of ``scores`` ``(B, N)``, ties half.
+
+    Comparisons are written as numbers and summed, which runs at memory speed where sums of
+    booleans do not; a float32 sum of ones is exact up to 2^24 items.
+
+    Args:
+        scores: ``(B, N)``, of at least float32.
+        targets: ``(B,)`` columns.
+        scratch: ``(B, N)`` work space of the dtype of ``scores``; made when None.
+    """
+    scratch = torch.empty_like(scores) if scratch is None else scratch
     target = scores.gather(1, targets[:, None])
-    better = (scores > target).sum(1)
-    ties = (scores == target).sum(1) - 1
+    better = torch.gt(scores, target, out=scratch).sum(1).long()
+    ties = torch.eq(scores, target, out=scratch).sum(1).long() - 1
     return 1 + better + ties // 2
 
 

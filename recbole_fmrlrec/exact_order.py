@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pandas as pd
 import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureType
 
+from recbole_fmrlrec.rows import prefix_rows
 from recbole_fmrlrec.tables import DataError
 
-if TYPE_CHECKING:
-    _Base = Dataset
-else:
-    _Base = object
 
+class ExactOrder(Dataset):
+    """Mixin before a dataset class of RecBole: exact order, equal rows for all models, errors.
 
-class ExactOrder(_Base):
-    """Mixin before a dataset class of RecBole: exact order, equal rows for all models, clear errors.
-
-    RecBole makes float32 of the timestamps and sorts by that: second stamps fall into steps of 64 s,
-    millisecond stamps into steps of two minutes, and within a step the file's order stands. Here the
-    table is sorted by the exact float64 value, ties by the file's order, when ids are mapped (they
-    stay RecBole's) and nothing is rescaled yet. All sorts after that are stable, by a rounding of
-    the same value, so that the order within a user survives them.
+    RecBole makes float32 of the timestamps and sorts by that: second stamps fall into steps of 64 s
+    or more, millisecond stamps into steps of two minutes, and within a step the file's order
+    stands. Here the table is sorted by the exact float64 value, ties by the file's order, when ids
+    are mapped (they stay RecBole's) and nothing is rescaled yet. All sorts after that are stable
+    and by a rounding of the same value, so that the order within a user survives them.
 
     Raises:
         DataError: the dataset or a column that the configuration needs does not exist.
     """
+
+    inter_feat: Any
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         if self.benchmark_filename_list is None:
@@ -62,7 +59,7 @@ class ExactOrder(_Base):
         return self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None
 
     def _remove_duplication(self) -> None:
-        """RecBole's own, but stable: of equal pairs at equal times the file's first or last stays."""
+        """RecBole's own, but stable: among equal times the file's first or last pair stays."""
         keep = self.config["rm_dup_inter"]
         if keep is None:
             return
@@ -75,14 +72,18 @@ class ExactOrder(_Base):
         self.inter_feat = self.inter_feat.drop_duplicates(subset=pair, keep=keep)
 
     def _fill_nan(self) -> None:
-        missing = 0
-        if self._in_time_order():
-            missing = int(self.inter_feat[self.time_field].isna().sum())
-        super()._fill_nan()
+        if not self._in_time_order():
+            super()._fill_nan()
+            return
+        missing = int(self.inter_feat[self.time_field].isna().sum())
         if missing:
-            self.logger.warning(f"{missing} interactions without timestamp are put at their mean")
-        if self._in_time_order():
-            self.inter_feat = _sorted_by(self.inter_feat, self.time_field)
+            self.logger.warning(
+                f"{missing} interactions without timestamp are put at the mean time"
+            )
+        super()._fill_nan()
+        self.inter_feat = self.inter_feat.sort_values(
+            self.time_field, kind="stable", ignore_index=True
+        )
 
     def _split_index_by_leave_one_out(self, grouped_index: Any, leave_one_num: int) -> list[Any]:
         """Leave out of every user's interactions what RecBole leaves out of its sequences.
@@ -103,24 +104,21 @@ class ExactOrder(_Base):
         return parts
 
 
-def _sorted_by(frame: pd.DataFrame, field: str) -> pd.DataFrame:
-    return frame.sort_values(field, kind="stable", ignore_index=True)
-
-
 @functools.cache
-def in_exact_order(dataset_class: type) -> type:
+def in_exact_order(dataset_class: type[Dataset]) -> type[Dataset]:
     """The dataset class of RecBole with :class:`ExactOrder` before it; one class for each.
 
     It is named ``Exact...`` and found as such in this module, so that datasets can be pickled.
     """
-    return type(
-        f"Exact{dataset_class.__name__}",
-        (ExactOrder, dataset_class),
-        {"__module__": __name__, "__doc__": f"{dataset_class.__name__} in exact order."},
-    )
+    body: dict[str, Any] = {"__doc__": f"{dataset_class.__name__} in exact order."}
+    body["__module__"] = __name__
+    augmentation = getattr(dataset_class, "data_augmentation", None)
+    if augmentation is SequentialDataset.data_augmentation:  # DIEN has its own
+        body["data_augmentation"] = prefix_rows
+    return type(f"Exact{dataset_class.__name__}", (ExactOrder, dataset_class), body)
 
 
-def __getattr__(name: str) -> type:
+def __getattr__(name: str) -> type[Dataset]:
     base = getattr(recbole.data.dataset, name.removeprefix("Exact"), None)
     if name.startswith("Exact") and isinstance(base, type):
         return in_exact_order(base)

@@ -26,11 +26,13 @@ class ItemFeatures:
     Attributes:
         matrix: ``(N+1, F)`` float32, row 0 (padding) zeros.
         encoders: encoder by modality, in the order of concatenation.
+        widths: columns of each modality, in that order.
         missing: number of items without features, by modality.
     """
 
     matrix: Tensor
     encoders: dict[str, str]
+    widths: dict[str, int]
     missing: dict[str, int]
 
 
@@ -49,20 +51,25 @@ def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
     folder = _feature_folder(config, dataset)
     names = _chosen_modalities(config, folder)
     tokens = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
-    parts, encoders, missing = [], {}, {}
+    parts, encoders, widths, missing = [], {}, {}, {}
     for name in names:
         features = read_features(folder, name)
         rows, lost = align_features(features, tokens)
         parts.append(_unit_rows(rows))
         encoders[name] = str(features.manifest.get("encoder"))
+        widths[name] = rows.shape[1]
         missing[name] = len(lost)
         _report_missing(name, lost, len(tokens), float(config["max_missing_features"]), folder)
         getLogger().info(
-            "item features: %s, %d wide, by %s, from %s", name, rows.shape[1], encoders[name], folder
+            "item features: %s, %d wide, by %s, from %s",
+            name,
+            rows.shape[1],
+            encoders[name],
+            folder,
         )
     matrix = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
     padded = np.concatenate([np.zeros((1, matrix.shape[1]), np.float32), matrix])
-    return ItemFeatures(torch.from_numpy(padded), encoders, missing)
+    return ItemFeatures(torch.from_numpy(padded), encoders, widths, missing)
 
 
 def _unit_rows(rows: np.ndarray) -> np.ndarray:
@@ -71,9 +78,7 @@ def _unit_rows(rows: np.ndarray) -> np.ndarray:
     return unit
 
 
-def _report_missing(
-    name: str, lost: Sequence[str], total: int, limit: float, folder: Path
-) -> None:
+def _report_missing(name: str, lost: Sequence[str], total: int, limit: float, folder: Path) -> None:
     if not lost:
         return
     examples = ", ".join(lost[:5])
@@ -110,7 +115,7 @@ def _feature_folder(config: Any, dataset: Dataset) -> Path:
         return folder
     beside = Path(dataset.dataset_path) / "features"
     # RecBole's own ml-100k lies inside the installed wheel: what we make goes to the user's side.
-    root = config["dataset_root"] if "dataset_root" in config else None
+    root = config["dataset_root"]
     made = Path(root or "dataset") / dataset.dataset_name / "features"
     for folder in (beside, made):
         if list_modalities(folder):

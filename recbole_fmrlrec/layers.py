@@ -11,6 +11,7 @@ Multimodal Recommendation", Findings of EMNLP 2024, section 3.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     whole = all(isinstance(size, int) and not isinstance(size, bool) for size in checked)
     if not checked or not whole or checked[0] < 1:
         raise ValueError(f"sizes must be whole numbers of 1 or more, got {list(checked)}")
-    if any(low >= high for low, high in zip(checked, checked[1:], strict=False)):
+    if any(low >= high for low, high in pairwise(checked)):
         raise ValueError(f"sizes must be strictly ascending, got {list(checked)}")
     return checked
 
@@ -107,7 +108,7 @@ class _NestedLinear(torch.autograd.Function):
 def working_dtype(x: Tensor) -> torch.dtype:
     """The dtype in which matrix products run: autocast's where it is on, else that of ``x``."""
     if torch.is_autocast_enabled(x.device.type):
-        return torch.getworking_dtype(x.device.type)
+        return torch.get_autocast_dtype(x.device.type)
     return x.dtype
 
 
@@ -136,6 +137,7 @@ class MatryoshkaLinear(nn.Module):
             for start, end in chunk_bounds(ends)
         )
         self.bias = nn.Parameter(torch.zeros(self.sizes[-1] * out_copies))
+        self.merged_mask: Tensor | None
         merged = nested_mask([s for s in self.sizes if s <= ends[0]], out_copies, in_copies)
         self.register_buffer(
             "merged_mask", None if merged.all() else merged.to(torch.float32), persistent=False
@@ -183,7 +185,8 @@ class MatryoshkaLinear(nn.Module):
 
     def zero_count(self) -> int:
         """Entries held in the weight blocks that are zeros and no parameters."""
-        return 0 if self.merged_mask is None else int((self.merged_mask == 0).sum())
+        mask = self.merged_mask
+        return 0 if mask is None else int(mask.numel() - mask.sum())
 
     def extra_repr(self) -> str:
         return f"sizes={list(self.sizes)}, copies={self.in_copies}->{self.out_copies}"

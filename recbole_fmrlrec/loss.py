@@ -111,7 +111,9 @@ class _Block:
             h_chunk, e_chunk_t = h[:, start:end], self.e[:, start:end].t()
             if h.dtype != buffers.dtype:
                 product = h_chunk @ e_chunk_t
-                torch.add(buffers[k - 1], product, out=buffers[k]) if k else buffers[0].copy_(product)
+                torch.add(buffers[k - 1], product, out=buffers[k]) if k else buffers[0].copy_(
+                    product
+                )
             elif k == 0:
                 torch.mm(h_chunk, e_chunk_t, out=buffers[0])
             else:

@@ -128,13 +128,14 @@ def get_trainer_class(config: Any) -> type:
     """The trainer of a configuration's model.
 
     RecBole's special trainers (``KGTrainer``, ``S3RecTrainer`` ...) keep their models; ours takes
-    the place of the ordinary one.
+    the place of the ordinary one, and of the one that only sets the number of epochs to 1.
     """
     from recbole.trainer import Trainer as RecBoleTrainer
+    from recbole.trainer.trainer import TraditionalTrainer
     from recbole.utils import get_trainer
 
     theirs: type = get_trainer(config["MODEL_TYPE"], config["model"])
-    if theirs is not RecBoleTrainer:
+    if theirs not in (RecBoleTrainer, TraditionalTrainer):
         return theirs
     from recbole_fmrlrec.trainer import Trainer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +17,13 @@ from typing import Any
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.result import RunResult
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CONFIG, _RESULT, _LOG = "config.json", "result.json", "run.log"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run's folder: ``config.json``, ``run.log``, ``best.pth``, ``last.pth``, ``result.json``."""
+    """``config.json``, ``run.log``, ``best.pth``, ``last.pth`` and ``result.json`` of one run."""
 
     path: Path
     model: str
@@ -110,13 +112,12 @@ class RunFolder:
         """Log to standard error and ``run.log`` while the run lasts."""
         root = logging.getLogger()
         before = root.level
-        handlers = [
+        handlers: list[logging.Handler] = [
             logging.StreamHandler(sys.stderr),
             logging.FileHandler(self.path / _LOG, encoding="utf-8"),
         ]
-        shape = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
-        for handler in handlers:
-            handler.setFormatter(shape)
+        for handler, coloured in zip(handlers, (sys.stderr.isatty(), False), strict=True):
+            handler.setFormatter(_Formatter(coloured))
             root.addHandler(handler)
         root.setLevel((level or "INFO").upper())
         try:
@@ -126,6 +127,18 @@ class RunFolder:
             for handler in handlers:
                 root.removeHandler(handler)
                 handler.close()
+
+
+class _Formatter(logging.Formatter):
+    """Time, level, message; RecBole's colours only where a person looks at a terminal."""
+
+    def __init__(self, coloured: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+        self.coloured = coloured
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        return line if self.coloured else _COLOUR.sub("", line)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

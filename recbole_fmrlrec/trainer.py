@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.trainer import Trainer as RecBoleTrainer
+from recbole.utils import ModelType
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
@@ -47,6 +48,8 @@ class Trainer(RecBoleTrainer):
 
     def __init__(self, config: Any, model: Any, run_dir: Path | None = None) -> None:
         super().__init__(config, model)
+        if config["MODEL_TYPE"] == ModelType.TRADITIONAL:
+            self.epochs = 1  # counting and matrix algebra: nothing changes in a second epoch
         self.run_dir = Path(run_dir or config["checkpoint_dir"])
         self.saved_model_file = str(self.run_dir / "best.pth")
         self.history: list[dict[str, Any]] = []

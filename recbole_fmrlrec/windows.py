@@ -11,17 +11,18 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_fmrlrec.exact_order import ExactOrder
+from recbole_fmrlrec.rows import gather_rows, sequence_rows
 from recbole_fmrlrec.tables import DataError
 
 TARGETS = "target_id_list"
 START_TARGET = "start_target"
-_LEFT_OUT = {"valid_and_test": 2, "valid_only": 1, "test_only": 1}
+LEFT_OUT = {"valid_and_test": 2, "valid_only": 1, "test_only": 1}
 
 
 class Windows(NamedTuple):
-    """Windows over the inputs of many users, each (W,): window w covers ``length`` inputs of a user.
+    """Windows over the inputs of many users, each (W,): w covers ``length`` inputs from ``start``.
 
-    ``fresh`` is the first position whose target is trained here; those before it are only context.
+    ``fresh`` is the first position whose target is trained in w; those before it are only context.
     """
 
     user: np.ndarray
@@ -42,57 +43,43 @@ def make_windows(inputs: np.ndarray, width: int, mode: str = "overlap") -> Windo
         mode: ``overlap`` or ``latest``.
     """
     last_start = np.maximum(inputs - width, 0)
-    stride = (width + 1) // 2
-    count = np.where(inputs > 0, 1, 0)
-    if mode == "overlap":
-        count = count + -(-last_start // stride)
-    user = np.repeat(np.arange(len(inputs)), count)
-    nth = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
-    if mode == "overlap":
+    if mode == "latest":
+        user = np.flatnonzero(inputs)
+        start, fresh = last_start[user], np.zeros_like(user)
+    else:
+        stride = (width + 1) // 2
+        count = np.where(inputs > 0, 1 - (-last_start // stride), 0)
+        user = np.repeat(np.arange(len(inputs)), count)
+        nth = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
         start = np.minimum(nth * stride, last_start[user])
         fresh = np.where(nth > 0, (nth - 1) * stride + width - start, 0)
-    else:
-        start, fresh = last_start[user], np.zeros_like(user)
     return Windows(user, start, np.minimum(inputs, width)[user], fresh)
 
 
-def gather_rows(
-    values: torch.Tensor, start: torch.Tensor, length: torch.Tensor, width: int
-) -> torch.Tensor:
-    """Cut rows out of a long array: (M, ...) -> (R, width, ...), right-padded with zeros.
-
-    Row r is ``values[start[r] : start[r] + length[r]]``; start and length are (R,).
-    """
-    column = torch.arange(width)
-    valid = column < length[:, None]
-    index = torch.where(valid, start[:, None] + column, 0)
-    return values[index] * valid.reshape(*valid.shape, *[1] * (values.dim() - 1))
-
-
 class Histories(NamedTuple):
-    """Users with two interactions or more, in the order in which RecBole's rows show them, each (U,).
+    """Users of two interactions or more, in the order in which RecBole's rows show them, each (U,).
 
-    ``start`` is the row of a user's first interaction, ``count`` the number of them, ``trained``
+    ``first`` is the row of a user's first interaction, ``total`` the number of them, ``trained``
     how many of these the training part holds, the first one included.
     """
 
-    start: torch.Tensor
-    count: torch.Tensor
+    first: torch.Tensor
+    total: torch.Tensor
     trained: torch.Tensor
 
 
 class UserWindowDataset(ExactOrder, SequentialDataset):
-    """Training rows are windows of users; validation and test rows are RecBole's own, in its order.
+    """Training rows are windows of users; validation and test rows are RecBole's, in its order.
 
-    Fields of a training row, with L = MAX_ITEM_LIST_LENGTH: ``item_id_list`` (L,) inputs, padded on
-    the right; ``item_length`` how many they are; ``target_id_list`` (L,) the next item at each, 0
-    where it is padding or trained in another row; ``start_target`` the user's first item in the
+    Fields of a training row, with L = MAX_ITEM_LIST_LENGTH: ``item_id_list`` (L,) inputs, padded
+    on the right; ``item_length`` how many they are; ``target_id_list`` (L,) the next item at each,
+    0 where it is padding or trained in another row; ``start_target`` the user's first item in the
     user's first window, else 0; ``user_id``; ``item_id`` the last target.
 
     Attributes:
         targets (Interaction): in the training part, the interactions that RecBole's training rows
             predict, whatever the windows; its counters and its matrix go by them. Else None.
-        firsts (Interaction): in the training part, the first interaction of those users. Else None.
+        firsts (Interaction): in the training part, the first interaction of each of its users.
 
     Raises:
         DataError: a split that user windows are not made for.
@@ -102,41 +89,40 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
     firsts: Interaction | None = None
 
     def build(self) -> list[Any]:
-        """Split the dataset.
+        """Split the dataset, which itself keeps the rows of the validation and the test part.
 
         Returns:
-            The training, validation and test part. This dataset itself keeps the rows of the latter two.
+            The training, validation and test part.
         """
         mode = self._leave_one_out_mode()
         self._change_feat_format()
         self.sort(by=self.uid_field)
-        histories = self._histories(_LEFT_OUT[mode])
-        feat = self.inter_feat
-        trained = self._trained(feat, histories)
-        windows = self._window_rows(feat, histories)
-        left_out = self._left_out(histories, mode)
-        self.inter_feat = self._sequence_rows(feat, histories, torch.cat(left_out, dim=1))
+        feat, users = self.inter_feat, self._histories(LEFT_OUT[mode])
+        windows = self._window_rows(feat, users)
+        targets, firsts = self._trained(feat, users)
+        valid, test = _left_out(users, mode)
+        chosen, target = torch.cat([valid, test], dim=1)
+        self.inter_feat = sequence_rows(self, feat, users.first[chosen], target)
         self._drop_unused_col()
-        valid_rows = left_out[0].shape[1]
         train = self.copy(windows)
-        train.targets, train.firsts = trained
-        valid, test = self.inter_feat[:valid_rows], self.inter_feat[valid_rows:]
-        return [train, self.copy(valid), self.copy(test)]
+        train.targets, train.firsts = targets, firsts
+        split = valid.shape[1]
+        return [train, self.copy(self.inter_feat[:split]), self.copy(self.inter_feat[split:])]
 
     def _leave_one_out_mode(self) -> str:
         arguments = self.config["eval_args"]
         mode = dict(arguments["split"] or {}).get("LS")
         if self.benchmark_filename_list is not None:
             asked = f"benchmark_filename: {self.benchmark_filename_list}"
-        elif arguments["order"] != "TO" or mode not in _LEFT_OUT:
+        elif arguments["order"] != "TO" or mode not in LEFT_OUT:
             asked = f"eval_args.order: {arguments['order']}, eval_args.split: {arguments['split']}"
         else:
             return str(mode)
         raise DataError(
             f"{asked} does not go with training_windows: {self.config['training_windows']}, which "
             "needs eval_args.order: TO, eval_args.split: {LS: valid_and_test} (or valid_only, "
-            "test_only) and no benchmark_filename; training_windows: prefix takes RecBole's ordinary "
-            "dataset of one row per prefix, which splits in other ways"
+            "test_only) and no benchmark_filename; training_windows: prefix takes RecBole's "
+            "ordinary dataset of one row per prefix, which splits in other ways"
         )
 
     def _change_feat_format(self) -> None:
@@ -149,66 +135,39 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
 
     def _histories(self, left_out: int) -> Histories:
         """Find the users in the interactions, which are sorted by user and exact time."""
-        _, count = torch.unique_consecutive(self.inter_feat[self.uid_field], return_counts=True)
-        start = count.cumsum(0) - count
-        start, count = start[count > 1], count[count > 1]
+        _, total = torch.unique_consecutive(self.inter_feat[self.uid_field], return_counts=True)
+        first = total.cumsum(0) - total
+        first, total = first[total > 1], total[total > 1]
         # RecBole sorts its rows by float32 time; a user appears there with the second interaction.
-        time = self.inter_feat[self.time_field][start + 1]
+        time = self.inter_feat[self.time_field][first + 1]
         key = time if time.dim() == 1 else time[:, 0]
         shown = torch.from_numpy(np.argsort(key.numpy(), kind="stable"))
-        start, count = start[shown], count[shown]
-        return Histories(start, count, count - (count - 2).clamp(max=left_out))
+        first, total = first[shown], total[shown]
+        return Histories(first, total, total - (total - 2).clamp(max=left_out))
 
     def _trained(self, feat: Interaction, users: Histories) -> tuple[Interaction, Interaction]:
-        per_user = users.trained - 1
-        offset = torch.arange(int(per_user.sum()))
-        offset = offset - torch.repeat_interleave(per_user.cumsum(0) - per_user, per_user)
-        rows = torch.repeat_interleave(users.start + 1, per_user) + offset
-        return _take(feat, rows), _take(feat, users.start)
+        inputs = users.trained - 1
+        offset = torch.arange(int(inputs.sum()))
+        offset = offset - torch.repeat_interleave(inputs.cumsum(0) - inputs, inputs)
+        rows = torch.repeat_interleave(users.first + 1, inputs) + offset
+        return _take(feat, rows), _take(feat, users.first)
 
     def _window_rows(self, feat: Interaction, users: Histories) -> Interaction:
         width, items = self.max_item_list_len, feat[self.iid_field]
-        inputs = (users.trained - 1).numpy()
-        cut = make_windows(inputs, width, self.config["training_windows"] or "overlap")
+        mode = self.config["training_windows"] or "overlap"
+        cut = make_windows((users.trained - 1).numpy(), width, mode)
         user, offset, length, fresh = (torch.from_numpy(column) for column in cut)
-        first = users.start[user]
+        first = users.first[user]
         start = first + offset
         targets = gather_rows(items, start + 1, length, width)
-        targets = torch.where(torch.arange(width) < fresh[:, None], 0, targets)
         rows = {
             self.uid_field: feat[self.uid_field][first],
             self.iid_field: items[start + length],
             self.item_list_length_field: length,
             self.iid_field + self.config["LIST_SUFFIX"]: gather_rows(items, start, length, width),
-            TARGETS: targets,
+            TARGETS: targets.masked_fill_(torch.arange(width) < fresh[:, None], 0),
             START_TARGET: torch.where(offset == 0, items[first], 0),
         }
-        return Interaction(rows)
-
-    def _left_out(self, users: Histories, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Place of the user and row of the target of what is left out, (2, rows) for each part."""
-        last = users.start + users.count - 1
-        three, four = (torch.nonzero(users.count >= n).flatten() for n in (3, 4))
-        none = torch.zeros((2, 0), dtype=torch.int64)
-        final = torch.stack([three, last[three]])
-        if mode == "valid_only":
-            return final, none
-        if mode == "test_only":
-            return none, final
-        return torch.stack([four, last[four] - 1]), final
-
-    def _sequence_rows(
-        self, feat: Interaction, users: Histories, left_out: torch.Tensor
-    ) -> Interaction:
-        """RecBole's rows for the given targets: every field, and the list of what came before it."""
-        width, (user, target) = self.max_item_list_len, left_out
-        start = torch.maximum(users.start[user], target - width)
-        rows = {field: feat[field][target] for field in feat}
-        rows[self.item_list_length_field] = target - start
-        for field in feat:
-            if field != self.uid_field:
-                name = getattr(self, f"{field}_list_field")
-                rows[name] = gather_rows(feat[field], start, target - start, width)
         return Interaction(rows)
 
     def copy(self, new_inter_feat: Interaction) -> Any:
@@ -223,14 +182,13 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
 
     def counter(self, field: str) -> Any:
         """How often each token of a field occurs in the interactions that this part predicts."""
-        return (
-            super().counter(field) if self.targets is None else self.interactions().counter(field)
-        )
+        part = self.interactions()
+        return super().counter(field) if part is self else part.counter(field)
 
     @property
     def inter_num(self) -> int:
         """The number of interactions that this part predicts."""
-        return len(self.inter_feat if self.targets is None else self.targets)
+        return len(self.interactions().inter_feat)
 
     @property
     def avg_actions_of_users(self) -> float:
@@ -249,6 +207,18 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
         both = {k: torch.cat([self.targets[k], self.firsts[k]]) for k in self.targets}
         pair = self.uid_field, self.iid_field
         return self._create_sparse_matrix(Interaction(both), *pair, form, value_field)
+
+
+def _left_out(users: Histories, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which user and which target row each validation row and each test row has, two of (2, R)."""
+    last = users.first + users.total - 1
+    three, four = (torch.nonzero(users.total >= n).flatten() for n in (3, 4))
+    final, none = torch.stack([three, last[three]]), torch.zeros((2, 0), dtype=torch.int64)
+    if mode == "valid_only":
+        return final, none
+    if mode == "test_only":
+        return none, final
+    return torch.stack([four, last[four] - 1]), final
 
 
 def _take(feat: Interaction, rows: torch.Tensor) -> Interaction:

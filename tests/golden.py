@@ -36,7 +36,7 @@ def build_network(golden: Arrays) -> FMRLRecNetwork:
     _copy(network.projector.bias, golden["param/projector.bias"])
     for index, block in enumerate(network.blocks):
         assert isinstance(block, Block)
-        _load_block(block, {k: v for k, v in golden.items()}, f"param/block{index}.")
+        _load_block(block, golden, f"param/block{index}.")
     return network
 
 
@@ -64,7 +64,9 @@ def _load_block(block: Block, golden: Arrays, prefix: str) -> None:
     for name in ("gate", "up", "down"):
         part = f"{prefix}feedforward.{name}."
         layer = getattr(block.feedforward, name)
-        layer.load_full(torch.from_numpy(golden[part + "weight"]), torch.from_numpy(golden[part + "bias"]))
+        layer.load_full(
+            torch.from_numpy(golden[part + "weight"]), torch.from_numpy(golden[part + "bias"])
+        )
 
 
 def _interleave_rows(real: np.ndarray, imag: np.ndarray) -> Tensor:
@@ -143,7 +145,9 @@ def compare(golden: Arrays) -> dict[str, float]:
     packed_targets = packing.pack(targets)
     loss = nested_cross_entropy(hidden, table[1:], packed_targets - 1, network.sizes)
     loss.backward()
-    padded_loss = nested_cross_entropy(hidden.detach(), table.detach(), packed_targets, network.sizes)
+    padded_loss = nested_cross_entropy(
+        hidden.detach(), table.detach(), packed_targets, network.sizes
+    )
     return {
         "logits": _logits_error(golden, hidden, table, packing, right.shape, valid),
         "losses": max(

@@ -29,9 +29,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         seen.update(arguments)
         return SimpleNamespace(table=lambda: "size  NDCG@10")
 
-    module = ModuleType("recbole_fmrlrec.run")
+    module = ModuleType("recbole_fmrlrec.runner")
     module.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "recbole_fmrlrec.run", module)
+    monkeypatch.setitem(sys.modules, "recbole_fmrlrec.runner", module)
     return seen
 
 
@@ -41,9 +41,9 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         def run(**arguments: Any) -> Any:
             raise error
 
-        module = ModuleType("recbole_fmrlrec.run")
+        module = ModuleType("recbole_fmrlrec.runner")
         module.run = run  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "recbole_fmrlrec.run", module)
+        monkeypatch.setitem(sys.modules, "recbole_fmrlrec.runner", module)
 
     return install
 

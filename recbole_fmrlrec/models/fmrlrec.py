@@ -20,6 +20,7 @@ from recbole_fmrlrec.keys import model_defaults
 from recbole_fmrlrec.loss import nested_cross_entropy
 from recbole_fmrlrec.network import FMRLRecNetwork
 from recbole_fmrlrec.recurrence import Packing
+from recbole_fmrlrec.windows import START_TARGET, TARGETS
 
 
 class _Settings:
@@ -38,7 +39,7 @@ class _Settings:
         return key in self.config or key in self.defaults
 
 
-class fMRLRec(SequentialRecommender):  # noqa: N801 - RecBole names models by their class
+class fMRLRec(SequentialRecommender):
     """One model whose first s dimensions are a model of their own, for every nested size s.
 
     Trains on rows of user windows (`recbole_fmrlrec.data.UserWindowDataset`) and, without
@@ -62,7 +63,6 @@ class fMRLRec(SequentialRecommender):  # noqa: N801 - RecBole names models by th
                 "train_neg_sample_args to None"
             )
         settings = _Settings(config, type(self).__name__)
-        self.TARGET_SEQ = "target_" + "id" + config["LIST_SUFFIX"]
         self.self_distillation = float(settings["self_distillation"])
         self.predict_first_item = bool(settings["predict_first_item"])
         self.loss_block_size = settings["loss_block_size"]
@@ -86,7 +86,11 @@ class fMRLRec(SequentialRecommender):  # noqa: N801 - RecBole names models by th
         if settings["use_features"]:
             loaded = load_item_features(settings, dataset)
             features = loaded.matrix * float(settings["feature_scale"])
-            self.feature_info = {"encoders": loaded.encoders, "missing": loaded.missing}
+            self.feature_info = {
+                "encoders": loaded.encoders,
+                "widths": loaded.widths,
+                "missing": loaded.missing,
+            }
         self.register_buffer("features", features, persistent=False)
 
     @property
@@ -120,7 +124,7 @@ class fMRLRec(SequentialRecommender):  # noqa: N801 - RecBole names models by th
         """Nested cross-entropy of a batch of windows, or of RecBole's prefix rows."""
         item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         table = self.item_table()
-        if self.TARGET_SEQ in interaction:
+        if TARGETS in interaction:
             hidden, targets = self._encode_windows(table, item_seq, lengths, interaction)
         else:
             hidden = self.network.encode_last(table, item_seq, lengths)
@@ -138,9 +142,9 @@ class fMRLRec(SequentialRecommender):  # noqa: N801 - RecBole names models by th
         self, table: Tensor, item_seq: Tensor, lengths: Tensor, interaction: Interaction
     ) -> tuple[Tensor, Tensor]:
         """Outputs and targets at every position that is trained, ``(T, d)`` and ``(T,)``."""
-        target_seq = interaction[self.TARGET_SEQ]
+        target_seq = interaction[TARGETS]
         if self.predict_first_item:
-            first = interaction["start_target"]
+            first = interaction[START_TARGET]
             item_seq, lengths, target_seq = _with_starts(item_seq, lengths, target_seq, first)
         packing = Packing.from_lengths(lengths, item_seq.shape[1])
         hidden = self.network.encode(table[packing.pack(item_seq)], packing)
@@ -181,5 +185,5 @@ def _with_starts(
     )
 
 
-class fMRLRecID(fMRLRec):  # noqa: N801 - RecBole names models by their class
+class fMRLRecID(fMRLRec):
     """fMRLRec with a learned vector per item added to the projected features."""

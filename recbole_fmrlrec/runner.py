@@ -58,6 +58,8 @@ def run(
         return finished
     with folder.logging(config["state"]):
         folder.begin(config)
+        for note in config.notes:
+            logging.getLogger().info(note)
         return _Run(config, folder, resume=bool(resume), started=started).execute()
 
 
@@ -172,7 +174,9 @@ def _best_epoch(trainer: Any) -> int | None:
     metric = trainer.valid_metric
     values = [record["valid"][metric] for record in validated]
     best = max(values) if trainer.valid_metric_bigger else min(values)
-    return int([r["epoch"] for r, value in zip(validated, values, strict=True) if value == best][-1])
+    return int(
+        [r["epoch"] for r, value in zip(validated, values, strict=True) if value == best][-1]
+    )
 
 
 def _rows(model: Any, metrics: Any, by_size: dict[int, Metrics] | None) -> list[dict[str, Any]]:
@@ -195,5 +199,3 @@ def _tensorboard_in(folder: Path) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     recbole_trainer.get_tensorboard = lambda logger: SummaryWriter(str(folder / "tensorboard"))
-
-

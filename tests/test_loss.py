@@ -1,0 +1,95 @@
+"""The nested cross-entropy against its definition."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_fmrlrec.loss import (
+    block_rows,
+    nested_cross_entropy,
+    nested_cross_entropy_reference,
+)
+
+nested_sizes = st.lists(st.integers(1, 12), min_size=1, max_size=4, unique=True).map(sorted)
+
+
+@given(
+    sizes=nested_sizes,
+    positions=st.integers(1, 9),
+    items=st.integers(1, 8),
+    soft=st.sampled_from([0.0, 0.3, 1.0]),
+    block=st.integers(1, 12),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=80, deadline=None)
+def test_equals_its_definition_in_value_and_gradient(sizes, positions, items, soft, block, seed):
+    torch.manual_seed(seed)
+    hidden = torch.randn(positions, sizes[-1], dtype=torch.float64)
+    table = torch.randn(items, sizes[-1], dtype=torch.float64)
+    targets = torch.randint(items, (positions,))
+    results = []
+    for loss in (nested_cross_entropy, nested_cross_entropy_reference):
+        h, e = hidden.clone().requires_grad_(), table.clone().requires_grad_()
+        extra = (block,) if loss is nested_cross_entropy else ()
+        value = loss(h, e, targets, sizes, soft, *extra)
+        (3 * value).backward()
+        results.append((value, h.grad, e.grad))
+    for ours, plain in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain)
+
+
+def test_passes_gradcheck():
+    torch.manual_seed(0)
+    h = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    e = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    targets = torch.tensor([0, 4, 2])
+    assert torch.autograd.gradcheck(lambda a, b: nested_cross_entropy(a, b, targets, [1, 4]), (h, e))
+
+
+def test_by_hand():
+    # At size 1 both items score 0; at size 2 the target scores log 3 more.
+    hidden = torch.tensor([[0.0, 1.0]])
+    items = torch.tensor([[5.0, math.log(3)], [7.0, 0.0]])
+    loss = nested_cross_entropy(hidden, items, torch.tensor([0]), [1, 2])
+    assert loss.item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+
+
+def test_a_target_of_vanishing_probability_has_its_exact_finite_loss():
+    hidden = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    items = torch.tensor([[-500.0, 0.0], [0.0, 0.0]])
+    loss = nested_cross_entropy(hidden, items, torch.tensor([0]), [1, 2])
+    loss.backward()
+    assert loss.item() == pytest.approx(500.0)
+    assert torch.isfinite(hidden.grad).all()
+
+
+def test_without_gradients_nothing_is_kept_for_them():
+    h, e = torch.randn(3, 4), torch.randn(5, 4)
+    loss = nested_cross_entropy(h, e, torch.tensor([0, 1, 2]), [2, 4])
+    assert not loss.requires_grad
+    torch.testing.assert_close(
+        loss, nested_cross_entropy_reference(h, e, torch.tensor([0, 1, 2]), [2, 4])
+    )
+
+
+def test_bfloat16_loss_stays_within_one_percent():
+    torch.manual_seed(0)
+    h, e = torch.randn(64, 32), 0.3 * torch.randn(500, 32)
+    targets = torch.randint(500, (64,))
+    exact = nested_cross_entropy(h, e, targets, [8, 32])
+    with torch.autocast("cpu", torch.bfloat16):
+        low = nested_cross_entropy(h, e, targets, [8, 32])
+    assert low.item() == pytest.approx(exact.item(), rel=1e-2)
+
+
+def test_blocks_cover_the_positions_evenly_and_keep_memory_bounded():
+    for positions in (1, 100, 5000):
+        rows = block_rows(12_101, 8, positions)
+        assert 1 <= rows <= positions
+        assert rows <= 16 or rows * 12_101 * 8 * 4 <= 13 * 2**20
+    assert block_rows(1_000_000, 8, 5000) == 16

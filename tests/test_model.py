@@ -1,0 +1,173 @@
+"""fMRLRec in RecBole: its own rows, RecBole's prefix rows, RecBole's own Config and Trainer."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from recbole_fmrlrec import compat
+from tests import toy
+
+
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    """Config, dataset, loaders and model of a small run; keys may be given."""
+    monkeypatch.chdir(tmp_path)
+    toy.write_toy(tmp_path)
+
+    def make(model="fMRLRec", **keys):
+        from recbole_fmrlrec.config import Config
+        from recbole_fmrlrec.data import create_dataset, data_preparation
+
+        config = Config(model, "toy", config_dict=toy.settings(tmp_path, **keys))
+        dataset = create_dataset(config)
+        loaders = data_preparation(config, dataset)
+        torch.manual_seed(0)
+        return config, loaders, config.model_class(config, loaders[0]._dataset)
+
+    return make
+
+
+def test_windows_and_prefix_rows_give_the_same_loss_and_gradient(parts):
+    # Every history fits one window, so both train the same targets from the same inputs.
+    keys = {"MAX_ITEM_LIST_LENGTH": 10, "dropout_prob": 0.0, "train_batch_size": 10_000}
+    results = []
+    for rows in ("overlap", "prefix"):
+        _, loaders, model = parts(training_windows=rows, **keys)
+        loss = model.calculate_loss(next(iter(loaders[0])))
+        loss.backward()
+        results.append((loss, [p.grad for p in model.parameters()]))
+    torch.testing.assert_close(results[0][0], results[1][0])
+    for ours, theirs in zip(results[0][1], results[1][1], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_scores_agree_between_predict_full_sort_and_ranks(parts):
+    _, loaders, model = parts()
+    model.eval()
+    interaction, _, _, targets = next(iter(loaders[1]))
+    with torch.no_grad():
+        for k, size in enumerate(model.sizes):
+            model.size = size
+            scores = model.full_sort_predict(interaction)
+            assert scores.shape == (len(interaction), toy.ITEMS + 1)
+            alone = model.predict(interaction)
+            torch.testing.assert_close(alone, scores.gather(1, targets[:, None]).squeeze(1))
+            ranks = model.full_sort_ranks(interaction, targets)[k]
+            order = scores[:, 1:].argsort(dim=1, descending=True)
+            assert torch.equal(ranks, (order == targets[:, None] - 1).int().argmax(1) + 1)
+
+
+def test_item_table_is_projected_once_an_evaluation_and_anew_after_training(parts, monkeypatch):
+    _, loaders, model = parts()
+    calls = []
+    original = model.network.item_table
+    monkeypatch.setattr(
+        model.network, "item_table", lambda *a, **k: calls.append(1) or original(*a, **k)
+    )
+    model.eval()
+    with torch.no_grad():
+        for interaction, *_ in list(loaders[1]) * 3:
+            before = model.full_sort_predict(interaction)
+    assert len(calls) == 1
+    model.train()
+    model.network.projector.weight.data.mul_(2)
+    model.eval()
+    with torch.no_grad():
+        assert not torch.equal(model.full_sort_predict(interaction), before)
+    assert len(calls) == 2
+
+
+def test_the_first_item_is_trained_from_the_empty_input_when_asked(parts):
+    losses = {}
+    for asked in (False, True):
+        _, loaders, model = parts(
+            predict_first_item=asked, dropout_prob=0.0, train_batch_size=10_000
+        )
+        interaction = next(iter(loaders[0]))
+        losses[asked] = model.calculate_loss(interaction).item()
+    trained = int((interaction["target_id_list"] > 0).sum())
+    starts = interaction["start_target"]
+    starts = starts[starts > 0]
+    assert len(starts) == toy.USERS
+    table = model.item_table()
+    empty = model.network.encode_last(
+        table, torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)
+    )
+    at_start = torch.stack(
+        [
+            torch.nn.functional.cross_entropy(
+                (empty[:, :s] @ table[1:, :s].T).expand(len(starts), -1), starts - 1
+            )
+            for s in model.sizes
+        ]
+    ).mean()
+    mean = (losses[False] * trained + at_start.item() * len(starts)) / (trained + len(starts))
+    assert losses[True] == pytest.approx(mean, rel=1e-5)
+
+
+def test_weight_decay_spares_biases_norms_and_eigenvalues(parts):
+    config, _, model = parts()
+    from recbole_fmrlrec.trainer import Trainer
+
+    decayed, spared = Trainer(config, model).optimizer.param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert decayed["weight_decay"] == 0.01 and spared["weight_decay"] == 0.0
+    for parameter in spared["params"]:
+        name = names[id(parameter)]
+        assert "bias" in name or "norm_" in name or "_log" in name
+    for parameter in decayed["params"]:
+        assert "weight" in names[id(parameter)] and "norm_" not in names[id(parameter)]
+    assert len(decayed["params"]) + len(spared["params"]) == len(names)
+
+
+def test_ids_alone_features_alone_and_both(parts):
+    _, _, features = parts("fMRLRec")
+    _, _, both = parts("fMRLRecID")
+    _, _, ids = parts("fMRLRecID", use_features=False)
+    assert features.network.id_embedding is None and features.network.projector is not None
+    assert both.network.id_embedding is not None and both.network.projector is not None
+    assert ids.network.id_embedding is not None and ids.network.projector is None
+
+
+def test_it_runs_in_recboles_own_config_dataset_and_trainer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    toy.write_toy(tmp_path)
+    compat.apply()
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.trainer import Trainer
+
+    from recbole_fmrlrec.models.fmrlrec import fMRLRec
+
+    keys = toy.settings(tmp_path, train_neg_sample_args=None, valid_metric="NDCG@10")
+    keys["load_col"] = None
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])
+    config = Config(model=fMRLRec, dataset="toy", config_dict=keys)
+    loaders = data_preparation(config, create_dataset(config))
+    model = fMRLRec(config, loaders[0]._dataset)
+    trainer = Trainer(config, model)
+    score, _ = trainer.fit(loaders[0], loaders[1])
+    losses = list(trainer.train_loss_dict.values())
+    assert losses[-1] < losses[0]
+    assert trainer.evaluate(loaders[2])["ndcg@10"] > 0 and score > 0
+
+
+def test_negative_sampling_is_refused(parts, monkeypatch):
+    config, loaders, model = parts()
+    config["train_neg_sample_args"]["distribution"] = "uniform"
+    with pytest.raises(ValueError, match="samples no negatives"):
+        type(model)(config, loaders[0]._dataset)
+
+
+def test_recboles_flop_counter_takes_it(tmp_path, monkeypatch, parts):
+    config, loaders, model = parts(training_windows="prefix")
+    from logging import getLogger
+
+    from recbole.data.transform import construct_transform
+    from recbole.utils import get_flops
+
+    dataset = loaders[0]._dataset
+    assert get_flops(model, dataset, "cpu", getLogger(), construct_transform(config)) > 0

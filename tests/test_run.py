@@ -1,0 +1,185 @@
+"""A whole run: its result, its files, its table; our models and RecBole's through one door."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_fmrlrec import run
+from recbole_fmrlrec.errors import UsageError
+from tests import toy
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def toy_run(tmp_path, monkeypatch):
+    """Run a model on the toy dataset."""
+    monkeypatch.chdir(tmp_path)
+    toy.write_toy(tmp_path)
+
+    def start(model="fMRLRec", resume=False, **keys):
+        ours = model.startswith("fMRLRec")
+        base = toy.settings(tmp_path)
+        if not ours:
+            general = ("data_path", "checkpoint_dir", "use_gpu", "topk", "metrics", "epochs")
+            base = {key: base[key] for key in general}
+        return run(model, "toy", config_dict={**base, **keys}, resume=resume)
+
+    return start
+
+
+def test_a_row_for_every_size_with_its_parameters(toy_run):
+    result = toy_run()
+    assert [row["size"] for row in result.test] == [2, 4, 8]
+    counts = [row["parameters"] for row in result.test]
+    assert counts == sorted(counts) and len(set(counts)) == 3
+    assert list(result.test[0]["metrics"]) == ["recall@5", "recall@10", "ndcg@5", "ndcg@10"]
+    lines = result.table().splitlines()
+    assert lines[0].startswith("Test on toy (best NDCG@10 on validation ")
+    assert [line.split()[:2] for line in lines[3:6]] == [["fMRLRec", s] for s in "248"]
+    assert lines[-1] == str(result.run_dir / "result.json")
+
+
+def test_the_record_holds_what_made_the_result(toy_run):
+    result = toy_run(seed=7)
+    record = json.loads((result.run_dir / "result.json").read_text(encoding="utf-8"))
+    assert record["seed"] == 7 and record["config"]["sizes"] == [2, 4, 8]
+    assert record["machine"]["packages"]["recbole"] == "1.2.1"
+    assert record["features"]["encoders"] == {"text": "tfidf-svd"}
+    assert len(record["history"]) == 3 and record["epochs_run"] == 3
+    best = max(epoch["valid"]["ndcg@10"] for epoch in record["history"])
+    assert record["best_valid_score"] == best == record["valid"][-1]["metrics"]["ndcg@10"]
+    assert record["history"][record["best_epoch"]]["valid"]["ndcg@10"] == best
+    assert record["peak_memory_bytes"]["process"] > 50 * 2**20
+    assert set(record["seconds"]) == {"data", "training", "test", "total"}
+    checkpoint = torch.load(result.run_dir / "best.pth", weights_only=True)
+    assert checkpoint["epoch"] == record["best_epoch"]
+    assert not (Path.cwd() / "log_tensorboard").exists() and not (Path.cwd() / "log").exists()
+
+
+def test_the_same_settings_give_the_same_result(toy_run):
+    first, second = toy_run(), toy_run()
+    assert first.run_dir != second.run_dir
+    assert first.test == second.test
+    assert [e["train_loss"] for e in first.history] == [e["train_loss"] for e in second.history]
+    assert toy_run(seed=1).history[0]["train_loss"] != first.history[0]["train_loss"]
+
+
+@pytest.mark.parametrize("model", ["SASRec", "BPR", "Pop", "ItemKNN", "EASE"])
+def test_recboles_models_run_through_the_same_door(toy_run, model):
+    result = toy_run(model)
+    assert [row["size"] for row in result.test] == [None]
+    assert result.test_result["recall@10"] > 0
+    torch.load(result.run_dir / "best.pth", weights_only=True)
+
+
+def test_metrics_that_need_whole_lists_come_from_recboles_evaluator(toy_run):
+    by_lists = toy_run(metrics=["NDCG", "ItemCoverage"], valid_metric="NDCG@10")
+    by_ranks = toy_run(metrics=["NDCG"], valid_metric="NDCG@10")
+    for lists, ranks in zip(by_lists.test, by_ranks.test, strict=True):
+        assert lists["metrics"]["ndcg@10"] == pytest.approx(ranks["metrics"]["ndcg@10"], abs=0.02)
+        assert 0 < lists["metrics"]["itemcoverage@10"] <= 1
+
+
+def test_low_precision_trains_to_about_the_same_loss(toy_run):
+    exact, low = toy_run(), toy_run(enable_amp=True)
+    assert low.history[0]["train_loss"] == pytest.approx(exact.history[0]["train_loss"], rel=0.02)
+
+
+def test_a_finished_run_is_not_run_again(toy_run):
+    first = toy_run()
+    again = toy_run(resume=True)
+    assert again.run_dir == first.run_dir and again.test == first.test
+    assert toy_run(resume=str(first.run_dir)).test == first.test
+
+
+def test_resuming_what_is_not_there_or_another_configuration(toy_run, tmp_path):
+    with pytest.raises(UsageError, match="no run in"):
+        toy_run(resume=str(tmp_path / "nowhere"))
+    first = toy_run()
+    with pytest.raises(UsageError, match="belongs to another configuration"):
+        toy_run(resume=str(first.run_dir), learning_rate=0.5)
+
+
+DRIVER = """
+import os, signal, sys
+import torch
+from recbole_fmrlrec import cli
+
+kind, at = sys.argv[1], int(sys.argv[2])
+seen = 0
+
+def dies(function):
+    def wrapper(*args, **kwargs):
+        global seen
+        seen += 1
+        if seen == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return wrapper
+
+if kind == "step":
+    torch.optim.AdamW.step = dies(torch.optim.AdamW.step)
+if kind == "write":
+    os.fsync = dies(os.fsync)
+if kind == "rename":
+    os.replace = dies(os.replace)
+sys.exit(cli.main(sys.argv[3:]))
+"""
+
+
+def start_process(folder: Path, kind: str, at: int, *more: str) -> subprocess.CompletedProcess:
+    keys = {**toy.SMALL, "epochs": 4, "model": "fMRLRec", "dataset": "toy", "data_path": "."}
+    options = [f"--{key}={value}" for key, value in keys.items()]
+    return subprocess.run(
+        [sys.executable, "-c", DRIVER, kind, str(at), *options, "--num_threads=1", *more],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def outcome(folder: Path) -> tuple[dict, list, dict]:
+    (run_dir,) = (folder / "saved").iterdir()
+    record = json.loads((run_dir / "result.json").read_text(encoding="utf-8"))
+    history = [(e["train_loss"], e["learning_rate"], e["valid_by_size"]) for e in record["history"]]
+    best = torch.load(run_dir / "best.pth", weights_only=True)
+    assert not list(run_dir.glob(".*"))
+    return record["test"], history, best["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The outcome of a run that nobody killed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    toy.write_toy(folder)
+    done = start_process(folder, "never", 0)
+    assert done.returncode == 0, done.stderr
+    return outcome(folder)
+
+
+# The run of 4 epochs takes 10 or so steps an epoch and writes a best and a last checkpoint.
+@pytest.mark.parametrize(
+    ("kind", "at"),
+    [("step", 3), ("step", 25), ("write", 3), ("rename", 6)],
+    ids=["first epoch", "later epoch", "writing a checkpoint", "renaming a checkpoint"],
+)
+def test_killed_and_resumed_ends_bit_for_bit_as_undisturbed(tmp_path, undisturbed, kind, at):
+    toy.write_toy(tmp_path)
+    killed = start_process(tmp_path, kind, at)
+    assert killed.returncode == -9, killed.stderr
+    resumed = start_process(tmp_path, "never", 0, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    test, history, state = outcome(tmp_path)
+    assert test == undisturbed[0]
+    assert history == undisturbed[1]
+    assert all(torch.equal(state[name], tensor) for name, tensor in undisturbed[2].items())
