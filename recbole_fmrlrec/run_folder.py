@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -95,6 +96,11 @@ class RunFolder:
         }
         if not (self.path / _CONFIG).is_file():
             write_json(self.path / _CONFIG, content)
+
+    def discard_unstarted(self) -> None:
+        """Remove the folder of a run that was refused before it made a checkpoint."""
+        if not any(self.path.glob("*.pth")):
+            shutil.rmtree(self.path)
 
     def finish(self, result: RunResult) -> None:
         """Record the result."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec import compat
-from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.errors import UsageError, usage_errors
 from recbole_fmrlrec.result import RunResult, machine_facts, peak_memory
 from recbole_fmrlrec.run_folder import RunFolder
 
@@ -56,11 +56,15 @@ def run(
     if (finished := folder.result()) is not None:
         logging.getLogger().info("this run is finished; its result is in %s", folder.path)
         return finished
-    with folder.logging(config["state"]):
-        folder.begin(config)
-        for note in config.notes:
-            logging.getLogger().info(note)
-        return _Run(config, folder, resume=bool(resume), started=started).execute()
+    try:
+        with folder.logging(config["state"]):
+            folder.begin(config)
+            for note in config.notes:
+                logging.getLogger().info(note)
+            return _Run(config, folder, resume=bool(resume), started=started).execute()
+    except usage_errors():
+        folder.discard_unstarted()
+        raise
 
 
 def _choose_folder(config: Any, named: RunFolder | None, resume: bool) -> RunFolder:

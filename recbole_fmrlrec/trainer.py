@@ -5,7 +5,6 @@ It serves RecBole's own models as well: what it adds are files and hooks around 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from recbole_fmrlrec.checkpoint import (
     set_random_state,
 )
 from recbole_fmrlrec.evaluation import can_rank, rank_metrics
+from recbole_fmrlrec.optimization import adamw, learning_rate_factor
 from recbole_fmrlrec.registry import is_ours
 
 Metrics = dict[str, float]
@@ -76,14 +76,7 @@ class Trainer(RecBoleTrainer):
         if kwargs or self.learner.lower() != "adamw" or not is_ours(type(self.model)):
             optimizer: Optimizer = super()._build_optimizer(**kwargs)
             return optimizer
-        spared = self.model.no_decay_parameters()
-        names = {id(parameter) for parameter in spared}
-        decayed = [p for p in self.model.parameters() if id(p) not in names]
-        groups = [
-            {"params": decayed, "weight_decay": self.weight_decay},
-            {"params": spared, "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=self.learning_rate, fused=True)
+        return adamw(self.model, self.learning_rate, self.weight_decay)
 
     def _start_schedule(self, steps: int) -> None:
         factor = learning_rate_factor(
@@ -291,34 +284,3 @@ class Trainer(RecBoleTrainer):
             self.model.size = size
             results[size] = self._recbole_metrics(eval_data, show_progress)
         return results
-
-
-def learning_rate_factor(
-    kind: str, warmup: int, total: int, lowest: float
-) -> Callable[[int], float]:
-    """The learning rate of step 0, 1, 2, ... as a share of the highest one.
-
-    Args:
-        kind: ``constant``, ``linear`` or ``cosine`` after the warm-up.
-        warmup: steps over which it rises linearly from 0.
-        total: steps of the whole training.
-        lowest: the share reached at the last step.
-
-    Raises:
-        ValueError: another kind.
-    """
-    shapes: dict[str, Callable[[float], float]] = {
-        "constant": lambda done: 1.0,
-        "linear": lambda done: 1.0 - done,
-        "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
-    }
-    if kind not in shapes:
-        raise ValueError(f"lr_scheduler must be one of {', '.join(shapes)}, got {kind}")
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        done = min(1.0, (step - warmup) / max(1, total - warmup))
-        return lowest + (1 - lowest) * shapes[kind](done) if kind != "constant" else 1.0
-
-    return factor

@@ -26,7 +26,8 @@ from recbole_fmrlrec.errors import RunError
 
 def test_arrays_sparse_matrices_and_containers_come_back_as_they_were(tmp_path):
     matrix = sparse.csr_matrix(np.array([[0.0, 2.5], [0.0, 0.0], [1.0, 0.0]]))
-    state = {"a": np.arange(6).reshape(2, 3), "m": matrix, "l": [1, (2.5, None)], "t": torch.ones(2)}
+    array = np.arange(6).reshape(2, 3)
+    state = {"a": array, "m": matrix, "l": [1, (2.5, None)], "t": torch.ones(2)}
     path = tmp_path / "c.pth"
     save_checkpoint(path, state)
     loaded = load_checkpoint(path)

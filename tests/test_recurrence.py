@@ -81,7 +81,7 @@ def test_recurrence_starts_on_the_ring_with_real_matrices():
     torch.manual_seed(0)
     layer = LinearRecurrence([8, 4096], r_min=0.3, r_max=0.8)
     radius = layer.decay().abs().detach()
-    assert 0.3 <= radius.min() and radius.max() <= 0.8
+    assert radius.min() >= 0.3 and radius.max() <= 0.8
     # Uniform in area: the squared radius is uniform between the squared bounds.
     share = ((radius**2 - 0.3**2) / (0.8**2 - 0.3**2)).mean()
     assert share.item() == pytest.approx(0.5, abs=0.03)

@@ -183,3 +183,10 @@ def test_killed_and_resumed_ends_bit_for_bit_as_undisturbed(tmp_path, undisturbe
     assert test == undisturbed[0]
     assert history == undisturbed[1]
     assert all(torch.equal(state[name], tensor) for name, tensor in undisturbed[2].items())
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="dataset 'nothing' not found"):
+        run("fMRLRec", "nothing", config_dict=toy.settings(tmp_path))
+    assert list((tmp_path / "saved").iterdir()) == []
