@@ -130,7 +130,7 @@ def export(words: Sequence[str]) -> int:
 
 
 def recommend(words: Sequence[str]) -> int:
-    """Recommend items with an exported model, to one history or a file of users."""
+    """Recommend items with an exported model, to one user or a file of them."""
     from recbole_fmrlrec.deploy.people import main
 
     return main(words)

@@ -11,6 +11,7 @@ from typing import Any
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import UsageError, usage_errors
+from recbole_fmrlrec.prepare import prepare_missing
 from recbole_fmrlrec.result import RunResult, machine_facts, peak_memory
 from recbole_fmrlrec.run_folder import RunFolder
 
@@ -52,6 +53,7 @@ def run(
         model, dataset = model or folder.model, dataset or folder.dataset
         config_dict = {**folder.overrides, **(config_dict or {})}
     config = Config(model, dataset, config_file_list, config_dict, cli_args)
+    prepare_missing(config)
     folder = _choose_folder(config, folder, bool(resume))
     if (finished := folder.result()) is not None:
         logging.getLogger().info("this run is finished; its result is in %s", folder.path)

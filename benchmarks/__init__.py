@@ -1,0 +1,1 @@
+"""What prints the speed, memory and quality figures: ``python -m benchmarks COMMAND``."""

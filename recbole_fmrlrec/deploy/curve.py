@@ -1,0 +1,89 @@
+"""A curve as inline SVG: no plotting package, no network."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Sequence
+
+WIDTH, HEIGHT = 640, 320
+LEFT, RIGHT, TOP, BOTTOM = 70, 30, 24, 56
+
+
+def svg_curve(
+    x: Sequence[float],
+    y: Sequence[float],
+    names: Sequence[str],
+    x_label: str,
+    y_label: str,
+    x_text: Callable[[float], str],
+) -> str:
+    """Points joined by a line, x on a logarithmic and y on a linear scale from 0.
+
+    Args:
+        x: values above 0.
+        y: values of 0 or more.
+        names: written beside the points.
+        x_label: what x is.
+        y_label: what y is.
+        x_text: writes a value of x.
+
+    Raises:
+        ValueError: lengths differ, nothing to draw, or a value of x is not above 0.
+    """
+    if not x or not len(x) == len(y) == len(names) or min(x) <= 0:
+        raise ValueError("a curve needs as many x above 0 as y and names, and one or more of them")
+    points = list(zip(_across(x), _up(y), strict=True))
+    line = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" '
+        f'aria-label="{html.escape(y_label)} against {html.escape(x_label)}">',
+        *_frame(x, y, x_text),
+        f'<polyline points="{line}" fill="none" stroke="var(--line, #1f6feb)" stroke-width="2"/>',
+    ]
+    for (px, py), name, value in zip(points, names, y, strict=True):
+        label = html.escape(name)
+        parts.append(
+            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="var(--line, #1f6feb)">'
+            f"<title>{label}: {value:.4f}</title></circle>"
+            f'<text x="{px:.1f}" y="{py - 9:.1f}" text-anchor="middle">{label}</text>'
+        )
+    middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
+    parts.append(
+        f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">{html.escape(x_label)}</text>'
+        f'<text x="{LEFT}" y="14" text-anchor="start">{html.escape(y_label)}</text></svg>'
+    )
+    return "\n".join(parts)
+
+
+def _across(x: Sequence[float]) -> list[float]:
+    low, high = math.log(min(x)), math.log(max(x))
+    span, room = (high - low) or 1.0, WIDTH - LEFT - RIGHT - 20
+    return [LEFT + 10 + room * (math.log(value) - low) / span for value in x]
+
+
+def _up(y: Sequence[float]) -> list[float]:
+    top = max(y) or 1.0
+    room = HEIGHT - TOP - BOTTOM - 16
+    return [HEIGHT - BOTTOM - room * value / top for value in y]
+
+
+def _frame(x: Sequence[float], y: Sequence[float], x_text: Callable[[float], str]) -> list[str]:
+    """Horizontal lines at quarters of the largest y, and the ends of x."""
+    parts = []
+    for value in [max(y) * quarter / 4 for quarter in range(5)]:
+        at = _up([value, max(y)])[0]
+        parts.append(
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}" '
+            f'stroke="var(--soft, #8884)"/>'
+            f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{value:.3f}</text>'
+        )
+    for value, at in {
+        min(x): _across(x)[x.index(min(x))],
+        max(x): _across(x)[x.index(max(x))],
+    }.items():
+        parts.append(
+            f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">'
+            f"{html.escape(x_text(value))}</text>"
+        )
+    return parts

@@ -1,0 +1,196 @@
+"""``model.json``: what a deployed model is, with every field checked when it is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec.deploy.errors import DeployError
+
+FORMAT = "recbole-fmrlrec-deploy"
+FORMAT_VERSION = 1
+TABLE_DTYPES = ("float32", "float16", "int8")
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One kind of item feature: its name, its width and what encoded it."""
+
+    name: str
+    width: int
+    encoder: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """What ``model.json`` holds beside the format and its version.
+
+    Attributes:
+        model: name of the model class that was trained.
+        size: width of the deployed model, s.
+        sizes: nested sizes up to ``size``, ascending.
+        trained_sizes: all nested sizes of the training.
+        num_blocks: blocks of the sequence encoder.
+        modalities: item features in the order of concatenation; none for a model of ids only.
+        feature_scale: what the concatenated unit-length features are multiplied with.
+        uses_ids: whether a learned vector is added to each trained item; a new item has none.
+        start_trained: whether training predicted first items from the empty input
+            (``predict_first_item``); if not, what an empty history gives was never trained.
+        max_history: latest items of a history that the training saw at once.
+        dataset: name of the training dataset.
+        num_items: items of the table, N.
+        trained_items: how many of these, the first ones, had interactions in training.
+        table_dtype: how ``items.safetensors`` stores vectors, of `TABLE_DTYPES`.
+        metrics: ``rows`` and ``candidates`` of the evaluation, and ``test``: metrics at this size
+            by type of the item table; empty where nothing was evaluated.
+        onnx: ``opset`` and the names of the ONNX files; None where there are none.
+        made_with: versions of the packages that wrote it.
+        files: bytes and SHA-256 by file name.
+    """
+
+    model: str
+    size: int
+    sizes: tuple[int, ...]
+    trained_sizes: tuple[int, ...]
+    num_blocks: int
+    modalities: tuple[Modality, ...]
+    feature_scale: float
+    uses_ids: bool
+    start_trained: bool
+    max_history: int
+    dataset: str
+    num_items: int
+    trained_items: int
+    table_dtype: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    onnx: dict[str, Any] | None = None
+    made_with: dict[str, str] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def feature_width(self) -> int:
+        """F, the width of all features together."""
+        return sum(modality.width for modality in self.modalities)
+
+    def to_json(self) -> dict[str, Any]:
+        """Values that JSON knows."""
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], path: Path) -> Description:
+        """Check what was read from ``path``.
+
+        Raises:
+            DeployError: another format or version, a field missing, unknown or impossible.
+        """
+        if content.get("format") != FORMAT:
+            raise DeployError(f"{path}: not the description of a deployed model")
+        if content.get("format_version") != FORMAT_VERSION:
+            raise DeployError(
+                f"{path}: format version {content.get('format_version')!r}, this package reads "
+                f"{FORMAT_VERSION}; export again, or install the version that wrote it"
+            )
+        values = {k: v for k, v in content.items() if k not in ("format", "format_version")}
+        _check_fields(values, path)
+        values["modalities"] = tuple(Modality(**entry) for entry in values["modalities"])
+        values["sizes"] = tuple(values["sizes"])
+        values["trained_sizes"] = tuple(values["trained_sizes"])
+        description = cls(**values)
+        _check_together(description, path)
+        return description
+
+
+def _whole(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _sizes(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(map(_whole, value))
+        and all(low < high for low, high in pairwise(value))
+    )
+
+
+def _modality(value: Any) -> bool:
+    names = {entry.name for entry in fields(Modality)}
+    return (
+        isinstance(value, dict)
+        and set(value) == names
+        and _whole(value["width"])
+        and isinstance(value["name"], str)
+        and isinstance(value["encoder"], str)
+    )
+
+
+def _scale(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > 0
+
+
+def _file(entry: tuple[Any, Any]) -> bool:
+    """A plain name: a path would let a description reach outside its folder."""
+    name, facts = entry
+    return Path(name).name == name and isinstance(facts, dict)
+
+
+_Check = tuple[Callable[[Any], bool], str]
+_TEXT: _Check = (lambda value: isinstance(value, str), "a text")
+_FLAG: _Check = (lambda value: isinstance(value, bool), "true or false")
+_COUNT: _Check = (_whole, "a whole number of 1 or more")
+_SIZES: _Check = (_sizes, "ascending whole numbers of 1 or more")
+_MAPPING: _Check = (lambda value: isinstance(value, dict), "an object")
+_CHECKS: dict[str, _Check] = {
+    "model": _TEXT,
+    "size": _COUNT,
+    "sizes": _SIZES,
+    "trained_sizes": _SIZES,
+    "num_blocks": _COUNT,
+    "modalities": (
+        lambda value: isinstance(value, list) and all(map(_modality, value)),
+        "a list of objects with name, width and encoder",
+    ),
+    "feature_scale": (_scale, "a number above 0"),
+    "uses_ids": _FLAG,
+    "start_trained": _FLAG,
+    "max_history": _COUNT,
+    "dataset": _TEXT,
+    "num_items": _COUNT,
+    "trained_items": _COUNT,
+    "table_dtype": (lambda value: value in TABLE_DTYPES, f"one of {', '.join(TABLE_DTYPES)}"),
+    "metrics": _MAPPING,
+    "onnx": (lambda value: value is None or isinstance(value, dict), "null or an object"),
+    "made_with": _MAPPING,
+    "files": (
+        lambda value: isinstance(value, dict) and all(map(_file, value.items())),
+        "an object of plain file names",
+    ),
+}
+
+
+def _check_fields(values: Mapping[str, Any], path: Path) -> None:
+    for name, (fits, what) in _CHECKS.items():
+        if name not in values:
+            raise DeployError(f"{path}: field {name} is missing")
+        if not fits(values[name]):
+            raise DeployError(f"{path}: {name} must be {what}, not {values[name]!r}")
+    if unknown := sorted(set(values) - set(_CHECKS)):
+        raise DeployError(f"{path}: unknown field {unknown[0]}; format {FORMAT_VERSION} has none")
+
+
+def _check_together(description: Description, path: Path) -> None:
+    size, sizes, trained = description.size, description.sizes, description.trained_sizes
+    if sizes[-1] != size or trained[: len(sizes)] != sizes:
+        raise DeployError(
+            f"{path}: size {size} and sizes {list(sizes)} do not go with the trained sizes "
+            f"{list(trained)}"
+        )
+    if description.trained_items > description.num_items:
+        raise DeployError(f"{path}: more trained items than items")
+    if not description.modalities and not description.uses_ids:
+        raise DeployError(f"{path}: neither features nor ids make an item's vector")

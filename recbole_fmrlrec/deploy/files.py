@@ -1,0 +1,100 @@
+"""The files of a deployed model: written whole or not at all, read with a check."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec.deploy.errors import DeployError
+
+# What could run when opened, or needs an unsafe reader: no deployed model has any of it.
+_CODE = {".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".pkl", ".pickle", ".pt", ".pth", ".bin"}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to; it is renamed to ``path`` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
+    """Write JSON; NaN and infinity, which it does not know, are refused with a ValueError."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DeployError: the file is missing, not UTF-8, not JSON, or no object.
+    """
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        raise DeployError(f"{path}: missing; `run_recbole.py export` writes it") from None
+    except (ValueError, RecursionError) as error:
+        raise DeployError(f"{path}: cut off or not JSON ({error}); export again") from None
+    if not isinstance(content, dict):
+        raise DeployError(f"{path}: not a JSON object; export again")
+    return content
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Length in bytes and SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def check_fingerprint(path: Path, recorded: Mapping[str, Any]) -> None:
+    """Compare a file with what `fingerprint` said of it when it was written.
+
+    Raises:
+        DeployError: the file is missing, of another length, or of other content.
+    """
+    if not path.is_file():
+        raise DeployError(f"{path}: missing, though model.json names it; copy the whole folder")
+    length = path.stat().st_size
+    if length != recorded.get("bytes"):
+        raise DeployError(
+            f"{path}: {length} bytes, model.json says {recorded.get('bytes')}: cut off or of "
+            "another export; copy it again"
+        )
+    if fingerprint(path)["sha256"] != recorded.get("sha256"):
+        raise DeployError(f"{path}: damaged or altered (its SHA-256 is not that of model.json)")
+
+
+def refuse_code(folder: Path) -> None:
+    """Refuse a folder with files that could hold code.
+
+    Raises:
+        DeployError: naming the first of them.
+    """
+    found = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _CODE)
+    if found:
+        raise DeployError(
+            f"{folder}: holds {found[0]}, which can hold code; a deployed model is safetensors, "
+            "JSON and ONNX only. Nothing in it was opened"
+        )

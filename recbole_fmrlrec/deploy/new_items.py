@@ -1,0 +1,81 @@
+"""Vectors of items that did not exist in training, from their features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from recbole_fmrlrec.deploy.description import Description
+from recbole_fmrlrec.deploy.errors import DeployError
+from recbole_fmrlrec.network import FMRLRecNetwork
+
+
+def project(
+    description: Description,
+    network: FMRLRecNetwork,
+    features: ArrayLike | Mapping[str, ArrayLike],
+    count: int,
+) -> Tensor:
+    """Item vectors ``(count, s)``: each modality of length 1, side by side, scaled, projected.
+
+    Args:
+        description: names, order and widths of the modalities, and the scale.
+        network: holds the projector.
+        features: a matrix a modality, or one of all side by side; see `Recommender.add_items`.
+        count: rows that are expected.
+
+    Raises:
+        DeployError: the model has no features, or these do not fit it.
+    """
+    if network.projector is None:
+        raise DeployError(
+            f"{description.model} was trained on ids alone: a new item has no vector in it"
+        )
+    parts = _by_modality(description, features)
+    columns = [
+        _unit_rows(parts.get(modality.name), count, modality.width, modality.name)
+        for modality in description.modalities
+    ]
+    matrix = np.concatenate(columns, axis=1)
+    projected: Tensor = network.projector(torch.from_numpy(matrix) * description.feature_scale)
+    return projected
+
+
+def _by_modality(
+    description: Description, features: ArrayLike | Mapping[str, ArrayLike]
+) -> dict[str, Any]:
+    modalities = description.modalities
+    names = [modality.name for modality in modalities]
+    if isinstance(features, Mapping):
+        if unknown := [name for name in features if name not in names]:
+            raise DeployError(f"the model has no modality {unknown[0]!r}; it has {names}")
+        if not features:
+            raise DeployError(f"no features given; the model's modalities are {names}")
+        return dict(features)
+    matrix = np.asarray(features)
+    if matrix.ndim != 2 or matrix.shape[1] != description.feature_width:
+        raise DeployError(
+            f"features have shape {matrix.shape}, not (n, {description.feature_width}): "
+            + " + ".join(f"{modality.name} {modality.width}" for modality in modalities)
+        )
+    ends = np.cumsum([modality.width for modality in modalities])[:-1]
+    return dict(zip(names, np.split(matrix, ends, axis=1), strict=True))
+
+
+def _unit_rows(part: Any, count: int, width: int, name: str) -> np.ndarray:
+    """Rows of length 1 in float32; rows of zeros, and a modality that is not given, stay zeros."""
+    if part is None:
+        return np.zeros((count, width), dtype=np.float32)
+    rows = np.asarray(part, dtype=np.float32)
+    if rows.shape != (count, width):
+        raise DeployError(f"{name} features have shape {rows.shape}, not {(count, width)}")
+    if not np.isfinite(rows).all():
+        raise DeployError(f"{name} features hold NaN or infinite values")
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: np.ndarray = rows / np.where(norms > 0, norms, 1).astype(np.float32)
+    return unit

@@ -1,0 +1,95 @@
+"""From outputs of the encoder to recommendations: exclusion, candidates, filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import torch
+from torch import Tensor
+
+from recbole_fmrlrec.deploy.errors import DeployError
+from recbole_fmrlrec.deploy.items import ItemTable, Unknown
+from recbole_fmrlrec.deploy.results import Recommendations
+from recbole_fmrlrec.deploy.retrieval import ExactSearch, Search
+
+Filter = Callable[[str], bool]
+
+
+def rank_items(
+    items: ItemTable,
+    search: Search,
+    hidden: Tensor,
+    k: int,
+    excluded: Sequence[Collection[int]],
+    candidates: Sequence[object] | None = None,
+    filter: Filter | None = None,
+    unknown: Unknown = "skip",
+) -> list[Recommendations]:
+    """The best k items for each output ``(B, s)``; fewer where fewer are left.
+
+    Args:
+        items: the item table.
+        search: over all of it; candidates are always searched exactly.
+        hidden: outputs.
+        k: 1 or more.
+        excluded: table rows left out, a collection for each output.
+        candidates: item ids to choose from; all when None.
+        filter: says of an item id whether it may be recommended; asked down the ranking only as
+            far as k items need.
+        unknown: what to do with candidates that are not in the table.
+
+    Raises:
+        DeployError: k is below 1, or an unknown candidate with ``unknown="error"``.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise DeployError(f"k must be a whole number of 1 or more, not {k!r}")
+    total = len(items)
+    if candidates is not None:
+        rows = sorted(set(items.rows(candidates, unknown)[0]))
+        search, total = _among(items.vectors, rows), len(rows)
+    results: list[Recommendations | None] = [None] * len(hidden)
+    pending = list(range(len(hidden)))
+    count = min(total, k + max(map(len, excluded), default=0))
+    while pending:
+        scores, found = search(hidden[pending], count)
+        left = []
+        for at, own_scores, own_rows in zip(pending, scores.tolist(), found.tolist(), strict=True):
+            picked = _pick(items, own_rows, own_scores, k, excluded[at], filter)
+            results[at] = picked
+            if len(picked) < k and count < total:
+                left.append(at)
+        pending, count = left, min(total, 4 * count)
+    return [result for result in results if result is not None]
+
+
+def _among(vectors: Tensor, rows: list[int]) -> Search:
+    where = torch.tensor([0, *rows])
+    exact = ExactSearch(vectors[where])
+
+    def search(hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        scores, found = exact(hidden, count)
+        return scores, where[found]
+
+    return search
+
+
+def _pick(
+    items: ItemTable,
+    rows: list[int],
+    scores: list[float],
+    k: int,
+    excluded: Collection[int],
+    filter: Filter | None,
+) -> Recommendations:
+    kept: list[tuple[int, float]] = []
+    for row, score in zip(rows, scores, strict=True):
+        # Row 0 stands for none: an approximate index may find fewer than it was asked for.
+        if row and row not in excluded and (filter is None or filter(items.ids[row - 1])):
+            kept.append((row, score))
+            if len(kept) == k:
+                break
+    return Recommendations(
+        [items.ids[row - 1] for row, _ in kept],
+        [items.titles[row - 1] for row, _ in kept],
+        [score for _, score in kept],
+    )

@@ -1,0 +1,233 @@
+"""A deployed model that answers: histories in, recommendations out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from recbole_fmrlrec.deploy.description import Description
+from recbole_fmrlrec.deploy.errors import DeployError
+from recbole_fmrlrec.deploy.items import ItemTable, Unknown
+from recbole_fmrlrec.deploy.new_items import project
+from recbole_fmrlrec.deploy.ranking import Filter, rank_items
+from recbole_fmrlrec.deploy.real import RealStep
+from recbole_fmrlrec.deploy.results import Recommendations
+from recbole_fmrlrec.deploy.retrieval import ExactSearch, Search
+from recbole_fmrlrec.deploy.search_settings import History, SearchSettings
+from recbole_fmrlrec.deploy.store import load_model, save_model
+from recbole_fmrlrec.network import FMRLRecNetwork
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.deploy.session import Session, Sessions
+
+#: Histories encoded at once.
+BATCH = 1024
+
+
+class Recommender(SearchSettings):
+    """One deployed model: the sequence encoder and the item table of one size.
+
+    Item vectors are held as float32, however they are stored.
+
+    Attributes:
+        description: what the model is, with its metrics.
+        network: the sequence encoder and the projector of features.
+        items: ids, titles and vectors; row 0 is the empty input.
+        max_history: latest items of a history that `recommend` reads, as many as the training
+            saw at once; None reads all of them, as sessions always do.
+    """
+
+    def __init__(self, description: Description, network: FMRLRecNetwork, items: ItemTable) -> None:
+        self.description, self.network, self.items = description, network, items
+        self.max_history: int | None = description.max_history
+        self._search: Search = ExactSearch(items.vectors)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Recommender:
+        """Read the folder that ``run_recbole.py export`` wrote.
+
+        Raises:
+            DeployError: it is missing, damaged, of another format version, or holds code.
+        """
+        return cls(*load_model(Path(folder)))
+
+    def save(self, folder: str | Path, table_dtype: str | None = None) -> None:
+        """Write the model, items added since included; ONNX files are not written.
+
+        Args:
+            folder: where to; a model that is there is replaced.
+            table_dtype: ``float32``, ``float16`` or ``int8``; as it was loaded when None.
+        """
+        changed = replace(
+            self.description, table_dtype=table_dtype or self.description.table_dtype, onnx=None
+        )
+        self.description = save_model(Path(folder), changed, self.network, self.items)
+
+    @property
+    def size(self) -> int:
+        """Width of the model, s."""
+        return self.description.size
+
+    @overload
+    def recommend(  # type: ignore[overload-overlap]  # a text is a sequence of texts; it is refused
+        self,
+        history: History,
+        k: int = ...,
+        exclude_seen: bool = ...,
+        candidates: Sequence[str] | None = ...,
+        filter: Filter | None = ...,
+        unknown: Unknown = ...,
+    ) -> Recommendations: ...
+
+    @overload
+    def recommend(
+        self,
+        history: Sequence[History],
+        k: int = ...,
+        exclude_seen: bool = ...,
+        candidates: Sequence[str] | None = ...,
+        filter: Filter | None = ...,
+        unknown: Unknown = ...,
+    ) -> list[Recommendations]: ...
+
+    @torch.no_grad()
+    def recommend(
+        self,
+        history: Any,
+        k: int = 10,
+        exclude_seen: bool = True,
+        candidates: Sequence[str] | None = None,
+        filter: Filter | None = None,
+        unknown: Unknown = "skip",
+    ) -> Any:
+        """The k items most likely to be next.
+
+        An empty history, or one of unknown items only, gives the model's own start: the output for
+        the empty input (a zero feature) alone. ``description.start_trained`` says whether the
+        training learned it (``predict_first_item``).
+
+        Args:
+            history: item ids, the oldest first; or a batch, a sequence of such sequences. ``[]``
+                is one empty history.
+            k: how many items.
+            exclude_seen: leave out the items of the whole history.
+            candidates: item ids to choose from; all when None.
+            filter: says of an item id whether it may be recommended.
+            unknown: ``"skip"`` leaves unknown ids out and names them in the result; ``"error"``
+                refuses them.
+
+        Returns:
+            Recommendations, or for a batch a list of them.
+
+        Raises:
+            DeployError: an unknown item with ``unknown="error"``, or an impossible argument.
+        """
+        batch = _is_batch(history)
+        known = [self.items.rows(items, unknown) for items in (history if batch else [history])]
+        rows = [found for found, _ in known]
+        excluded = [set(found) if exclude_seen else set() for found in rows]
+        results = rank_items(
+            self.items,
+            self._search,
+            self.encode_rows(rows),
+            k,
+            excluded,
+            candidates,
+            filter,
+            unknown,
+        )
+        named = [
+            replace(result, unknown=missing)
+            for result, (_, missing) in zip(results, known, strict=True)
+        ]
+        return named if batch else named[0]
+
+    @torch.no_grad()
+    def scores(self, history: History, unknown: Unknown = "skip") -> Tensor:
+        """Scores ``(N,)`` of all items for one history, in the order of ``items.ids``."""
+        rows, _ = self.items.rows(history, unknown)
+        return self.encode_rows([rows])[0] @ self.items.vectors[1:].t()
+
+    @torch.no_grad()
+    def encode_rows(self, histories: Sequence[Sequence[int]]) -> Tensor:
+        """Outputs ``(B, s)`` after histories given as table rows."""
+        if not histories:
+            return self.items.vectors.new_empty(0, self.size)
+        starts = slice(-self.max_history if self.max_history else None, None)
+        cut = [list(rows[starts]) or [0] for rows in histories]
+        parts = [self._encode(cut[at : at + BATCH]) for at in range(0, len(cut), BATCH)]
+        return torch.cat(parts)
+
+    def _encode(self, histories: list[list[int]]) -> Tensor:
+        lengths = torch.tensor([len(rows) for rows in histories])
+        padded = torch.zeros(len(histories), int(lengths.max()), dtype=torch.int64)
+        for at, rows in enumerate(histories):
+            padded[at, : len(rows)] = torch.tensor(rows)
+        return self.network.encode_last(self.items.vectors, padded, lengths)
+
+    # Streaming
+
+    @cached_property
+    def step(self) -> RealStep:
+        """The network in the form that takes one event of many sequences."""
+        return RealStep(self.network)
+
+    def session(self) -> Session:
+        """A session of one user: feed it events, ask it at any time."""
+        from recbole_fmrlrec.deploy.session import Session
+
+        return Session(self)
+
+    def sessions(self, count: int) -> Sessions:
+        """Sessions of ``count`` users, moved on together."""
+        from recbole_fmrlrec.deploy.session import Sessions
+
+        return Sessions(self, count)
+
+    # New items
+
+    @torch.no_grad()
+    def add_items(
+        self,
+        ids: Sequence[str],
+        features: ArrayLike | Mapping[str, ArrayLike],
+        titles: Sequence[str | None] | None = None,
+    ) -> None:
+        """Add items that did not exist in training, from their features alone.
+
+        The exported projector makes their vectors. In a model with ids a new item has no learned
+        vector: that part is zero. Search goes back to exact.
+
+        Args:
+            ids: n new item ids.
+            features: a matrix ``(n, width)`` for each modality by name; or one matrix ``(n, F)``
+                with the modalities side by side in the order of ``description.modalities``. A
+                modality left out counts as missing. Rows need no normalisation.
+            titles: n titles.
+
+        Raises:
+            DeployError: the model has no features, an id is known already, a width is another,
+                or a value is not finite.
+        """
+        names = [str(item) for item in ids]
+        vectors = project(self.description, self.network, features, len(names))
+        given = [None] * len(names) if titles is None else list(titles)
+        if len(given) != len(names):
+            raise DeployError(f"{len(given)} titles for {len(names)} items")
+        self.items.append(names, given, vectors)
+        self.description = replace(self.description, num_items=len(self.items))
+        self.use_exact()
+
+
+def _is_batch(history: Any) -> bool:
+    if isinstance(history, str | bytes):
+        raise DeployError(f"a history is a list of item ids, as in [{history!r}], not one text")
+    return len(history) > 0 and not isinstance(history[0], str | bytes | Integral)

@@ -1,0 +1,55 @@
+"""What a recommendation is: ids, titles and scores, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One recommended item."""
+
+    id: str
+    title: str | None
+    score: float
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """Recommended items of one history, the best first.
+
+    Attributes:
+        ids: item ids.
+        titles: a title or None for each.
+        scores: the model's scores, falling; they rank items and are no probabilities.
+        unknown: items of the history that the model does not know and that were skipped.
+    """
+
+    ids: list[str]
+    titles: list[str | None]
+    scores: list[float]
+    unknown: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Recommendation]:
+        rows = zip(self.ids, self.titles, self.scores, strict=True)
+        return (Recommendation(*row) for row in rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """Values that JSON knows."""
+        items = [{"item_id": r.id, "title": r.title, "score": r.score} for r in self]
+        return {"items": items, **({"unknown": self.unknown} if self.unknown else {})}
+
+    def __str__(self) -> str:
+        """A line for each item: rank, score, id, title."""
+        if not self.ids:
+            return "(nothing to recommend)"
+        width = max(map(len, self.ids))
+        return "\n".join(
+            f"{rank:4}  {row.score:9.4f}  {row.id:{width}}  {row.title or ''}".rstrip()
+            for rank, row in enumerate(self, start=1)
+        )

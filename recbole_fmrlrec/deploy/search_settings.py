@@ -1,0 +1,101 @@
+"""How a recommender searches: exactly, in two stages, or as measurements choose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from recbole_fmrlrec.deploy.description import Description
+from recbole_fmrlrec.deploy.errors import DeployError
+from recbole_fmrlrec.deploy.items import ItemTable
+from recbole_fmrlrec.deploy.retrieval import Choice, ExactSearch, Search, TwoStageSearch, choose
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.deploy.faiss_index import Kind
+
+#: Item ids, the oldest first.
+History = Sequence[str]
+
+#: Sample histories drawn where none are given.
+SAMPLES = 256
+
+
+class SearchSettings:
+    """The part of `Recommender` that says how the best items are found."""
+
+    description: Description
+    items: ItemTable
+    _search: Search
+
+    def encode_rows(self, histories: Sequence[Sequence[int]]) -> Tensor:
+        """Outputs ``(B, s)`` after histories given as table rows."""
+        raise NotImplementedError
+
+    @property
+    def search(self) -> Search:
+        """How the best items are found; exactly unless asked otherwise."""
+        return self._search
+
+    def use_exact(self) -> None:
+        """Score every item."""
+        self._search = ExactSearch(self.items.vectors)
+
+    def use_two_stage(
+        self,
+        prefix: int,
+        shortlist: int,
+        faiss: Kind | None = None,
+        copy_prefix: bool = False,
+    ) -> None:
+        """Shortlist by the first ``prefix`` dimensions, rank the shortlist by all.
+
+        Args:
+            prefix: one of ``description.sizes``, below the last.
+            shortlist: items handed on, 1 or more.
+            faiss: ``"hnsw"`` or ``"ivf"`` for an approximate first stage.
+            copy_prefix: keep a copy of the first dimensions, which is read several times faster.
+
+        Raises:
+            DeployError: another prefix, no shortlist, or faiss is not installed.
+        """
+        smaller = self.description.sizes[:-1]
+        if prefix not in smaller:
+            raise DeployError(f"prefix must be one of {list(smaller)}, not {prefix}")
+        if shortlist < 1:
+            raise DeployError(f"shortlist must be 1 or more, not {shortlist}")
+        shortlister = None
+        if faiss is not None:
+            from recbole_fmrlrec.deploy.faiss_index import FaissShortlister
+
+            shortlister = FaissShortlister(self.items.vectors, prefix, faiss)
+        self._search = TwoStageSearch(
+            self.items.vectors, prefix, shortlist, shortlister, copy_prefix
+        )
+
+    @torch.no_grad()
+    def choose_search(
+        self, recall: float = 0.99, histories: Sequence[History] | None = None, k: int = 10
+    ) -> Choice:
+        """Measure and use the fastest search that finds ``recall`` of the exact top k.
+
+        Args:
+            recall: wanted share, above 0 and at most 1.
+            histories: sample histories, best a few hundred real ones; when None, histories of one
+                item each, drawn at random, which differ from real ones.
+            k: length of the list.
+        """
+        if histories is None:
+            drawn = torch.randperm(len(self.items), generator=torch.Generator().manual_seed(0))
+            rows = [[row + 1] for row in drawn[:SAMPLES].tolist()]
+        else:
+            rows = [self.items.rows(items, "skip")[0] for items in histories]
+        queries = self.encode_rows(rows)
+        chosen = choose(self.items.vectors, self.description.sizes, queries, recall, k)
+        if chosen.prefix is None or chosen.shortlist is None:
+            self.use_exact()
+        else:
+            self.use_two_stage(chosen.prefix, chosen.shortlist)
+        return chosen

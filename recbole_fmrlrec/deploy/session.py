@@ -1,0 +1,211 @@
+"""Streaming sessions: one event costs the same after 5 items or 5,000.
+
+The linear recurrence keeps one complex state a block. A session holds that state, the output after
+the last event, and the items seen; it reads every event, where `Recommender.recommend` reads the
+latest ``max_history``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_fmrlrec.deploy.errors import DeployError
+from recbole_fmrlrec.deploy.items import Unknown
+from recbole_fmrlrec.deploy.ranking import Filter, rank_items
+from recbole_fmrlrec.deploy.results import Recommendations
+from recbole_fmrlrec.deploy.store import PARAMETERS
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.deploy.recommender import Recommender
+
+
+class Sessions:
+    """Sessions of many users at once.
+
+    Args:
+        recommender: the model.
+        count: number of sessions, n.
+
+    Attributes:
+        state: ``(blocks, n, 2s)`` complex states, real parts first.
+        hidden: ``(n, s)`` outputs after the last event; before the first one the model's start.
+        events: ``(n,)`` events so far.
+        seen: item ids of each session; None where they were not stored.
+    """
+
+    @torch.no_grad()
+    def __init__(self, recommender: Recommender, count: int) -> None:
+        if count < 1:
+            raise DeployError(f"there must be 1 session or more, not {count}")
+        self.recommender = recommender
+        blocks, width = recommender.description.num_blocks, recommender.size
+        self.state = torch.zeros(blocks, count, 2 * width)
+        start, _ = recommender.step(recommender.items.vectors[:1], self.state[:, :1])
+        self.hidden = start.expand(count, -1).clone()
+        self.events = torch.zeros(count, dtype=torch.int64)
+        self.seen: list[set[str] | None] = [set() for _ in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+    @torch.no_grad()
+    def update(
+        self,
+        items: Sequence[str],
+        sessions: Sequence[int] | None = None,
+        unknown: Unknown = "skip",
+    ) -> list[str]:
+        """Take in one event for each of some sessions.
+
+        Args:
+            items: an item id for each session.
+            sessions: which sessions, each at most once; all, in order, when None.
+            unknown: ``"skip"`` passes over unknown items; ``"error"`` refuses the whole call.
+
+        Returns:
+            The unknown item ids that were passed over.
+
+        Raises:
+            DeployError: lengths differ, a session is named twice or does not exist, or an unknown
+                item with ``unknown="error"``.
+        """
+        where = list(range(len(self))) if sessions is None else list(sessions)
+        table = self.recommender.items
+        _, missing = table.rows(items, unknown)
+        if len(items) != len(where):
+            raise DeployError(f"{len(items)} items for {len(where)} sessions")
+        if len(set(where)) != len(where) or not all(0 <= at < len(self) for at in where):
+            raise DeployError(f"sessions must be different numbers from 0 to {len(self) - 1}")
+        names = [str(item) for item in items]
+        pairs = [(at, name) for at, name in zip(where, names, strict=True) if name in table.row_of]
+        if pairs:
+            chosen = torch.tensor([at for at, _ in pairs])
+            self._step(chosen, torch.tensor([table.row_of[name] for _, name in pairs]))
+        for at, name in pairs:
+            if (known := self.seen[at]) is not None:
+                known.add(name)
+        return missing
+
+    def _step(self, chosen: Tensor, rows: Tensor) -> None:
+        vectors, step = self.recommender.items.vectors, self.recommender.step
+        if len(self) == 1:
+            self.hidden, self.state = step(vectors[rows], self.state)
+        else:
+            hidden, state = step(vectors[rows], self.state[:, chosen])
+            self.hidden[chosen], self.state[:, chosen] = hidden, state
+        self.events[chosen] += 1
+
+    @torch.no_grad()
+    def top(
+        self,
+        k: int = 10,
+        sessions: Sequence[int] | None = None,
+        exclude_seen: bool = True,
+        candidates: Sequence[str] | None = None,
+        filter: Filter | None = None,
+        unknown: Unknown = "skip",
+    ) -> list[Recommendations]:
+        """The k items most likely to be next in each session; see `Recommender.recommend`.
+
+        Raises:
+            DeployError: also where seen items shall be left out that were not stored.
+        """
+        where = list(range(len(self))) if sessions is None else list(sessions)
+        table = self.recommender.items
+        excluded = [self._seen_rows(at) if exclude_seen else set() for at in where]
+        hidden = self.hidden if sessions is None else self.hidden[where]
+        search = self.recommender.search
+        return rank_items(table, search, hidden, k, excluded, candidates, filter, unknown)
+
+    def _seen_rows(self, session: int) -> set[int]:
+        seen, row_of = self.seen[session], self.recommender.items.row_of
+        if seen is None:
+            raise DeployError(
+                "this session was stored without the items it has seen: pass exclude_seen=False, "
+                "or store it with state_dict(seen=True)"
+            )
+        return {row_of[name] for name in seen if name in row_of}
+
+    def state_dict(self, session: int, seen: bool = True) -> dict[str, Any]:
+        """One session as plain values: what is needed to go on later, elsewhere.
+
+        Args:
+            session: which one.
+            seen: whether to store the ids of the items seen, which `top` leaves out; without them
+                the length does not grow with the history.
+
+        Returns:
+            ``model`` (hash of its parameters), ``state`` ``(blocks, 2s)`` and ``hidden``
+            ``(s,)`` as float32 arrays, ``events``, and ``seen`` (a sorted list, or None).
+        """
+        known = self.seen[session]
+        return {
+            "model": _model_hash(self.recommender),
+            "state": self.state[:, session].numpy().copy(),
+            "hidden": self.hidden[session].numpy().copy(),
+            "events": int(self.events[session]),
+            "seen": sorted(known) if seen and known is not None else None,
+        }
+
+    def load_state_dict(self, session: int, state: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave.
+
+        Raises:
+            DeployError: it belongs to another model, or is damaged.
+        """
+        own = self.state_dict(session, seen=False)
+        if set(state) != set(own):
+            raise DeployError(f"a session's state has {', '.join(own)}; got {', '.join(state)}")
+        if state["model"] != own["model"]:
+            raise DeployError("this session's state belongs to another model")
+        arrays = {name: np.asarray(state[name], dtype=np.float32) for name in ("state", "hidden")}
+        for name, array in arrays.items():
+            if array.shape != own[name].shape or not np.isfinite(array).all():
+                raise DeployError(f"a session's {name} must be {own[name].shape}, finite numbers")
+        self.state[:, session] = torch.from_numpy(arrays["state"])
+        self.hidden[session] = torch.from_numpy(arrays["hidden"])
+        self.events[session] = int(state["events"])
+        self.seen[session] = None if state["seen"] is None else set(state["seen"])
+
+
+class Session:
+    """The session of one user."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._all = Sessions(recommender, 1)
+
+    @property
+    def events(self) -> int:
+        """Events so far."""
+        return int(self._all.events[0])
+
+    @property
+    def hidden(self) -> Tensor:
+        """Output ``(s,)`` after the last event."""
+        return self._all.hidden[0]
+
+    def update(self, item: str, unknown: Unknown = "error") -> None:
+        """Take in one event; an unknown item is refused unless ``unknown="skip"``."""
+        self._all.update([item], unknown=unknown)
+
+    def top(self, k: int = 10, **options: Any) -> Recommendations:
+        """The k items most likely to be next; options as in `Sessions.top`."""
+        return self._all.top(k, **options)[0]
+
+    def state_dict(self, seen: bool = True) -> dict[str, Any]:
+        """The session as plain values; see `Sessions.state_dict`."""
+        return self._all.state_dict(0, seen)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave; raises DeployError for another model's."""
+        self._all.load_state_dict(0, state)
+
+
+def _model_hash(recommender: Recommender) -> str:
+    """The first 16 digits of the SHA-256 of the parameters' file; empty for an unsaved model."""
+    return str(recommender.description.files.get(PARAMETERS, {}).get("sha256", ""))[:16]

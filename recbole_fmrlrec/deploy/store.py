@@ -1,0 +1,113 @@
+"""The folder of a deployed model.
+
+``model.safetensors`` holds the parameters, ``items.safetensors`` the item table, ``items.json`` ids
+and titles, ``model.json`` the description with length and hash of the others. The description is
+removed first and written last, so that a half-written folder is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from recbole_fmrlrec import __version__
+from recbole_fmrlrec.deploy.description import Description
+from recbole_fmrlrec.deploy.errors import DeployError
+from recbole_fmrlrec.deploy.files import (
+    check_fingerprint,
+    fingerprint,
+    read_json,
+    refuse_code,
+    write_json,
+)
+from recbole_fmrlrec.deploy.items import ItemTable, restore_vectors, store_vectors, table_shapes
+from recbole_fmrlrec.deploy.parameters import build_network, pack_parameters, parameter_shapes
+from recbole_fmrlrec.deploy.tensor_files import read_tensors, write_tensors
+from recbole_fmrlrec.network import FMRLRecNetwork
+
+DESCRIPTION, PARAMETERS = "model.json", "model.safetensors"
+TABLE, ITEMS = "items.safetensors", "items.json"
+
+
+def save_model(
+    folder: Path,
+    description: Description,
+    network: FMRLRecNetwork,
+    items: ItemTable,
+    extra_files: Iterable[str] = (),
+) -> Description:
+    """Write a deployed model, in place of one that is there.
+
+    Args:
+        folder: where to; made if need be.
+        description: its ``num_items``, ``files`` and ``made_with`` are filled in.
+        network: the network of the description's size.
+        items: the item table at that size; stored as ``description.table_dtype``.
+        extra_files: names of files already in the folder that belong to the model (ONNX).
+
+    Returns:
+        The description as written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DESCRIPTION).unlink(missing_ok=True)
+    write_tensors(folder / PARAMETERS, pack_parameters(network))
+    write_tensors(folder / TABLE, store_vectors(items.vectors, description.table_dtype))
+    write_json(folder / ITEMS, {"ids": items.ids, "titles": items.titles}, indent=None)
+    names = [PARAMETERS, TABLE, ITEMS, *extra_files]
+    for graph in folder.glob("*.onnx"):
+        if graph.name not in names:
+            graph.unlink()  # of a model that stood here before
+    written = replace(
+        description,
+        num_items=len(items),
+        files={name: fingerprint(folder / name) for name in names},
+        made_with={"recbole-fmrlrec": __version__, "torch": torch.__version__},
+    )
+    write_json(folder / DESCRIPTION, written.to_json())
+    return written
+
+
+def load_model(folder: Path) -> tuple[Description, FMRLRecNetwork, ItemTable]:
+    """Read a deployed model; nothing in the folder is executed.
+
+    Raises:
+        DeployError: the folder is missing or a file is missing, cut off, altered, of another
+            format version, or does not fit ``model.json``; or the folder holds code.
+    """
+    if not folder.is_dir():
+        raise DeployError(f"there is no folder {folder.absolute()}")
+    refuse_code(folder)
+    path = folder / DESCRIPTION
+    if not path.is_file() and (inner := sorted(folder.glob(f"*/{DESCRIPTION}"))):
+        names = ", ".join(sorted((entry.parent.name for entry in inner), key=_by_number))
+        raise DeployError(f"{folder} holds a family of models: name one of its folders {names}")
+    description = Description.from_json(read_json(path), path)
+    for name in (PARAMETERS, TABLE, ITEMS):
+        if name not in description.files:
+            raise DeployError(f"{path}: files has no entry {name}")
+    for name, recorded in description.files.items():
+        check_fingerprint(folder / name, recorded)
+    shapes = table_shapes(description.num_items, description.size, description.table_dtype)
+    vectors = restore_vectors(read_tensors(folder / TABLE, shapes))
+    tensors = read_tensors(folder / PARAMETERS, parameter_shapes(description))
+    network = build_network(description, tensors, vectors[0])
+    return description, network, ItemTable(*_read_items(folder / ITEMS, len(vectors) - 1), vectors)
+
+
+def _read_items(path: Path, count: int) -> tuple[list[str], list[str | None]]:
+    content = read_json(path)
+    ids, titles = content.get("ids"), content.get("titles")
+    for name, values, kinds in (("ids", ids, str), ("titles", titles, str | None)):
+        if not isinstance(values, list) or not all(isinstance(value, kinds) for value in values):
+            raise DeployError(f"{path}: {name} must be a list of texts")
+        if len(values) != count:
+            raise DeployError(f"{path}: {len(values)} {name}, model.json says {count} items")
+    assert isinstance(ids, list) and isinstance(titles, list)
+    return ids, titles
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isdigit() else (0, name)

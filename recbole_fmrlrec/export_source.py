@@ -1,0 +1,138 @@
+"""What a finished training left, as an export needs it: model, items, titles, test rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recbole_fmrlrec import compat
+from recbole_fmrlrec.errors import UsageError
+
+#: Columns of a ``.item`` file that name an item for people, the first that is there.
+TITLE_COLUMNS = ("title", "movie_title", "name", "item_name")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Evaluation rows: ``(B, L)`` right-padded items, ``(B,)`` lengths, ``(B,)`` targets 1..N."""
+
+    items: Tensor
+    lengths: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model with what belongs to it.
+
+    Attributes:
+        model: the RecBole model, in evaluation mode on the CPU.
+        config: the configuration it was trained with.
+        ids: item ids in the order of the item table, padding left out.
+        titles: a title or None for each.
+        test: the test rows.
+        recorded: test metrics by size that the run wrote down; empty where it wrote none.
+    """
+
+    model: Any
+    config: Any
+    ids: list[str]
+    titles: list[str | None]
+    test: Rows
+    recorded: dict[int, dict[str, float]]
+
+
+def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
+    """Put a trained model together again from its checkpoint and its dataset.
+
+    Args:
+        path: ``best.pth`` of a run.
+        data_path: the folder that holds the dataset, where it is not where training had it.
+
+    Raises:
+        UsageError: it is no model with sizes, or the dataset's items or features have changed.
+        RunError: the checkpoint is missing or damaged.
+    """
+    compat.apply()
+    from recbole_fmrlrec.checkpoint import load_checkpoint, load_model_state
+    from recbole_fmrlrec.data import create_dataset, data_preparation
+    from recbole_fmrlrec.registry import OUR_MODELS
+
+    state = load_checkpoint(path)
+    name = state["config"]["model"]
+    if name not in OUR_MODELS:
+        raise UsageError(
+            f"{path}: a checkpoint of {name}; only {' and '.join(OUR_MODELS)} can be exported"
+        )
+    config = _config(state["config"], data_path)
+    dataset = create_dataset(config)
+    loaders = data_preparation(config, dataset)
+    model = config.model_class(config, loaders[0]._dataset)
+    try:
+        load_model_state(model, state)
+    except RuntimeError as error:
+        raise UsageError(
+            f"{path} does not fit {config['dataset']} in {config['data_path']}: its items or the "
+            f"width of their features have changed since the training ({error})"
+        ) from None
+    ids = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
+    titles = read_titles(Path(dataset.dataset_path) / f"{dataset.dataset_name}.item", ids)
+    recorded = _recorded_metrics(path)
+    return Trained(model.eval(), config, ids, titles, _rows(model, loaders[2]), recorded)
+
+
+def _config(saved: dict[str, Any], data_path: str | None) -> Any:
+    """The configuration of a checkpoint: what in it differs from the defaults of today."""
+    from recbole_fmrlrec.config import NOT_IN_FINGERPRINT, Config
+
+    names = saved["model"], saved["dataset"]
+    places = {"data_path": data_path or saved["dataset_root"], "use_gpu": False}
+    today = Config(*names, config_dict=places).effective()
+    skipped = {"model", "dataset", *NOT_IN_FINGERPRINT}
+    changed = {
+        key: value
+        for key, value in saved.items()
+        if key not in skipped and key in today and today[key] != value
+    }
+    return Config(*names, config_dict={**changed, **places})
+
+
+def read_titles(path: Path, ids: Sequence[str]) -> list[str | None]:
+    """A title for each item from a ``.item`` file; None where there is none."""
+    from dataset_tools.atomic import read_item_table
+
+    if not path.is_file():
+        return [None] * len(ids)
+    columns, rows = read_item_table(path)
+    names = [column.name for column in columns]
+    column = next((name for name in TITLE_COLUMNS if name in names), None)
+    if column is None:
+        getLogger().warning("%s has no column %s: no titles", path, " or ".join(TITLE_COLUMNS))
+        return [None] * len(ids)
+    titles = {row["item_id"]: row[column].strip() or None for row in rows}
+    return [titles.get(item) for item in ids]
+
+
+def _rows(model: Any, loader: Any) -> Rows:
+    parts = []
+    for interaction, _, _, targets in loader:
+        lengths = interaction[model.ITEM_SEQ_LEN]
+        parts.append((interaction[model.ITEM_SEQ], lengths, targets))
+    items, lengths, targets = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Rows(items, lengths, targets)
+
+
+def _recorded_metrics(checkpoint: Path) -> dict[int, dict[str, float]]:
+    """Test metrics by size in the ``result.json`` beside ``best.pth``."""
+    file = checkpoint.parent / "result.json"
+    if checkpoint.name != "best.pth" or not file.is_file():
+        return {}
+    test = json.loads(file.read_text(encoding="utf-8")).get("test", [])
+    return {row["size"]: row["metrics"] for row in test if row.get("size")}

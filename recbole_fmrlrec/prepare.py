@@ -1,0 +1,44 @@
+"""A public dataset that is not there yet: downloaded, converted and encoded before the run."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.registry import is_ours
+
+
+def prepare_missing(config: Any) -> None:
+    """Run ``dataset_tools prepare`` for a dataset that is not there and says where it comes from.
+
+    Nothing is asked; what is done is said on standard error. Features are encoded only for a
+    model that reads them. A name that no description knows is left to the loading of the data,
+    whose error says where it looked.
+
+    Raises:
+        RunError: a source or an encoder cannot be reached; the message has the ways out.
+    """
+    name = config["dataset"]
+    if config["benchmark_filename"] or (Path(config["data_path"]) / f"{name}.inter").is_file():
+        return
+    from dataset_tools.descriptions import known_names, read_description
+    from dataset_tools.errors import DatasetError
+    from dataset_tools.prepare import Choices, explain, prepare
+
+    if name not in known_names():
+        return
+    description, choices = read_description(name), Choices(root=Path(config["dataset_root"]))
+    if not (is_ours(config.model_class) and config["use_features"]):
+        choices = replace(choices, text_model="none", image_model="none")
+    _say(f"{name} is not in {choices.root.absolute()}: preparing it from {description.path}")
+    try:
+        prepare(description, choices, _say)
+    except DatasetError as error:
+        raise RunError(explain(error, description, choices)) from error
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
