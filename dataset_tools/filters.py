@@ -31,7 +31,7 @@ class Filters:
     def apply(self, log: InteractionLog, report: Report) -> None:
         """Remove rows from ``log`` and count them in ``report`` by reason."""
         if self.min_rating is not None:
-            low = ~(log.rating >= self.min_rating)
+            low = ~(log.rating >= np.float32(self.min_rating))
             _drop(log, low, f"interactions rated below {self.min_rating:g} or not rated", report)
         if self.since is not None:
             _drop(log, log.timestamp < self.since, "interactions before the first date", report)

@@ -1,4 +1,4 @@
-"""The interactions of a data set as arrays: 24 bytes a row, each user and item name once."""
+"""The interactions of a data set as arrays: 21 bytes a row, each user and item name once."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ class Interaction(NamedTuple):
     item: str
     timestamp: int | float | None = None
     rating: float | None = None
+    part: int | None = None  # 0 training, 1 validation, 2 test, where the source has a split
 
 
 class InteractionLog:
     """Interactions in file order.
 
     ``user`` and ``item`` (rows,) are codes into ``users`` and ``items``; ``timestamp`` (rows,)
-    is int64 where all stamps are whole numbers, else float64; ``rating`` (rows,) is NaN where
-    there is none.
+    is int64 where all stamps are whole numbers, else float64; ``rating`` (rows,) is NaN and
+    ``part`` (rows,) -1 where there is none.
     """
 
     def __init__(self, rows: Iterable[Interaction], report: Report) -> None:
         user_code: dict[str, int] = {}
         item_code: dict[str, int] = {}
-        user, item, rating = array("i"), array("i"), array("f")
+        user, item, rating, part = array("i"), array("i"), array("f"), array("b")
         stamps: array = array("q")
         turns: dict[int, int] = {}
         for row in rows:
@@ -44,6 +45,7 @@ class InteractionLog:
             user.append(code)
             item.append(item_code.setdefault(item_token, len(item_code)))
             rating.append(float("nan") if row.rating is None else row.rating)
+            part.append(-1 if row.part is None else row.part)
             stamp = row.timestamp
             if stamp is None:
                 stamp = turns[code] = turns.get(code, 0) + 1
@@ -54,10 +56,8 @@ class InteractionLog:
                     stamps = array("d", stamps)
             stamps.append(stamp)
         self.users, self.items = list(user_code), list(item_code)
-        self.user = np.frombuffer(user, dtype=np.int32) if user else np.zeros(0, np.int32)
-        self.item = np.frombuffer(item, dtype=np.int32) if item else np.zeros(0, np.int32)
-        self.rating = np.array(rating, dtype=np.float32)
-        self.timestamp = np.array(stamps)
+        self.user, self.item, self.part = np.array(user), np.array(item), np.array(part)
+        self.rating, self.timestamp = np.array(rating), np.array(stamps)
 
     def __len__(self) -> int:
         return len(self.user)
@@ -71,6 +71,7 @@ class InteractionLog:
         """Keep only some rows: a mask (rows,) or row numbers in ascending order."""
         self.user, self.item = self.user[keep], self.item[keep]
         self.rating, self.timestamp = self.rating[keep], self.timestamp[keep]
+        self.part = self.part[keep]
 
     def item_tokens(self) -> dict[str, None]:
         """The items that still have an interaction, in the order they first occurred."""
@@ -85,11 +86,12 @@ class InteractionLog:
         rated = ["rating:float"] if self.has_ratings else []
         return ["user_id:token", "item_id:token", *rated, "timestamp:float"]
 
-    def rows(self) -> Iterator[tuple[object, ...]]:
-        """Rows for ``columns()``, in file order."""
+    def rows(self, part: int | None = None) -> Iterator[tuple[object, ...]]:
+        """Rows for ``columns()``, in file order; of one part of the split, or all."""
         rated = self.has_ratings
-        for start in range(0, len(self), 65_536):
-            block = slice(start, start + 65_536)
+        chosen = np.arange(len(self)) if part is None else np.flatnonzero(self.part == part)
+        for start in range(0, len(chosen), 65_536):
+            block = chosen[start : start + 65_536]
             # float32 4.1 prints as 4.099999904632568 when widened; six digits give it back.
             ratings = [float(f"{value:.6g}") for value in self.rating[block].tolist()]
             rows = zip(

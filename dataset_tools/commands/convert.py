@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from dataset_tools.commands import arguments
 from dataset_tools.errors import UsageError
+
+if TYPE_CHECKING:
+    from dataset_tools.filters import Filters
+    from dataset_tools.sources.base import Source
+
+SOURCES = {
+    "p5": "the P5 layout: datamaps.json, sequential_data.txt, meta.json.gz",
+    "amazon2014": "Amazon reviews of 2014: reviews_*.json.gz or ratings_*.csv, meta_*.json.gz",
+    "amazon2018": "Amazon reviews of 2018: *.json.gz or *.csv, meta_*.json.gz",
+    "amazon2023": "Amazon reviews of 2023: *.jsonl.gz or *.csv, meta_*.jsonl.gz",
+    "movielens": "a MovieLens folder: ml-100k, ml-1m, ml-10m, ml-latest",
+    "mmrec": "a data folder of the MMRec toolbox, with its split and its *_feat.npy",
+    "csv": "any table: CSV, TSV, JSON lines or Parquet, columns given by name",
+}
 
 
 def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentParser) -> None:
     """Add the command and one sub-command a source."""
     parser = commands.add_parser("convert", help="raw files to a RecBole dataset", parents=[shared])
     sources = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
-    add_source(sources, shared, "p5", "the P5 layout: datamaps.json, sequential_data.txt, ...")
+    for name, text in SOURCES.items():
+        source = sources.add_parser(name, help=text, description=text, parents=[shared])
+        _add_common(source)
+        if name.startswith("amazon"):
+            source.add_argument("--reviews", type=Path, help="the review file, if several fit")
+            source.add_argument("--meta", type=Path, help="the metadata file, if elsewhere")
+        if name == "csv":
+            _add_csv(source)
+        source.set_defaults(run=run)
 
 
-def add_source(
-    sources: argparse._SubParsersAction, shared: argparse.ArgumentParser, name: str, text: str
-) -> argparse.ArgumentParser:
-    """Add one source with the options that all of them share."""
-    parser = sources.add_parser(name, help=text, description=text, parents=[shared])
+def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", type=Path, metavar="INPUT")
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder of the new dataset")
     parser.add_argument("--name", help="name of the files (default: OUTPUT's folder name)")
@@ -30,8 +51,121 @@ def add_source(
         metavar="MODALITY=FILE.npy",
         help="attach a ready feature matrix; may be given several times",
     )
-    parser.set_defaults(run=run)
-    return parser
+    parser.add_argument(
+        "--all-items",
+        action=argparse.BooleanOptionalAction,
+        help="write items without interactions too (default: p5, mmrec, csv yes, others no)",
+    )
+    group = parser.add_argument_group("which interactions to keep")
+    count = arguments.positive
+    group.add_argument("--k-core", type=count, metavar="K", help="both of the next two at once")
+    group.add_argument("--user-core", type=count, metavar="K", help="at least K a user, iterated")
+    group.add_argument("--item-core", type=count, metavar="K", help="at least K an item, iterated")
+    group.add_argument("--min-rating", type=float, metavar="R", help="rated R or better")
+    group.add_argument("--since", metavar="WHEN", help="from this date (2014-07-31) or stamp on")
+    group.add_argument("--until", metavar="WHEN", help="up to this date or stamp, included")
+    group.add_argument(
+        "--duplicates",
+        choices=("none", "exact", "first", "last"),
+        default="exact",
+        help="exact: drop repeats of user, item and time (default); first, last: keep a user's "
+        "first or last event on an item; none: keep all",
+    )
+    group.add_argument("--max-users", type=count, metavar="N", help="a random sample of users")
+    group.add_argument("--seed", type=int, default=0, help="seed of the sample (default: 0)")
+
+
+def _add_csv(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("columns of the log")
+    group.add_argument("--user", default="user_id", metavar="COLUMN", help="default: user_id")
+    group.add_argument("--item", default="item_id", metavar="COLUMN", help="default: item_id")
+    group.add_argument("--time", metavar="COLUMN", help="number or date (default: file order)")
+    group.add_argument("--rating", metavar="COLUMN")
+    group.add_argument(
+        "--time-format", default="auto", metavar="PATTERN", help="such as %%d.%%m.%%Y %%H:%%M"
+    )
+    group.add_argument("--delimiter", help="default: by the name, or guessed from the header")
+    group.add_argument("--encoding", default="utf-8", help="default: utf-8")
+    group = parser.add_argument_group("the catalogue")
+    group.add_argument("--items", type=Path, metavar="FILE", help="table with a row an item")
+    group.add_argument("--item-id", metavar="COLUMN", help="its id (default: as --item)")
+    group.add_argument("--image", metavar="COLUMN", help="its picture: a file name or a url")
+    group.add_argument(
+        "--columns",
+        metavar="OURS=COLUMN,...",
+        help="texts to take, such as title=name,brand=vendor (default: all, by their own names)",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Convert and print what was written and what was left out."""
+    from dataset_tools.sources.base import convert
+
+    features = parse_features(options.features)
+    source = open_source(options.source, options.input, csv_options(options))
+    summary = convert(
+        source,
+        options.output,
+        options.name,
+        filters=build_filters(vars(options), source.time_unit),
+        features=features,
+        all_items=options.all_items,
+    )
+    print("\n".join(summary.lines()))
+
+
+def csv_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of the chosen source, as its constructor names them."""
+    if options.source.startswith("amazon"):
+        return {"reviews": options.reviews, "meta": options.meta}
+    if options.source != "csv":
+        return {}
+    names = ("user", "item", "time", "rating", "time_format", "delimiter", "encoding")
+    chosen = {name: getattr(options, name) for name in (*names, "item_id", "image")}
+    return {**chosen, "catalogue": options.items, "columns": parse_columns(options.columns)}
+
+
+def open_source(name: str, path: Path, options: dict[str, Any]) -> Source:
+    """The source called ``name`` on ``path``.
+
+    Raises:
+        UsageError: no such source or path, or the files do not fit the source.
+    """
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or folder")
+    if name not in SOURCES:
+        raise UsageError(f"source {name!r}: known are {', '.join(SOURCES)}")
+    if not path.is_dir() and not name.startswith("amazon") and name != "csv":
+        raise UsageError(f"{path}: source {name} needs a folder")
+    return _source_class(name)(path, **options)
+
+
+def _source_class(name: str) -> Callable[..., Source]:
+    from importlib import import_module
+
+    module = import_module(f"dataset_tools.sources.{name}")
+    classes = {"p5": "P5", "movielens": "MovieLens", "mmrec": "MMRec", "csv": "CSVSource"}
+    found: Callable[..., Source] = getattr(module, classes.get(name, name.capitalize()))
+    return found
+
+
+def build_filters(options: dict[str, Any], unit: str | None) -> Filters:
+    """``Filters`` from option names; raises ``UsageError`` for an unreadable date."""
+    from dataset_tools.dates import read_bound
+    from dataset_tools.filters import Filters
+
+    core = options.get("k_core") or 1
+    since, until = options.get("since"), options.get("until")
+    return Filters(
+        user_core=options.get("user_core") or core,
+        item_core=options.get("item_core") or core,
+        min_rating=options.get("min_rating"),
+        since=None if since is None else read_bound(str(since), unit, end=False),
+        until=None if until is None else read_bound(str(until), unit, end=True),
+        duplicates=options.get("duplicates") or "exact",
+        max_users=options.get("max_users"),
+        seed=options.get("seed") or 0,
+    )
 
 
 def parse_features(pairs: list[str]) -> dict[str, Path]:
@@ -47,11 +181,14 @@ def parse_features(pairs: list[str]) -> dict[str, Path]:
     return features
 
 
-def run(options: argparse.Namespace) -> None:
-    """Convert and print what was written and what was left out."""
-    from dataset_tools.sources.base import convert
-    from dataset_tools.sources.p5 import P5
-
-    features = parse_features(options.features)
-    summary = convert(P5(options.input), options.output, options.name, features=features)
-    print("\n".join(summary.lines()))
+def parse_columns(text: str | None) -> dict[str, str] | None:
+    """``"title=name,brand"`` -> ``{"title": "name", "brand": "brand"}``."""
+    if text is None:
+        return None
+    columns: dict[str, str] = {}
+    for pair in text.split(","):
+        ours, _, theirs = pair.strip().partition("=")
+        if not ours or ours in columns:
+            raise UsageError(f"--columns {text}: a name is empty or twice in it")
+        columns[ours] = theirs or ours
+    return columns

@@ -18,6 +18,7 @@ from dataset_tools.report import Report
 
 TEXT_COLUMNS = ("title", "brand", "categories", "price", "description")
 IMAGES_NAME = "images.tsv"
+PARTS = ("train", "valid", "test")
 
 
 class Source:
@@ -25,7 +26,9 @@ class Source:
 
     item_columns: tuple[str, ...] = tuple(f"{name}:token_seq" for name in TEXT_COLUMNS)
     # Whether items without interactions are written unless the user asks otherwise.
-    keeps_cold_items = False
+    keeps_cold_items: bool = False
+    # Unit of the timestamps (a key of dates.UNITS), or None where they only count up.
+    time_unit: str | None = None
 
     def interactions(self, report: Report) -> Iterator[Interaction]:
         """Yield the interactions in file order; what is skipped goes to ``report``."""
@@ -38,6 +41,10 @@ class Source:
     def feature_items(self) -> list[str] | None:
         """The item that each row of an attached matrix belongs to, where the format says so."""
         return None
+
+    def feature_files(self) -> dict[str, Path]:
+        """Ready feature matrices that come with the data, by modality."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -104,9 +111,10 @@ def convert(
         raise DatasetError("the filters leave no interaction: " + "; ".join(report.lines()))
     cold_too = source.keeps_cold_items if all_items is None else all_items
     warm = log.item_tokens()
-    write_atomic(output / f"{name}.inter", log.columns(), progress(log.rows(), "write", "rows"))
+    _write_interactions(log, output, name)
+    features = {**source.feature_files(), **(features or {})}
     total, images = _write_items(source, output / f"{name}.item", warm, cold_too, report)
-    for modality, path in (features or {}).items():
+    for modality, path in features.items():
         order = source.feature_items() or _item_order(output / f"{name}.item")
         attach_features(output / "features", modality, path, order)
     return Summary(
@@ -117,9 +125,20 @@ def convert(
         len(log),
         total - len(warm),
         images,
-        tuple(features or {}),
+        tuple(features),
         report,
     )
+
+
+def _write_interactions(log: InteractionLog, output: Path, name: str) -> None:
+    """All interactions, and each part of a given split for ``benchmark_filename``."""
+    write_atomic(output / f"{name}.inter", log.columns(), progress(log.rows(), "write", "rows"))
+    for number, part in enumerate(PARTS):
+        path = output / f"{name}.{part}.inter"
+        if (log.part == number).any():
+            write_atomic(path, log.columns(), log.rows(number))
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _item_order(item_path: Path) -> list[str]:

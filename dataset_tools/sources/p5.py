@@ -16,6 +16,7 @@ from dataset_tools.files import open_lines
 from dataset_tools.literals import clean_text, parse_literal
 from dataset_tools.log import Interaction
 from dataset_tools.pickles import read_plain_pickle
+from dataset_tools.records import read_records
 from dataset_tools.report import Report
 from dataset_tools.sources.base import TEXT_COLUMNS, Source
 
@@ -107,14 +108,7 @@ class P5(Source):
     def _parse_records(self, report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
         path = self._folder / "meta.json.gz"
         known, seen = set(self._item_of.values()), set()
-        for line, text in open_lines(path):
-            if not text.strip():
-                continue
-            try:
-                record = parse_literal(text)
-            except ValueError:
-                report.skip("malformed metadata records", path, line)
-                continue
+        for line, record in read_records(path, parse_literal, report, "metadata records"):
             item = str(record.get("asin", ""))
             if item not in known:
                 report.skip("metadata records of unknown items or without asin", path, line)

@@ -66,7 +66,11 @@ def test_round_trip(rows: list[tuple], tmp_path_factory: pytest.TempPathFactory)
         assert theirs[0] == own["item_id"] == clean_token(item)
         assert (theirs[1] or "").split() == own["title"].split() == clean_sequence(title).split()
         assert (theirs[2] or "") == own["brand"] == clean_token(brand)
-        assert theirs[3] == (None if price is None else float(price))
+        assert own["price"] == "" if price is None else float(own["price"]) == price
+        if isinstance(price, int) or price is None:
+            assert theirs[3] == price
+        else:  # older pandas are off by a bit in the last place
+            assert theirs[3] == pytest.approx(price, rel=1e-14, abs=1e-300)
 
 
 @given(text=st.text(max_size=40))
@@ -139,8 +143,8 @@ def test_item_table_needs_its_id_column(tmp_path: Path) -> None:
 
 def test_recbole_reads_the_files(tmp_path: Path) -> None:
     """The same values through RecBole's own Dataset."""
-    compat = pytest.importorskip("recbole_fmrlrec.compat")
-    compat.apply()
+    pytest.importorskip("recbole")
+    pytest.importorskip("recbole_fmrlrec.compat").apply()
     from recbole.config import Config
     from recbole.data.dataset import Dataset
 

@@ -209,3 +209,24 @@ def test_real_beauty(shared: Path, tmp_path: Path) -> None:
     features = read_features(tmp_path / "amazon-beauty" / "features", "text", width=384)
     assert features.items[:2] == ["B004756YJA", "B004ZT0SSG"]
     np.testing.assert_array_equal(features.matrix, np.load(ready))
+
+
+@pytest.mark.parametrize(
+    ("name", "users", "items", "interactions"),
+    [
+        ("toys", 19_412, 11_924, 167_597),
+        ("ml100k", 943, 1_318, 99_089),
+        pytest.param("ml1m", 6_040, 3_289, 998_640, marks=pytest.mark.slow),
+    ],
+)
+def test_other_real_folders(
+    shared: Path, tmp_path: Path, name: str, users: int, items: int, interactions: int
+) -> None:
+    """The counts of the data's own README; nothing is skipped, every picture is listed."""
+    summary = convert(P5(shared / "p5" / name), tmp_path / name)
+    assert (summary.users, summary.items, summary.interactions) == (users, items, interactions)
+    assert summary.cold_items == 0 and not summary.report.counts
+    assert summary.images == (items if name.startswith("ml") else 0)
+    if name == "toys":
+        head = (tmp_path / "toys" / "toys.item").read_text().split("\n")[0]
+        assert head == "item_id:token\tidgenrec_text_id:token_seq"

@@ -1,0 +1,94 @@
+"""MovieLens (Harper and Konstan 2015): the layouts of ml-100k, ml-1m and ml-10m, ml-latest."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dataset_tools.dates import read_number
+from dataset_tools.errors import UsageError
+from dataset_tools.files import open_lines
+from dataset_tools.literals import clean_text
+from dataset_tools.log import Interaction
+from dataset_tools.report import Report
+from dataset_tools.sources.base import Source
+
+Split = Callable[[str], list[str]]
+
+
+def _split_csv(text: str) -> list[str]:
+    return next(csv.reader([text]))
+
+
+# ratings file -> film file, how a line of each is split
+LAYOUTS: dict[str, tuple[str, Split, Split]] = {
+    "u.data": ("u.item", lambda text: text.split("\t"), lambda text: text.split("|")),
+    "ratings.dat": ("movies.dat", lambda text: text.split("::"), lambda text: text.split("::")),
+    "ratings.csv": ("movies.csv", _split_csv, _split_csv),
+}
+
+
+class MovieLens(Source):
+    """A MovieLens folder; times are in seconds.
+
+    Raises:
+        UsageError: the folder has none of the three layouts.
+    """
+
+    item_columns = ("title:token_seq", "categories:token_seq")
+    time_unit = "s"
+
+    def __init__(self, folder: Path) -> None:
+        for ratings, (films, split_rating, split_film) in LAYOUTS.items():
+            if (folder / ratings).is_file():
+                self._ratings, self._films = folder / ratings, folder / films
+                self._split_rating, self._split_film = split_rating, split_film
+                return
+        raise UsageError(f"{folder}: none of {', '.join(LAYOUTS)} is there")
+
+    def interactions(self, report: Report) -> Iterator[Interaction]:
+        """Yield the ratings in file order."""
+        for line, text in open_lines(self._ratings):
+            try:
+                user, item, rating, time = self._split_rating(text)[:4]
+                yield Interaction(user, item, read_number(time), float(rating))
+            except ValueError:
+                if text.strip() and line > 1:  # the first line may be a header
+                    report.skip("malformed ratings", self._ratings, line)
+
+    def items(self, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the films with title and genres."""
+        if not self._films.is_file():
+            return
+        genres = _genre_names(self._films.with_name("u.genre"))
+        for line, text in open_lines(self._films, _encoding(self._films)):
+            fields = self._split_film(text)
+            if len(fields) < 3 or not fields[0].isdigit():
+                if text.strip() and line > 1:
+                    report.skip("malformed films", self._films, line)
+                continue
+            if self._films.name == "u.item":
+                kinds = [
+                    name for name, flag in zip(genres, fields[5:], strict=False) if flag == "1"
+                ]
+            else:
+                kinds = [kind for kind in fields[-1].split("|") if kind != "(no genres listed)"]
+            yield fields[0], {"title": clean_text(fields[1]), "categories": ", ".join(kinds)}
+
+
+def _encoding(path: Path) -> str:
+    """The older releases are Latin-1, the newer ones UTF-8."""
+    try:
+        path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8"
+
+
+def _genre_names(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    rows = [text.split("|") for _, text in open_lines(path) if "|" in text]
+    return [name for name, number in sorted(rows, key=lambda row: int(row[1]))]
