@@ -7,10 +7,17 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dataset_tools.commands import convert
+from dataset_tools.commands import (
+    convert,
+    encode_images,
+    encode_text,
+    inspect,
+    neighbours,
+    prepare,
+)
 from dataset_tools.errors import DatasetError
 
-COMMANDS = (convert,)
+COMMANDS = (convert, encode_text, encode_images, prepare, inspect, neighbours)
 
 
 def build_parser() -> argparse.ArgumentParser:

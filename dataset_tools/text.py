@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dataset_tools.atomic import Column, read_item_table
+from dataset_tools.encoding import digest_of
 from dataset_tools.errors import UsageError
 from dataset_tools.features import Features, read_features, write_features
 
@@ -116,6 +118,27 @@ def tfidf_svd(texts: Sequence[str], width: int = 256, seed: int = 0) -> np.ndarr
     return np.divide(dense, norms, out=np.zeros_like(dense), where=norms > 1e-6).astype(np.float32)
 
 
+def tfidf_settings(
+    item_path: Path,
+    width: int = 256,
+    seed: int = 0,
+    columns: Sequence[str] | None = None,
+    template: str | None = None,
+) -> dict[str, Any]:
+    """What the manifest says of features that ``make_text_features`` makes."""
+    if template is None:
+        # Labels such as "Title:" would be words that every item shares.
+        labelled = resolve_template(item_path, columns)
+        template = "\n".join(f"{{{name}}}" for name in _FIELD.findall(labelled))
+    return {
+        "encoder": TFIDF_NAME,
+        "revision": f"seed {seed}, at most {width} wide",
+        "template": resolve_template(item_path, template=template),
+        "normalised": True,
+        "inputs_sha256": digest_of(item_texts(item_path, template=template)[1]),
+    }
+
+
 def make_text_features(
     item_path: Path,
     features_folder: Path,
@@ -130,19 +153,9 @@ def make_text_features(
         UsageError, DatasetError: as ``item_texts``.
         FeatureError: as ``write_features``.
     """
-    template = resolve_template(item_path, columns, template)
-    if columns is None and template == resolve_template(item_path):
-        # The labels would be words that every item shares.
-        template = "\n".join(f"{{{name}}}" for name in _FIELD.findall(template))
-    ids, texts = item_texts(item_path, template=template)
+    settings = tfidf_settings(item_path, width, seed, columns, template)
+    ids, texts = item_texts(item_path, template=settings["template"])
     matrix = tfidf_svd(texts, width, seed)
-    manifest = {
-        "encoder": TFIDF_NAME,
-        "revision": f"seed {seed}",
-        "pooling": None,
-        "template": template,
-        "normalised": True,
-        "empty_items": [ids[row] for row in np.flatnonzero(~matrix.any(axis=1))],
-    }
-    write_features(features_folder, "text", matrix, ids, manifest)
+    empty = [ids[row] for row in np.flatnonzero(~matrix.any(axis=1)).tolist()]
+    write_features(features_folder, "text", matrix, ids, {**settings, "empty_items": empty})
     return read_features(features_folder, "text")

@@ -1,0 +1,109 @@
+"""``encode-images DATASET``: item pictures to the modality ``image``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from dataset_tools.commands import arguments
+
+
+def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentParser) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "encode-images",
+        help="item pictures to feature vectors",
+        description="Encode one picture an item. A picture is found by the dataset's images.tsv, "
+        "or by its name, which is the item's id.",
+        parents=[shared],
+    )
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder of the dataset")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="folder of pictures (default: DATASET/images)"
+    )
+    parser.add_argument(
+        "--model",
+        default="google/siglip-large-patch16-256",
+        help="name on the Hugging Face hub (SigLIP, SigLIP 2, CLIP, DINOv2), a folder, or "
+        "colour-layout, which needs no download (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-failures",
+        type=arguments.share,
+        default=0.2,
+        metavar="SHARE",
+        help="share of items without a usable picture above which the run fails (default: 0.2)",
+    )
+    parser.add_argument(
+        "--workers", type=arguments.positive, help="threads that read pictures (default: cores)"
+    )
+    arguments.add_encoding(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Encode and say what was done."""
+    lines = encode_images(
+        options.dataset,
+        options.model,
+        images=options.images,
+        output=options.output,
+        batch_size=options.batch_size,
+        limit=options.limit,
+        overwrite=options.overwrite,
+        max_failures=options.max_failures,
+        workers=options.workers,
+        revision=options.revision,
+        dtype=options.dtype,
+        device=options.device,
+    )
+    print("\n".join(lines))
+
+
+def encode_images(
+    dataset: Path,
+    model: str,
+    *,
+    images: Path | None = None,
+    output: Path | None = None,
+    batch_size: int = 32,
+    limit: int | None = None,
+    overwrite: bool = False,
+    max_failures: float = 0.2,
+    workers: int | None = None,
+    **encoder_options: Any,
+) -> list[str]:
+    """Encode a data set's pictures into its feature store; returns lines for the user.
+
+    Raises:
+        UsageError: no such data set, folder or device, or other features are there already.
+        DatasetError: the model cannot be loaded, or too many pictures failed.
+    """
+    from dataset_tools.colour_layout import NAME, ColourLayout
+    from dataset_tools.encoding import encode_features
+    from dataset_tools.image_encoder import ImageEncoder
+    from dataset_tools.layout import FEATURES_NAME, IMAGES_FOLDER
+    from dataset_tools.pictures import find_pictures, picture_inputs
+
+    folder = images or dataset / IMAGES_FOLDER
+    inputs = picture_inputs(*find_pictures(dataset, folder), folder, limit)
+    encoder: ColourLayout | ImageEncoder
+    if model == NAME:
+        encoder = ColourLayout(workers)
+    else:
+        encoder = ImageEncoder(model, workers=workers, **encoder_options)
+    if limit:
+        encoder.settings["limit"] = limit
+    outcome = encode_features(
+        output or dataset / FEATURES_NAME,
+        "image",
+        inputs,
+        encoder,
+        batch_size,
+        overwrite,
+        max_failures,
+        notes={"images": os.path.abspath(folder)},
+    )
+    return arguments.outcome_lines(outcome)

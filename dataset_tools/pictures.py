@@ -1,0 +1,213 @@
+"""Item pictures: where they are, and how each becomes plain RGB or a reason why not."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+import numpy as np
+
+from dataset_tools.atomic import read_table
+from dataset_tools.encoding import FAILED_NAME, Inputs, digest_of, unique_inputs
+from dataset_tools.errors import UsageError
+from dataset_tools.layout import dataset_file
+from dataset_tools.sources.base import IMAGES_NAME
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 256 * 1024 * 1024
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+T = TypeVar("T")
+
+
+class PictureError(Exception):
+    """A picture cannot be used; the message is the reason for ``failed.tsv``."""
+
+
+def file_stem(item: str) -> str:
+    """The name, without suffix, under which an item's picture is kept."""
+    stem = quote(item, safe=" ")
+    return stem if len(stem) <= 200 else hashlib.sha256(item.encode()).hexdigest()
+
+
+def find_pictures(dataset: Path, folder: Path) -> tuple[list[str], dict[str, Path], dict[str, str]]:
+    """The items of a data set, the file of each picture, and why others have none.
+
+    A picture is what ``images.tsv`` names (a path below ``folder``), else the file anywhere
+    below ``folder`` whose name without suffix is the item's id.
+
+    Raises:
+        UsageError: there is no such folder or data set.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder of pictures; name it with --images")
+    rows = read_table(dataset_file(dataset, "item"))[1]
+    items = list(dict.fromkeys(row["item_id"] for row in rows))
+    listed: dict[str, str] = {}
+    if (dataset / IMAGES_NAME).is_file():
+        rows = read_table(dataset / IMAGES_NAME)[1]
+        listed = {row["item_id"]: row["image"] for row in rows}
+    by_stem = _files_by_stem(folder)
+    found, reasons = {}, {}
+    for item in items:
+        try:
+            found[item] = _picture_of(item, listed.get(item, ""), folder, by_stem)
+        except PictureError as error:
+            reasons[item] = str(error)
+    return items, found, reasons
+
+
+def _files_by_stem(folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES):
+                files.setdefault(name.rpartition(".")[0], Path(root, name))
+    return files
+
+
+def _picture_of(item: str, listed: str, folder: Path, by_stem: Mapping[str, Path]) -> Path:
+    is_url = "://" in listed[:10]
+    if listed and not is_url:
+        path = Path(os.path.normpath(folder / listed))
+        if not path.is_relative_to(os.path.normpath(folder)):
+            raise PictureError(f"{listed} leads out of the folder of pictures")
+        if path.is_file():
+            return path
+    for stem in (file_stem(item), item):
+        if stem in by_stem:
+            return by_stem[stem]
+    raise PictureError(f"no file {listed}" if listed and not is_url else "no file")
+
+
+def picture_inputs(
+    items: list[str],
+    found: Mapping[str, Path],
+    reasons: Mapping[str, str],
+    folder: Path,
+    limit: int | None = None,
+) -> Inputs:
+    """One input a different picture (by content); of the first ``limit`` items, if given."""
+    chosen = items if limit is None else items[:limit]
+    keys: list[Path | None] = [None] * len(items)
+    first: dict[object, Path] = {}
+    contents = _content_keys([found[item] for item in chosen if item in found])
+    for row, item in enumerate(chosen):
+        if item in found:
+            keys[row] = first.setdefault(contents[found[item]], found[item])
+    unique, rows = unique_inputs(items, keys, str)
+    names = (f"{os.path.relpath(key, folder)} {key.stat().st_size}" if key else "" for key in keys)
+    digest = digest_of(names)
+    missing = {item: reasons[item] for item in chosen if item in reasons}
+    return Inputs(items, unique, rows, digest, missing, FAILED_NAME)
+
+
+def _content_keys(paths: Sequence[Path]) -> dict[Path, object]:
+    """Equal keys for files of equal content; only files of equal size are read for it."""
+    by_size: dict[int, list[Path]] = {}
+    for path in dict.fromkeys(paths):
+        by_size.setdefault(path.stat().st_size, []).append(path)
+    keys: dict[Path, object] = {}
+    for size, group in by_size.items():
+        for path in group:
+            keys[path] = (size, _file_hash(path)) if len(group) > 1 else size
+    return keys
+
+
+def _file_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def load_picture(path: Path) -> Image:
+    """A picture upright in RGB, on white where it is transparent; the first frame of several.
+
+    Raises:
+        PictureError: empty, too large, cut off, or no picture.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        size = path.stat().st_size
+        if not size:
+            raise PictureError("zero bytes")
+        if size > MAX_BYTES:
+            raise PictureError(f"file of {size:,} bytes")
+        with Image.open(io.BytesIO(path.read_bytes())) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise PictureError(f"{picture.width} x {picture.height} pixels are too many")
+            picture.load()
+            return _as_rgb(ImageOps.exif_transpose(_without_bad_exif(picture)))
+    except UnidentifiedImageError:
+        raise PictureError("no picture, or of an unknown kind") from None
+    except PictureError:
+        raise
+    except Exception as error:  # decoders of damaged files raise nearly any type
+        raise PictureError(f"{type(error).__name__}: {error}") from error
+
+
+def _without_bad_exif(picture: Image) -> Image:
+    """The picture, without its EXIF block where that cannot be read."""
+    try:
+        picture.getexif().get(0x0112)
+    except Exception:  # the rotation is lost, the picture is not
+        picture = picture.copy()
+        picture.info.pop("exif", None)
+        picture.getexif().clear()
+    return picture
+
+
+def _as_rgb(picture: Image) -> Image:
+    from PIL import Image
+
+    if picture.mode.startswith("I") or picture.mode == "F":
+        # Sixteen-bit grey: Pillow would clip it at 255 rather than scale it.
+        values = np.nan_to_num(np.asarray(picture, dtype=np.float32)).clip(min=0)
+        top = values.max()
+        scale = 1.0 if top <= 255 else 255 / max(65535.0, top)
+        picture = Image.fromarray((values * scale).astype(np.uint8))
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        layers = picture.convert("RGBA")
+        ground = Image.new("RGBA", layers.size, (255, 255, 255, 255))
+        return Image.alpha_composite(ground, layers).convert("RGB")
+    return picture.convert("RGB")
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Pillow warns of sizes that are refused here anyway; its switches are left as they are."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def map_pictures(
+    paths: Sequence[Path], use: Callable[[Image], T], workers: int | None = None
+) -> tuple[dict[int, T], dict[int, str]]:
+    """``use`` of every picture by its place, on several threads, and reasons for the others."""
+
+    def one(path: Path) -> T | PictureError:
+        try:
+            return use(load_picture(path))
+        except PictureError as error:
+            return error
+
+    with _quiet_pillow(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        results = list(pool.map(one, paths))
+    good = {at: value for at, value in enumerate(results) if not isinstance(value, PictureError)}
+    bad = {at: str(value) for at, value in enumerate(results) if isinstance(value, PictureError)}
+    return good, bad
