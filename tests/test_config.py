@@ -30,7 +30,8 @@ def write(path: Path, text: str) -> Path:
 def test_without_anything_it_is_fmrlrec_on_ml_100k() -> None:
     config = Config()
     assert (config["model"], config["dataset"]) == ("fMRLRec", "ml-100k")
-    assert config["sizes"] == [8, 16, 32, 64, 128, 256, 512, 1024]
+    assert config["sizes"] == [16, 32, 64, 128]
+    assert Config(dataset="toy")["sizes"] == [8, 16, 32, 64, 128, 256, 512, 1024]
     assert config["eval_args"] == FULL_LEAVE_ONE_OUT
     assert config["train_neg_sample_args"]["distribution"] == "none"
 
