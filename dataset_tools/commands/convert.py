@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> None:
     from dataset_tools.sources.base import convert
 
     features = parse_features(options.features)
-    source = open_source(options.source, options.input, csv_options(options))
+    source = open_source(options.source, options.input, source_options(options))
     summary = convert(
         source,
         options.output,
@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> None:
     print("\n".join(summary.lines()))
 
 
-def csv_options(options: argparse.Namespace) -> dict[str, Any]:
+def source_options(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of the chosen source, as its constructor names them."""
     if options.source.startswith("amazon"):
         return {"reviews": options.reviews, "meta": options.meta}

@@ -129,8 +129,8 @@ def test_download_fetches_files_then_pictures(
 def test_urls_can_be_taken_from_another_place(
     server: Server, properties: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.files["/mirror"] = server.files.pop("/meta_Soap.jsonl.gz")
-    override = f"meta_Soap.jsonl.gz={server.url}/mirror"
+    server.files["/elsewhere"] = server.files.pop("/meta_Soap.jsonl.gz")
+    override = f"meta_Soap.jsonl.gz={server.url}/elsewhere"
     assert run("download", properties, tmp_path, "--url", override) == 0
     assert run("download", properties, tmp_path, "--url", "none.gz=http://x/y") == 2
     assert "soap has the files Soap.jsonl.gz, meta_Soap.jsonl.gz" in capsys.readouterr().err
