@@ -84,7 +84,7 @@ def test_without_recbole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_recboles_special_trainers_keep_their_models() -> None:
-    for model, trainer in [("CKE", "KGTrainer"), ("Pop", "TraditionalTrainer")]:
+    for model, trainer in [("CKE", "KGTrainer"), ("KGAT", "KGATTrainer")]:
         assert registry.get_trainer_class(Config(model, "ml-100k")).__name__ == trainer
 
 
@@ -97,7 +97,7 @@ def test_dataset_classes() -> None:
 
 def test_our_trainer_serves_the_others() -> None:
     trainer = registry.importlib.import_module("recbole_fmrlrec.trainer").Trainer
-    for model in ("fMRLRec", "SASRec", "BPR"):
+    for model in ("fMRLRec", "SASRec", "BPR", "Pop"):
         assert registry.get_trainer_class(Config(model, "ml-100k")) is trainer
 
 
