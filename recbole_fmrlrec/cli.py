@@ -89,6 +89,8 @@ def _take_files(value: str, words: list[str], found: Arguments) -> None:
 
 
 def _take_key(key: str, value: str, found: Arguments) -> None:
+    if key in ("model", "dataset") and not value:
+        raise UsageError(f"--{key}= needs a name")
     before = found.keys.setdefault(key, value)
     if before != value:
         raise UsageError(f"--{key} is given twice, as {before} and as {value}")
@@ -148,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done; 1: failed; 2: wrong use; 130: interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    debug = any(word.partition("=")[0] == "--debug" for word in words)
+    debug = any(word == "--debug" or word.lower() == "--debug=true" for word in words)
     try:
         if words and words[0] in OWN_OPTIONS:
             return OWN_OPTIONS[words[0]](words[1:])

@@ -55,6 +55,20 @@ class ExactOrder(Dataset):
                 f"{self.field2type[self.time_field].value}; it must be {self.time_field}:float"
             )
 
+    def _filter_nan_user_or_item(self) -> None:
+        """Drop rows without user or item; RecBole's own drops others once the first are gone."""
+        for field, own in ((self.uid_field, "user_feat"), (self.iid_field, "item_feat")):
+            for name in (own, "inter_feat"):
+                feat = getattr(self, name)
+                if feat is None or field is None or field not in feat:
+                    continue
+                kept = feat[field].notna()
+                if not kept.all():
+                    self.logger.warning(
+                        f"{name}: {int((~kept).sum())} rows without {field} removed"
+                    )
+                    setattr(self, name, feat[kept])
+
     def _in_time_order(self) -> bool:
         return self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None
 

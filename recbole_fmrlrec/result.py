@@ -34,7 +34,7 @@ class RunResult:
     run_dir: Path
     seed: int
     valid_metric: str
-    best_valid_score: float
+    best_valid_score: float | None
     best_epoch: int | None
     epochs_run: int | None
     valid: list[dict[str, Any]]
@@ -49,13 +49,16 @@ class RunResult:
 
     @property
     def test_result(self) -> dict[str, float]:
-        """Test metrics at the largest size."""
-        return dict(self.test[-1]["metrics"])
+        """Test metrics at the largest size; empty where the split has no test part."""
+        return dict(self.test[-1]["metrics"]) if self.test else {}
 
     def table(self) -> str:
-        """Test metrics as text: a row for every size, with its parameter count."""
-        names = list(self.test[0]["metrics"]) if self.test else []
-        nested = any(row["size"] is not None for row in self.test)
+        """Test metrics as text, a row for every size with its parameter count."""
+        shown, part = (
+            (self.test, "Test") if self.test else (self.valid, "Validation (no test part)")
+        )
+        names = list(shown[0]["metrics"]) if shown else []
+        nested = any(row["size"] is not None for row in shown)
         head = ["model", *(["size"] if nested else []), "parameters", *names]
         rows = [
             [
@@ -64,14 +67,14 @@ class RunResult:
                 f"{row['parameters']:,}",
                 *(f"{row['metrics'][name]:.4f}" for name in names),
             ]
-            for row in self.test
+            for row in shown
         ]
         align = ["left"] + ["right"] * (len(head) - 1)
         text = tabulate(rows, head, disable_numparse=True, colalign=align)
-        return f"Test on {self.dataset}{self._epochs()}\n{text}\n{self.run_dir / 'result.json'}"
+        return f"{part} on {self.dataset}{self._epochs()}\n{text}\n{self.run_dir / 'result.json'}"
 
     def _epochs(self) -> str:
-        if self.best_epoch is None or self.epochs_run is None:
+        if self.best_epoch is None or self.best_valid_score is None:
             return ""
         best = f"best {self.valid_metric} on validation {self.best_valid_score:.4f}"
         return f" ({best}, epoch {self.best_epoch + 1} of {self.epochs_run} run)"

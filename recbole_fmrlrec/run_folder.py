@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -48,7 +49,7 @@ class RunFolder:
     @classmethod
     def _of(cls, path: Path, config: Any) -> RunFolder:
         return cls(
-            path, config["model"], config["dataset"], config.fingerprint(), config.overrides()
+            path, config["model"], config["dataset"], run_fingerprint(config), config.overrides()
         )
 
     @classmethod
@@ -72,7 +73,7 @@ class RunFolder:
     @classmethod
     def latest(cls, root: Path, config: Any) -> RunFolder | None:
         """The run of this very configuration that was started last, if there is one."""
-        wanted = config.fingerprint()
+        wanted = run_fingerprint(config)
         candidates = []
         for file in root.glob(f"{config['model']}-*/{_CONFIG}"):
             try:
@@ -135,6 +136,16 @@ class RunFolder:
                 handler.close()
 
 
+def run_fingerprint(config: Any) -> str:
+    """What a run is: its settings, and the content of the dataset's atomic files."""
+    digest = hashlib.sha256(config.fingerprint().encode())
+    for file in sorted(Path(config["data_path"]).glob(f"{config['dataset']}.*")):
+        if file.is_file():
+            digest.update(file.name.encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
 class _Formatter(logging.Formatter):
     """Time, level, message; RecBole's colours only where a person looks at a terminal."""
 
@@ -150,5 +161,7 @@ class _Formatter(logging.Formatter):
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON beside ``path`` and rename it into place."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.write_text(
+        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+    )
     os.replace(beside, path)

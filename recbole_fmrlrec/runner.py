@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import UsageError, usage_errors
 from recbole_fmrlrec.prepare import prepare_missing
 from recbole_fmrlrec.result import RunResult, machine_facts, peak_memory
-from recbole_fmrlrec.run_folder import RunFolder
+from recbole_fmrlrec.run_folder import RunFolder, run_fingerprint
 
 Metrics = dict[str, float]
 
@@ -56,7 +58,7 @@ def run(
     prepare_missing(config)
     folder = _choose_folder(config, folder, bool(resume))
     if (finished := folder.result()) is not None:
-        logging.getLogger().info("this run is finished; its result is in %s", folder.path)
+        print(f"{folder.path} is finished: this is its result", file=sys.stderr)
         return finished
     try:
         with folder.logging(config["state"]):
@@ -65,17 +67,19 @@ def run(
                 logging.getLogger().info(note)
             return _Run(config, folder, resume=bool(resume), started=started).execute()
     except usage_errors():
-        folder.discard_unstarted()
+        if not resume:
+            folder.discard_unstarted()
         raise
 
 
 def _choose_folder(config: Any, named: RunFolder | None, resume: bool) -> RunFolder:
     root = Path(config["checkpoint_dir"])
     if named is not None:
-        if named.fingerprint != config.fingerprint():
+        if named.fingerprint != run_fingerprint(config):
             raise UsageError(
-                f"{named.path} belongs to another configuration; give the settings it was started "
-                "with (config.json there holds them), or start a new run without --resume"
+                f"{named.path} belongs to another configuration or other data; give the settings "
+                "that it was started with (config.json there holds them), or start a new run "
+                "without --resume"
             )
         return named
     if resume:
@@ -144,7 +148,7 @@ class _Run:
         shown = bool(config["show_progress"])
         clock = time.perf_counter()
         score, valid = trainer.fit(train_data, valid_data, show_progress=shown)
-        seconds["training"] = time.perf_counter() - clock
+        seconds["training"] = _training_seconds(trainer, time.perf_counter() - clock)
         clock = time.perf_counter()
         test = trainer.evaluate(test_data, load_best_model=True, show_progress=shown)
         seconds["test"] = time.perf_counter() - clock
@@ -155,7 +159,7 @@ class _Run:
             run_dir=self.folder.path,
             seed=config["seed"],
             valid_metric=config["valid_metric"],
-            best_valid_score=float(score),
+            best_valid_score=float(score) if math.isfinite(score) else None,
             best_epoch=_best_epoch(trainer),
             epochs_run=len(getattr(trainer, "history", [])) or None,
             valid=_rows(trainer.model, valid, getattr(trainer, "best_by_size", None)),
@@ -164,7 +168,7 @@ class _Run:
             seconds={name: round(value, 3) for name, value in seconds.items()},
             peak_memory_bytes=peak_memory(),
             features=getattr(trainer.model, "feature_info", {}),
-            fingerprint=config.fingerprint(),
+            fingerprint=self.folder.fingerprint,
             config=config.effective(),
             machine=machine_facts(),
         )
@@ -183,6 +187,14 @@ def _best_epoch(trainer: Any) -> int | None:
     return int(
         [r["epoch"] for r, value in zip(validated, values, strict=True) if value == best][-1]
     )
+
+
+def _training_seconds(trainer: Any, measured: float) -> float:
+    """Time of all epochs, those before a resume included; as measured where none are recorded."""
+    history = getattr(trainer, "history", [])
+    if not history:
+        return measured
+    return sum(epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in history)
 
 
 def _rows(model: Any, metrics: Any, by_size: dict[int, Metrics] | None) -> list[dict[str, Any]]:

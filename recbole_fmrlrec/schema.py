@@ -55,7 +55,7 @@ _INTERVAL = re.compile(r"[\[(][^,]+,[^,]+[\])](;[\[(][^,]+,[^,]+[\])])*")
 _mode = Rule(
     "full, labeled, uniN or popN (uni100: 100 uniform negatives)",
     lambda value: (
-        isinstance(value, str) and bool(re.fullmatch(r"full|labeled|(uni|pop)\d+", value))
+        isinstance(value, str) and bool(re.fullmatch(r"full|labeled|(uni|pop)[1-9]\d*", value))
     ),
 )
 _modes = Rule(
@@ -152,7 +152,7 @@ GENERAL: dict[str, Rule] = {
 }
 
 TRAINING: dict[str, Rule] = {
-    "epochs": whole(0),
+    "epochs": whole(1),
     **dict.fromkeys(["train_batch_size", "eval_batch_size"], whole(1)),
     "learner": _in_any_case("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"),
     "learning_rate": number(0, above=True),

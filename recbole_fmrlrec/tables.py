@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureSource, FeatureType, set_color
 
+#: What stands for a missing number.
+_NO_NUMBER = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"]
 _PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
 
 
@@ -101,12 +103,18 @@ def read_table(
             options["float_precision"] = "round_trip"
     else:
         options["engine"] = "python"
+    # Only an empty cell is missing: an item may be called NA, null or None.
+    numbers = [c.header for c in columns if c.kind == FeatureType.FLOAT]
+    options["keep_default_na"] = False
+    options["na_values"] = {c.header: [""] for c in columns} | dict.fromkeys(numbers, _NO_NUMBER)
     # `object` keeps plain strings and NaN; `str` has been pandas' own string type since 3.0.
     types = {c.header: np.float64 if c.kind == FeatureType.FLOAT else object for c in columns}
     try:
         frame = pd.read_csv(filepath, dtype=types, **options)
     except UnicodeDecodeError as error:
         raise _not_this_encoding(filepath, encoding, error) from None
+    except AssertionError:  # pandas' Python engine, where it takes first cells for row names
+        raise DataError(f"{filepath}: a line has more cells than the header has columns") from None
     except ValueError as error:  # pandas' ParserError is one
         raise _unreadable_cell(filepath, columns, options, error) from None
     if frame.empty:

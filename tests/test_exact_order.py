@@ -259,3 +259,16 @@ def test_a_time_of_tokens_is_refused(config: MakeConfig, tmp_path: Path) -> None
     write_table(tmp_path / "toy" / "toy.inter", header, [("u", "a", 1)])
     with pytest.raises(DataError, match="must be timestamp:float"):
         create_dataset(config())
+
+
+def test_ids_that_read_like_missing_values_are_ids(config, tmp_path):
+    rows = [
+        (user, item, stamp)
+        for user in ("null", "None", "u")
+        for stamp, item in enumerate(["NA", "nan", "a", "b", "c"])
+    ]
+    write_inter(tmp_path, [*rows, ("", "a", 9), ("u", "", 9), ("v", "a", 1)])
+    dataset = in_exact_order(SequentialDataset)(config())
+    assert dataset.user_num == 5 and dataset.item_num == 6
+    assert dataset.inter_num == 16
+    assert not (dataset.inter_feat["item_id"] == 0).any()

@@ -190,3 +190,32 @@ def test_a_refused_run_leaves_no_folder(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="dataset 'nothing' not found"):
         run("fMRLRec", "nothing", config_dict=toy.settings(tmp_path))
     assert list((tmp_path / "saved").iterdir()) == []
+
+
+def test_a_refused_resume_removes_nothing(toy_run, tmp_path):
+    first = toy_run()
+    for file in ("result.json", "best.pth", "last.pth"):
+        (first.run_dir / file).unlink()
+    (first.run_dir / "notes.txt").write_text("mine")
+    (tmp_path / "toy" / "toy.inter").unlink()
+    with pytest.raises((UsageError, ValueError)):
+        toy_run(resume=str(first.run_dir))
+    assert (first.run_dir / "notes.txt").read_text() == "mine"
+
+
+def test_other_data_is_another_run(toy_run, tmp_path):
+    first = toy_run()
+    with (tmp_path / "toy" / "toy.inter").open("a", encoding="utf-8") as file:
+        file.write("u0\ti7\t5000\n")
+    with pytest.raises(UsageError, match="or other data"):
+        toy_run(resume=str(first.run_dir))
+    assert toy_run(resume=True).run_dir != first.run_dir
+
+
+def test_a_split_without_test_part_shows_validation_and_strict_json(toy_run):
+    result = toy_run(eval_args={"split": {"LS": "valid_only"}, "order": "TO", "mode": "full"})
+    assert result.test_result == {}
+    assert result.table().startswith("Validation (no test part) on toy")
+    none = toy_run(eval_args={"split": {"LS": "test_only"}, "order": "TO", "mode": "full"})
+    text = (none.run_dir / "result.json").read_text(encoding="utf-8")
+    assert json.loads(text)["best_valid_score"] is None and "Infinity" not in text

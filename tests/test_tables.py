@@ -37,6 +37,7 @@ def as_recbole_reads(path: Path) -> pd.DataFrame:
     columns = read_header(path)
     kinds = {c.header: np.float64 if c.kind.value == "float" else object for c in columns}
     options: Any = {"delimiter": "\t", "dtype": kinds, "encoding": "utf-8", "engine": "python"}
+    options |= {"keep_default_na": False, "na_values": [""]}  # ids such as NA are ids
     if not isinstance(pd.read_csv(path, **options).index, pd.RangeIndex):
         raise ValueError("more cells than columns")
     return pd.read_csv(path, usecols=[c.header for c in columns], **options)
