@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec import compat
+from recbole_fmrlrec.allocator import keep_freed_memory
 from recbole_fmrlrec.errors import UsageError, usage_errors
 from recbole_fmrlrec.prepare import prepare_missing
 from recbole_fmrlrec.result import RunResult, machine_facts, peak_memory
@@ -45,6 +46,7 @@ def run(
         UsageError: a key, value, name or file that cannot be used.
         RunError: the run itself failed.
     """
+    keep_freed_memory()
     compat.apply()
     from recbole_fmrlrec.config import Config
 

@@ -136,6 +136,25 @@ print(json.dumps([missing, before, outcome("recbole.quick_start")]))
 """
 
 
+def test_anomaly_detection_stays_off() -> None:
+    script = """
+import sys, torch
+if sys.argv[1] == "mended":
+    from recbole_fmrlrec import compat
+    compat.apply()
+import numpy
+numpy.float = getattr(numpy, "float", float)
+import recbole.model.sequential_recommender
+print(torch.is_anomaly_enabled())
+with torch.autograd.set_detect_anomaly(True):
+    print(torch.is_anomaly_enabled())
+"""
+    for state, left_on in (("shipped", "True"), ("mended", "False")):
+        command = [sys.executable, "-c", script, state]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [left_on, "True"]
+
+
 def test_recbole_without_ray() -> None:
     run = subprocess.run([sys.executable, "-c", WITHOUT_RAY], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
