@@ -48,8 +48,8 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="postgresql://USER:PASSWORD@HOST/DATABASE, mysql+pymysql://..., or sqlite:///FILE "
-        "(study.db in the output folder)",
+        help="postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, mysql+pymysql://..., or "
+        "sqlite:///FILE (study.db in the output folder)",
     )
     parser.add_argument("--study", metavar="NAME", help="name of the study (the file's)")
     parser.add_argument(

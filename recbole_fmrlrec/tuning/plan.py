@@ -16,6 +16,10 @@ from recbole_fmrlrec.tuning.space import Parameter, Space
 _MEASURE = {"valid_metric", "valid_metric_bigger", "eval_args", "metrics", "topk", "repeatable"}
 
 
+#: The entry of a definition in which the rest of the configuration and the data are summed up.
+FINGERPRINT = "the data, or defaults of the package"
+
+
 @dataclass(frozen=True)
 class Plan:
     """One study: what is searched, on what, how, and for how long.
@@ -44,7 +48,7 @@ class Plan:
     maximize: bool
     epochs: int
     output: Path
-    fingerprint: str
+    fingerprint: str = ""
 
     def definition(self) -> dict[str, Any]:
         """What a stored study must agree in with the file, in values that JSON knows."""
@@ -59,7 +63,7 @@ class Plan:
             "sampler": self.sampler,
             "pruner": self.pruner,
             "seed": self.seed,
-            "defaults of the package, or the data": self.fingerprint,
+            FINGERPRINT: self.fingerprint,
         }
         plain: dict[str, Any] = json.loads(json.dumps(content))
         return plain
@@ -89,8 +93,6 @@ def make_plan(draft: Draft, given: Given) -> Plan:
             parameter that changes how trials are measured, no validation data.
     """
     from recbole_fmrlrec.config import Config
-    from recbole_fmrlrec.prepare import prepare_missing
-    from recbole_fmrlrec.run_folder import run_fingerprint
 
     model, dataset, settings = _names_and_settings(draft, given)
     defaults = Config(model, dataset).final_config_dict
@@ -104,7 +106,6 @@ def make_plan(draft: Draft, given: Given) -> Plan:
     space = Space.of(parameters)
     config = Config(model, dataset, config_dict={**fixed, **space.first()})
     _need_validation(config)
-    prepare_missing(config)
     name = given.study or draft.study
     sampler = draft.sampler or ("grid" if space.finite else "tpe")
     return Plan(
@@ -122,8 +123,23 @@ def make_plan(draft: Draft, given: Given) -> Plan:
         maximize=bool(config["valid_metric_bigger"]),
         epochs=int(config["epochs"]),
         output=given.output or Path(fixed.get("checkpoint_dir", "saved")) / "tune" / name,
-        fingerprint=run_fingerprint(config),
     )
+
+
+def with_data(plan: Plan) -> Plan:
+    """The plan with its fingerprint, after the dataset was made where it was not there.
+
+    Raises:
+        RunError: the dataset cannot be made.
+    """
+    from recbole_fmrlrec.config import Config
+    from recbole_fmrlrec.prepare import prepare_missing
+    from recbole_fmrlrec.run_folder import run_fingerprint
+
+    settings = {**plan.settings, **plan.space.first()}
+    config = Config(plan.model, plan.dataset, config_dict=settings)
+    prepare_missing(config)
+    return replace(plan, fingerprint=run_fingerprint(config))
 
 
 def _names_and_settings(draft: Draft, given: Given) -> tuple[str | None, str | None, list[Any]]:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.tuning import outputs
-from recbole_fmrlrec.tuning.plan import Plan
+from recbole_fmrlrec.tuning.plan import Plan, with_data
 from recbole_fmrlrec.tuning.study import open_storage, open_study, outcomes, retry
 from recbole_fmrlrec.tuning.worker import Job, finished, hours_used, work_together
 
@@ -30,6 +30,7 @@ def search(plan: Plan, url: str, workers: int, *, debug: bool = False) -> str:
         KeyboardInterrupt: interrupted; the open trials are back in the queue.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    plan = with_data(plan)
     study = open_study(open_storage(url), plan)
     print(f"{state(plan, study)}; everything goes to {plan.output}", file=sys.stderr)
     job = Job(plan, url, uuid.uuid4().hex, debug)
@@ -87,7 +88,7 @@ def show(plan: Plan, url: str) -> str:
     """The state of a study and its trials, best first; nothing is changed.
 
     Raises:
-        UsageError: there is no such study yet, or it does not agree with the plan.
+        UsageError: there is no such study yet.
     """
     address = sqlalchemy.make_url(url)
     file = Path(address.database or "") if address.drivername.startswith("sqlite") else None
@@ -96,12 +97,13 @@ def show(plan: Plan, url: str) -> str:
     storage = open_storage(url)
     if plan.study not in optuna.get_all_study_names(storage):
         raise UsageError(f"there is no study `{plan.study}` yet in this storage")
-    study = open_study(storage, plan)
+    study = optuna.load_study(storage=storage, study_name=plan.study)
     return f"{state(plan, study)}\n\n{outputs.as_text(plan, study)}"
 
 
 def retry_failed(plan: Plan, url: str) -> None:
     """Put trials that ended in an error back in the queue."""
+    plan = with_data(plan)
     study = open_study(open_storage(url), plan)
     for trial in outcomes(study).values():
         if trial.state == TrialState.FAIL:

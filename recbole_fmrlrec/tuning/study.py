@@ -21,7 +21,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.tuning.plan import Plan
+from recbole_fmrlrec.tuning.plan import FINGERPRINT, Plan
 
 #: Seconds between two signs of life of a trial, and without one until it counts as dead.
 HEARTBEAT, GRACE = 15, 60
@@ -51,7 +51,7 @@ def open_storage(url: str) -> RDBStorage:
     except sqlalchemy.exc.ArgumentError as error:
         raise UsageError(
             f"--storage={url} is no url such as sqlite:///study.db or "
-            "postgresql://USER:PASSWORD@HOST/DATABASE"
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
         ) from error
     if address.drivername.startswith("sqlite") and address.database:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True)
@@ -60,8 +60,8 @@ def open_storage(url: str) -> RDBStorage:
             return _connect(address)
         except (ImportError, sqlalchemy.exc.NoSuchModuleError) as error:
             raise UsageError(
-                f"--storage: {error}; for PostgreSQL `pip install psycopg2-binary`, for MySQL "
-                "`pip install pymysql` with mysql+pymysql://..."
+                f"--storage: {error}; for PostgreSQL `pip install psycopg[binary]` and "
+                "postgresql+psycopg://..., for MySQL `pip install pymysql` and mysql+pymysql://..."
             ) from error
         except sqlalchemy.exc.SQLAlchemyError as error:
             reason = error
@@ -120,7 +120,10 @@ def open_study(storage: RDBStorage, plan: Plan) -> optuna.Study:
     if stored is None:
         study.set_user_attr(DEFINITION, wanted)
     elif stored != wanted:
-        lines = "\n  ".join(differences(stored, wanted))
+        found = differences(stored, wanted)
+        # The fingerprint differs wherever anything does: it counts where nothing else is found.
+        found = [line for line in found if not line.startswith(FINGERPRINT)] or found
+        lines = "\n  ".join(found)
         raise UsageError(
             f"the study `{plan.study}` was made by another file:\n  {lines}\n"
             "Its trials cannot be compared with new ones: undo that, or give --study=NEW_NAME"

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from recbole_fmrlrec.errors import RunError, plain_errors
 from recbole_fmrlrec.result import RunResult
 from recbole_fmrlrec.tuning.plan import Plan
-from recbole_fmrlrec.tuning.study import outcomes, this_process
+from recbole_fmrlrec.tuning.study import begun_first, outcomes, this_process
 
 
 @dataclass
@@ -48,7 +48,8 @@ class Objective:
             RunError: it is beyond the budget (another worker was faster), or has no score.
         """
         self.number, place = trial.number, int(trial.user_attrs["place"])
-        if self.plan.trials is not None and place >= self.plan.trials:
+        stored = self.study._storage.get_trial(trial._trial_id)
+        if self.plan.trials is not None and place >= self.plan.trials and begun_first(stored):
             trial.set_user_attr("surplus", True)
             raise RunError("beyond the budget")
         trial.set_user_attr("owner", {**this_process(), "command": self.command})
