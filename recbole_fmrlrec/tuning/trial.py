@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import time
@@ -114,14 +115,17 @@ def run_place(
     from recbole_fmrlrec.runner import run
 
     root = plan.run_root(place)
-    return run(
-        plan.model,
-        plan.dataset,
-        config_dict={**plan.settings, **chosen, "checkpoint_dir": str(root)},
-        resume=root.is_dir(),
-        test=test,
-        after_validation=after_validation,
-    )
+    try:
+        return run(
+            plan.model,
+            plan.dataset,
+            config_dict={**plan.settings, **chosen, "checkpoint_dir": str(root)},
+            resume=root.is_dir(),
+            test=test,
+            after_validation=after_validation,
+        )
+    finally:
+        gc.collect()  # a model and its trainer know one another; the next trial needs the memory
 
 
 def drop_checkpoints(plan: Plan, study: optuna.Study, best: int | None) -> None:

@@ -97,7 +97,7 @@ def finished(study: optuna.Study, plan: Plan) -> bool:
 def _run_one(study: optuna.Study, objective: Objective) -> FrozenTrial:
     objective.number = None
     try:
-        study.optimize(objective, n_trials=1, catch=(Exception,), gc_after_trial=True)
+        study.optimize(objective, n_trials=1, catch=(Exception,))
     except KeyboardInterrupt:
         if objective.number is not None:
             trial = _numbered(study, objective.number)
