@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ import optuna
 import psutil
 import pytest
 import yaml
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from recbole_fmrlrec.config import Config
 from recbole_fmrlrec.tuning.study import open_storage, outcomes
@@ -24,11 +26,12 @@ from tests import toy
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 12  # a second or so, enough to be caught in the middle of
+SMALL = {key: value for key, value in toy.SMALL.items() if key != "learning_rate"}
 
 FILE: dict[str, Any] = {
     "model": "fMRLRec",
     "dataset": "toy",
-    "settings": {**toy.SMALL, "epochs": EPOCHS, "data_path": ".", "num_threads": 1},
+    "settings": {**SMALL, "epochs": EPOCHS, "data_path": ".", "num_threads": 1},
     "parameters": {
         "learning_rate": {"choice": [0.01, 0.03]},
         "use_id_embedding": {"choice": [False, True]},
@@ -67,18 +70,30 @@ def study_in(folder: Path) -> optuna.Study:
     return optuna.load_study(storage=open_storage(f"sqlite:///{file}"), study_name="f")
 
 
-def in_the_middle(folder: Path, place: int) -> FrozenTrial:
-    """Wait until the trial of a place has been validated and runs on."""
-    for _ in range(3000):
+RUNNING = """
+    SELECT owner.value_json FROM trials
+    JOIN trial_user_attributes place ON place.trial_id = trials.trial_id AND place.key = 'place'
+    JOIN trial_user_attributes owner ON owner.trial_id = trials.trial_id AND owner.key = 'owner'
+    JOIN trial_intermediate_values USING (trial_id)
+    WHERE state = 'RUNNING' AND place.value_json = ?
+"""
+
+
+def in_the_middle(folder: Path, command: subprocess.Popen[str], place: int) -> int:
+    """Wait until the trial of a place has been validated and runs on; return its process."""
+    database = folder / "saved" / "tune" / "f" / "study.db"
+    while command.poll() is None:
         time.sleep(0.05)
-        if (folder / "saved" / "tune" / "f" / "study.db").is_file():
-            try:
-                trial = outcomes(study_in(folder)).get(place)
-            except (KeyError, optuna.exceptions.StorageInternalError):
-                continue  # not made yet
-            if trial and trial.state == TrialState.RUNNING and trial.intermediate_values:
-                return trial
-    raise AssertionError("the trial did not come so far")
+        if not database.is_file():
+            continue
+        try:  # without Optuna: opening its storage would hold up the command
+            with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection:
+                found = connection.execute(RUNNING, (str(place),)).fetchone()
+        except sqlite3.OperationalError:
+            continue  # no tables yet
+        if found:
+            return int(json.loads(found[0])["pid"])
+    raise AssertionError(command.communicate())
 
 
 def points(study: optuna.Study) -> list[tuple[Any, ...]]:
@@ -92,7 +107,7 @@ def log_of(folder: Path, place: int) -> str:
 
 def test_killed_in_a_trial_and_run_again(folder: Path, start: Any) -> None:
     first = start("--trials=2")
-    dead = in_the_middle(folder, 1)
+    assert in_the_middle(folder, first, 1) == first.pid
     first.kill()
     assert first.wait() == -signal.SIGKILL
     again = start("--trials=2")
@@ -100,7 +115,7 @@ def test_killed_in_a_trial_and_run_again(folder: Path, start: Any) -> None:
     assert again.returncode == 0, err
     study = study_in(folder)
     assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
-    assert study.trials[2].params == dead.params
+    assert study.trials[2].params == study.trials[1].params
     # Taken up where it was: its first epochs are in the log once, and the curve is whole.
     assert log_of(folder, 1).count("epoch 0 training") == 1
     assert "continuing after epoch" in log_of(folder, 1)
@@ -120,7 +135,7 @@ def test_killed_in_a_trial_and_run_again(folder: Path, start: Any) -> None:
 
 def test_two_workers_of_which_one_is_killed(folder: Path, start: Any) -> None:
     command = start("--workers=2")
-    owner = in_the_middle(folder, 1).user_attrs["owner"]["pid"]
+    owner = in_the_middle(folder, command, 1)
     assert psutil.Process(owner).ppid() == command.pid
     os.kill(owner, signal.SIGKILL)
     _, err = command.communicate(timeout=400)
@@ -136,7 +151,7 @@ def test_two_workers_of_which_one_is_killed(folder: Path, start: Any) -> None:
 
 def test_interrupted(folder: Path, start: Any) -> None:
     command = start("--workers=2")
-    in_the_middle(folder, 0)
+    in_the_middle(folder, command, 0)
     command.send_signal(signal.SIGINT)
     _, err = command.communicate(timeout=400)
     assert command.returncode == 130
