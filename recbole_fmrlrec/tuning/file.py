@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +12,21 @@ import yaml
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.registry import nearest
-from recbole_fmrlrec.rules import Rule, choice, is_number, mapping, null_or, number, text, whole
+from recbole_fmrlrec.rules import Rule, choice, mapping, null_or, number, text, whole
 from recbole_fmrlrec.schema import RULES
+from recbole_fmrlrec.tuning.ranges import read_ranges
 from recbole_fmrlrec.tuning.space import KINDS, Parameter
 from recbole_fmrlrec.yaml_files import Loader, load_yaml
 
 Path_ = tuple[str, ...]
-SAMPLERS, PRUNERS = ("grid", "random", "tpe"), ("none", "median", "halving", "hyperband")
+SAMPLERS = ("grid", "random", "tpe")
+# Each with the settings that it has.
+PRUNERS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "median": ("startup_trials", "warmup_epochs"),
+    "halving": ("warmup_epochs",),
+    "hyperband": ("warmup_epochs",),
+}
 
 _PRUNER = mapping(
     "a mapping with the keys name, startup_trials, warmup_epochs",
@@ -85,7 +91,7 @@ def read_drafts(path: Path) -> list[Draft]:
         UsageError: no such file, no YAML, a key that has no meaning, a value that cannot be.
     """
     if path.suffix == ".test":
-        return [Draft(path, path.stem, None, None, {}, _read_ranges(path), text_values=True)]
+        return [Draft(path, path.stem, None, None, {}, read_ranges(path), text_values=True)]
     content = load_yaml(path)
     return _Reader(path, _lines(path)).drafts(content)
 
@@ -145,7 +151,6 @@ class _Reader:
         common: Mapping[str, tuple[Any, str]] = MappingProxyType({}),
         suffix: str = "",
     ) -> Draft:
-        pruner = content.get("pruner", "none")
         budget = content.get("budget") or {}
         settings = {**common, **self.settings(content, at)}
         if "objective" in content:
@@ -161,11 +166,19 @@ class _Reader:
             settings,
             [self.parameter(str(name), spec, at) for name, spec in parameters.items()],
             content.get("sampler"),
-            {"name": pruner} if isinstance(pruner, str) else {"name": "median", **pruner},
+            self.pruner(content.get("pruner", "none"), at),
             content.get("seed", 2020),
             budget.get("trials"),
             budget.get("hours"),
         )
+
+    def pruner(self, given: Any, at: Path_) -> dict[str, Any]:
+        pruner = {"name": given} if isinstance(given, str) else {"name": "median", **given}
+        for key in pruner:
+            if key != "name" and key not in PRUNERS[pruner["name"]]:
+                where = self.where(*(at if (*at, "pruner") in self.lines else ()), "pruner", key)
+                raise UsageError(f"pruner.{key} ({where}): {pruner['name']} has no such setting")
+        return pruner
 
     def settings(self, content: Mapping[str, Any], at: Path_) -> dict[str, tuple[Any, str]]:
         return {
@@ -214,58 +227,3 @@ def _lines(path: Path) -> dict[Path_, int]:
 
     walk(yaml.compose(path.read_text(encoding="utf-8"), Loader=Loader), ())
     return found
-
-
-def _read_ranges(path: Path) -> list[Parameter]:
-    """RecBole's range file: a line a parameter, name, kind and values with blanks between them.
-
-    As RecBole has it (`HyperTuning._build_space_from_file`): lines of fewer than three words are
-    skipped, the ends of loguniform are natural logarithms, quniform gives multiples of its third
-    number. Values are read as Python literals; nothing is executed.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the file of ranges {path}: {error}") from error
-    found: dict[str, Parameter] = {}
-    for index, line in enumerate(lines, start=1):
-        words = line.split()
-        if len(words) < 3 or words[0].startswith("#"):
-            continue
-        name, where = words[0], f"{path}, line {index}"
-        if name in found:
-            raise UsageError(f"`{name}` ({where}) stands there twice")
-        found[name] = _read_range(name, words[1], line.split(None, 2)[2], where)
-    if not found:
-        raise UsageError(f"{path} has no line such as `learning_rate choice [0.01,0.001]`")
-    return list(found.values())
-
-
-def _read_range(name: str, kind: str, values: str, where: str) -> Parameter:
-    try:
-        literal = ast.literal_eval(values.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise UsageError(f"{name} ({where}): {values!r} are no values") from None
-    if not isinstance(literal, list | tuple):
-        raise UsageError(f"{name} ({where}): {kind} needs values with commas between them")
-    numbers = [value for value in literal if is_number(value)]
-    if kind == "choice":
-        plain = tuple(list(value) if isinstance(value, tuple) else value for value in literal)
-        return Parameter(name, "choice", plain, where=where)
-    if kind not in ("uniform", "loguniform", "quniform"):
-        raise UsageError(
-            f"{name} ({where}): {kind} is no kind; there are choice, uniform, loguniform, quniform"
-        )
-    if len(numbers) != len(literal) or len(numbers) != (3 if kind == "quniform" else 2):
-        raise UsageError(
-            f"{name} ({where}): {kind} needs {'low,high,q' if kind == 'quniform' else 'low,high'}"
-        )
-    if kind == "quniform":
-        low, high, q = numbers
-        if q <= 0:
-            raise UsageError(f"{name} ({where}): q must be above 0")
-        numbers = [round(low / q) * q, round(high / q) * q, q]
-        kind = "int" if all(isinstance(value, int) for value in literal) else "uniform"
-    elif kind == "loguniform":
-        numbers = [math.exp(value) for value in numbers]
-    return Parameter(name, kind, tuple(numbers), where=where)

@@ -174,10 +174,11 @@ def work_together(job: Job, workers: int) -> None:
         for process in processes:
             process.join()
     except KeyboardInterrupt:
-        for process in processes:
-            if process.pid is not None:
-                process.terminate()
-                process.join()
+        begun = [process for process in processes if process.pid is not None]
+        for process in begun:
+            process.terminate()
+        for process in begun:
+            process.join()
         raise
     ended = [process.exitcode for process in processes]
     for process in processes:

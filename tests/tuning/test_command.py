@@ -64,6 +64,17 @@ def test_without_optuna_it_says_what_to_install(
     )
 
 
+def test_an_interruption_has_its_exit_code(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recbole_fmrlrec.tuning.command._search", interrupted)
+    assert main(["tune", "f.yaml"]) == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on with the study\n"
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from recbole_fmrlrec.cli import main\n"

@@ -149,6 +149,7 @@ def test_two_workers_of_which_one_is_killed(folder: Path, start: Any) -> None:
     assert [trial.user_attrs["place"] for trial in dead] == [1] and len(study.trials) == 7
 
 
+@pytest.mark.slow
 def test_interrupted(folder: Path, start: Any) -> None:
     command = start("--workers=2")
     in_the_middle(folder, command, 0)

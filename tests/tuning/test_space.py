@@ -158,6 +158,10 @@ def test_range_files_that_cannot_be_read(tmp_path: Path, line: str, says: str) -
         ("parameters:\n  p: {int: [3, 1]}", "line 2\\): low must be below high"),
         ("sampler: tpee", r"sampler = 'tpee' \(.*, line 1\): sampler must be one of grid, random"),
         ("\npruner: {name: median, warmup: 3}", r"line 2\): pruner.warmup is no key; there are"),
+        (
+            "parameters: {p: {choice: [1]}}\npruner: {name: halving, startup_trials: 3}",
+            r"pruner.startup_trials \(.*, line 2\): halving has no such setting",
+        ),
         ("budget: {trials: 0}", "budget.trials must be an integer of at least 1"),
         ("objective: test NDCG@10", "objective must be a metric with its K such as NDCG@10"),
         ("models: {A: {}}\nparameters: {}", "with `models`, each model has its own"),
