@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recbole_fmrlrec.layers import (
     MatryoshkaFeedForward,
@@ -20,6 +21,7 @@ from recbole_fmrlrec.layers import (
     MatryoshkaLinear,
     check_sizes,
 )
+from recbole_fmrlrec.loss import Tail, table_width
 from recbole_fmrlrec.recurrence import LinearRecurrence, Packing
 
 
@@ -130,6 +132,34 @@ class FMRLRecNetwork(nn.Module):
         if table is None:
             raise ValueError("a model of features needs the feature matrix")
         return table
+
+    def split_items(self, features: Tensor | None, positions: int) -> tuple[Tensor, Tail | None]:
+        """All items for a step of training: a table, and a tail where that is cheaper.
+
+        Args:
+            features: ``(N+1, F)``, row 0 zeros; None for a model of ids only.
+            positions: T, the positions whose loss is wanted.
+
+        Returns:
+            ``(N+1, w)`` first dimensions; the others as `Tail` of all N+1 rows, None for w = d. The
+            tail has no bias: one number added to all logits of a position leaves the softmax as is.
+        """
+        width = self.width
+        if self.projector is not None and self.id_embedding is None and features is not None:
+            width = table_width(positions, self.sizes, features.shape[1])
+        if width == self.width or self.projector is None or features is None:
+            return self.item_table(features), None
+        weight, bias = self.projector.weight, self.projector.bias
+        table = functional.linear(features, weight[:width], bias[:width])
+        return table, Tail(features, weight[width:])
+
+    def item_inputs(self, table: Tensor, tail: Tail | None, ids: Tensor) -> Tensor:
+        """Item vectors ``(T, d)`` of ``ids`` ``(T,)`` from what `split_items` returned."""
+        if tail is None or self.projector is None:
+            return table[ids]
+        bias = self.projector.bias[table.shape[1] :]
+        last = functional.linear(tail.features[ids], tail.weight, bias)
+        return torch.cat([table[ids], last], dim=1)
 
     def encode(self, x: Tensor, packing: Packing) -> Tensor:
         """Run packed item vectors ``(T, d)`` through the blocks; ``(T, d)`` outputs."""

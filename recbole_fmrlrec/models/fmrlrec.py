@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from recbole_fmrlrec.evaluation import nested_ranks
 from recbole_fmrlrec.features import load_item_features
 from recbole_fmrlrec.keys import model_defaults
-from recbole_fmrlrec.loss import nested_cross_entropy
+from recbole_fmrlrec.loss import Tail, nested_cross_entropy
 from recbole_fmrlrec.network import FMRLRecNetwork
 from recbole_fmrlrec.recurrence import Packing
 from recbole_fmrlrec.windows import START_TARGET, TARGETS
@@ -122,13 +122,15 @@ class fMRLRec(SequentialRecommender):
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Nested cross-entropy of a batch of windows, or of RecBole's prefix rows."""
-        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        table = self.item_table()
-        if TARGETS in interaction:
-            hidden, targets = self._encode_windows(table, item_seq, lengths, interaction)
-        else:
-            hidden = self.network.encode_last(table, item_seq, lengths)
-            targets = interaction[self.POS_ITEM_ID]
+        packing, item_seq, targets = self._training_positions(interaction)
+        table, tail = self.network.split_items(self.features, len(targets))
+        x = self.network.item_inputs(table, tail, packing.pack(item_seq))
+        hidden = self.network.encode(x, packing)
+        if TARGETS not in interaction:
+            hidden = hidden[packing.last]
+        trained = targets > 0
+        if not trained.all():
+            hidden, targets = hidden[trained], targets[trained]
         return nested_cross_entropy(
             hidden,
             table[1:],
@@ -136,21 +138,21 @@ class fMRLRec(SequentialRecommender):
             self.sizes,
             self.self_distillation,
             self.loss_block_size,
+            None if tail is None else Tail(tail.features[1:], tail.weight),
         )
 
-    def _encode_windows(
-        self, table: Tensor, item_seq: Tensor, lengths: Tensor, interaction: Interaction
-    ) -> tuple[Tensor, Tensor]:
-        """Outputs and targets at every position that is trained, ``(T, d)`` and ``(T,)``."""
+    def _training_positions(self, interaction: Interaction) -> tuple[Packing, Tensor, Tensor]:
+        """Layout and items of the sequences, and the targets: of every position, or one a row."""
+        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        if TARGETS not in interaction:
+            packing = Packing.from_lengths(lengths, item_seq.shape[1])
+            return packing, item_seq, interaction[self.POS_ITEM_ID]
         target_seq = interaction[TARGETS]
         if self.predict_first_item:
             first = interaction[START_TARGET]
             item_seq, lengths, target_seq = _with_starts(item_seq, lengths, target_seq, first)
         packing = Packing.from_lengths(lengths, item_seq.shape[1])
-        hidden = self.network.encode(table[packing.pack(item_seq)], packing)
-        targets = packing.pack(target_seq)
-        trained = targets > 0
-        return (hidden, targets) if trained.all() else (hidden[trained], targets[trained])
+        return packing, item_seq, packing.pack(target_seq)
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores ``(B,)`` of one item per row, at the size ``self.size``."""
