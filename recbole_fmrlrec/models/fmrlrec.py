@@ -22,6 +22,9 @@ from recbole_fmrlrec.network import FMRLRecNetwork
 from recbole_fmrlrec.recurrence import Packing
 from recbole_fmrlrec.windows import START_TARGET, TARGETS
 
+#: Above this size what items add to the recurrence is not kept for an evaluation.
+DRIVES_BYTES = 512 * 2**20
+
 
 class _Settings:
     """A model's settings: what the configuration holds, else the defaults of our properties.
@@ -79,6 +82,7 @@ class fMRLRec(SequentialRecommender):
         )
         self.size = self.network.width
         self._table: Tensor | None = None
+        self._drives: Tensor | None = None
 
     def _load_features(self, settings: _Settings, dataset: Any) -> None:
         features = None
@@ -103,8 +107,8 @@ class fMRLRec(SequentialRecommender):
         return [p for p in self.parameters() if p.ndim < 2]
 
     def train(self, mode: bool = True) -> fMRLRec:
-        """Switch mode; the item table kept for an evaluation is dropped."""
-        self._table = None
+        """Switch mode; what is kept of the items for an evaluation is dropped."""
+        self._table = self._drives = None
         super().train(mode)
         return self
 
@@ -114,23 +118,24 @@ class fMRLRec(SequentialRecommender):
             return self.network.item_table(self.features)
         if self._table is None:
             self._table = self.network.item_table(self.features)
+            if 2 * self._table.nbytes <= DRIVES_BYTES:
+                self._drives = self.network.item_drives(self._table)
         return self._table
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Outputs ``(B, d)`` at the last item of right-padded sequences ``(B, L)``."""
-        return self.network.encode_last(self.item_table(), item_seq, item_seq_len)
+        table = self.item_table()
+        drives = None if torch.is_grad_enabled() else self._drives
+        return self.network.encode_last(table, item_seq, item_seq_len, drives)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Nested cross-entropy of a batch of windows, or of RecBole's prefix rows."""
-        packing, item_seq, targets = self._training_positions(interaction)
-        table, tail = self.network.split_items(self.features, len(targets))
-        x = self.network.item_inputs(table, tail, packing.pack(item_seq))
-        hidden = self.network.encode(x, packing)
-        if TARGETS not in interaction:
-            hidden = hidden[packing.last]
-        trained = targets > 0
-        if not trained.all():
-            hidden, targets = hidden[trained], targets[trained]
+        if TARGETS in interaction:
+            hidden, table, tail, targets = self._encode_windows(interaction)
+        else:
+            targets, tail, table = interaction[self.POS_ITEM_ID], None, self.item_table()
+            lengths = interaction[self.ITEM_SEQ_LEN]
+            hidden = self.network.encode_last(table, interaction[self.ITEM_SEQ], lengths)
         return nested_cross_entropy(
             hidden,
             table[1:],
@@ -141,18 +146,24 @@ class fMRLRec(SequentialRecommender):
             None if tail is None else Tail(tail.features[1:], tail.weight),
         )
 
-    def _training_positions(self, interaction: Interaction) -> tuple[Packing, Tensor, Tensor]:
-        """Layout and items of the sequences, and the targets: of every position, or one a row."""
+    def _encode_windows(
+        self, interaction: Interaction
+    ) -> tuple[Tensor, Tensor, Tail | None, Tensor]:
+        """Outputs ``(T, d)`` at every position that is trained, the items, the targets ``(T,)``."""
         item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        if TARGETS not in interaction:
-            packing = Packing.from_lengths(lengths, item_seq.shape[1])
-            return packing, item_seq, interaction[self.POS_ITEM_ID]
         target_seq = interaction[TARGETS]
         if self.predict_first_item:
             first = interaction[START_TARGET]
             item_seq, lengths, target_seq = _with_starts(item_seq, lengths, target_seq, first)
         packing = Packing.from_lengths(lengths, item_seq.shape[1])
-        return packing, item_seq, packing.pack(target_seq)
+        targets = packing.pack(target_seq)
+        table, tail = self.network.split_items(self.features, len(targets))
+        x = self.network.item_inputs(table, tail, packing.pack(item_seq))
+        hidden = self.network.encode(x, packing)
+        trained = targets > 0
+        if not trained.all():
+            hidden, targets = hidden[trained], targets[trained]
+        return hidden, table, tail, targets
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores ``(B,)`` of one item per row, at the size ``self.size``."""
