@@ -43,9 +43,10 @@ class _NestedCrossEntropy(torch.autograd.Function):
         sizes: tuple[int, ...],
         distillation: float,
         rows: int,
+        bias: Tensor | None,
     ) -> Tensor:
         dtype = working_dtype(hidden)
-        work = _Block(hidden.to(dtype), items.to(dtype), sizes, distillation, rows)
+        work = _Block(hidden.to(dtype), items.to(dtype), sizes, distillation, rows, bias)
         grads = None
         if any(ctx.needs_input_grad[:2]):
             grads = torch.empty_like(work.h), torch.zeros_like(items)
@@ -60,7 +61,7 @@ class _NestedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_h, grad_e = ctx.saved_tensors
-        return grad_h * grads[0], grad_e * grads[0], None, None, None, None
+        return grad_h * grads[0], grad_e * grads[0], None, None, None, None, None
 
 
 def _accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -72,12 +73,19 @@ class _Block:
 
     Attributes:
         h: ``(T, d)`` outputs; e: ``(N, d)`` item table; both in the dtype of the products.
+        bias: ``(N,)`` added to the logits of all items but the target; None for none.
     """
 
     def __init__(
-        self, h: Tensor, e: Tensor, sizes: tuple[int, ...], distillation: float, rows: int
+        self,
+        h: Tensor,
+        e: Tensor,
+        sizes: tuple[int, ...],
+        distillation: float,
+        rows: int,
+        bias: Tensor | None,
     ) -> None:
-        self.h, self.e = h, e
+        self.h, self.e, self.bias = h, e, bias
         self.chunks = list(enumerate(chunk_bounds(sizes)))
         self.distillation = distillation if len(sizes) > 1 else 0.0
         count = len(sizes) + (self.distillation > 0)
@@ -88,7 +96,7 @@ class _Block:
         """Sum of the losses of the positions ``part``; writes and adds their gradients."""
         h, column = self.h[part], targets[part, None]
         buffers = self.buffers[:, : len(h)]
-        self._fill_logits(h, buffers)
+        self._fill_logits(h, buffers, column)
         total = torch.zeros((), dtype=torch.float64, device=h.device)
         teacher: Tensor | None = None
         above: Tensor | None = None
@@ -106,7 +114,7 @@ class _Block:
             self._add_gradients(block, h, (start, end), grads[0][part], grads[1])
         return total
 
-    def _fill_logits(self, h: Tensor, buffers: Tensor) -> None:
+    def _fill_logits(self, h: Tensor, buffers: Tensor, column: Tensor) -> None:
         for k, (start, end) in self.chunks:
             h_chunk, e_chunk_t = h[:, start:end], self.e[:, start:end].t()
             if h.dtype != buffers.dtype:
@@ -118,6 +126,8 @@ class _Block:
                 torch.mm(h_chunk, e_chunk_t, out=buffers[0])
             else:
                 torch.addmm(buffers[k - 1], h_chunk, e_chunk_t, out=buffers[k])
+            if k == 0 and self.bias is not None:
+                add_bias(buffers[0], self.bias, column)
 
     def _loss_and_softmax(
         self, block: Tensor, h: Tensor, column: Tensor, teacher: Tensor | None
@@ -133,6 +143,8 @@ class _Block:
         lost = (probability < TINY).squeeze(1)
         if lost.any():
             logits = (h[lost] @ self.e[:, : h.shape[1]].t()).to(block.dtype)
+            if self.bias is not None:
+                add_bias(logits, self.bias, column[lost])
             log_total[lost] = torch.logsumexp(logits, dim=1, keepdim=True)
         return (log_total - expected).sum(dtype=torch.float64)
 
@@ -156,6 +168,13 @@ class _Block:
             grad_e[:, part] += low.t() @ h[:, part]
 
 
+def add_bias(logits: Tensor, bias: Tensor, column: Tensor) -> None:
+    """Add ``(N,)`` to rows ``(T, N)`` in place, except where ``column`` ``(T, 1)`` points."""
+    hit = logits.gather(1, column)
+    logits += bias
+    logits.scatter_(1, column, hit)
+
+
 def nested_cross_entropy(
     hidden: Tensor,
     items: Tensor,
@@ -163,6 +182,7 @@ def nested_cross_entropy(
     sizes: Sequence[int],
     self_distillation: float = 0.0,
     block_size: int | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Mean over sizes and positions of the softmax cross-entropy over all items.
 
@@ -176,6 +196,8 @@ def nested_cross_entropy(
         sizes: nested sizes, strictly ascending; d = sizes[-1].
         self_distillation: a, in [0, 1].
         block_size: positions worked through at once; chosen from the shapes when None.
+        bias: ``(N,)`` constants added to the logits of every size, but not to that of a
+            position's own target: see `recbole_fmrlrec.sampled_loss`.
 
     Returns:
         Scalar loss.
@@ -184,7 +206,7 @@ def nested_cross_entropy(
     """
     rows = block_size or block_rows(len(items), len(sizes), len(targets))
     result: Tensor = _NestedCrossEntropy.apply(
-        hidden, items, targets, tuple(sizes), float(self_distillation), rows
+        hidden, items, targets, tuple(sizes), float(self_distillation), rows, bias
     )
     return result
 
@@ -195,14 +217,16 @@ def nested_cross_entropy_reference(
     targets: Tensor,
     sizes: Sequence[int],
     self_distillation: float = 0.0,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """`nested_cross_entropy` by its definition: slow, plain, for the tests."""
     onehot = functional.one_hot(targets, len(items)).to(hidden.dtype)
-    teacher = torch.softmax(hidden @ items.t(), dim=1).detach()
+    added = 0.0 if bias is None else (1 - onehot) * bias
+    teacher = torch.softmax(hidden @ items.t() + added, dim=1).detach()
     losses = []
     for size in sizes:
         soft = self_distillation if size != sizes[-1] else 0.0
         target = (1 - soft) * onehot + soft * teacher
-        logits = hidden[:, :size] @ items[:, :size].t()
+        logits = hidden[:, :size] @ items[:, :size].t() + added
         losses.append(functional.cross_entropy(logits, target))
     return torch.stack(losses).mean()
