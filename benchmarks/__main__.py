@@ -13,6 +13,7 @@ from importlib import import_module
 #: Command: its module and what it measures.
 COMMANDS: dict[str, tuple[str, str]] = {
     "deploy": ("benchmarks.deploy", "streaming sessions and retrieval of deployed models"),
+    "catalogue": ("benchmarks.catalogue", "training and ranking over a million items"),
     "cold-items": ("benchmarks.cold_items", "quality of items held out of training altogether"),
 }
 

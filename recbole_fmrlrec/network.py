@@ -20,6 +20,7 @@ from recbole_fmrlrec.layers import (
     MatryoshkaLinear,
     check_sizes,
 )
+from recbole_fmrlrec.projection import FeatureRows, project
 from recbole_fmrlrec.recurrence import LinearRecurrence, Packing
 
 
@@ -111,11 +112,14 @@ class FMRLRecNetwork(nn.Module):
         """d, the largest size."""
         return self.sizes[-1]
 
-    def item_table(self, features: Tensor | None, ids: Tensor | None = None) -> Tensor:
+    def item_table(
+        self, features: Tensor | FeatureRows | None, ids: Tensor | None = None
+    ) -> Tensor:
         """Item vectors.
 
         Args:
-            features: ``(N+1, F)`` frozen features, row 0 zeros; None for a model of ids only.
+            features: ``(N+1, F)`` frozen features, row 0 zeros, in memory or elsewhere; None for
+                a model of ids only.
             ids: rows wanted; all when None.
 
         Returns:
@@ -123,7 +127,10 @@ class FMRLRecNetwork(nn.Module):
         """
         table: Tensor | None = None
         if self.projector is not None and features is not None:
-            table = self.projector(features if ids is None else features[ids])
+            if isinstance(features, Tensor):
+                table = self.projector(features if ids is None else features[ids])
+            else:
+                table = project(features, self.projector.weight, self.projector.bias, ids)
         if self.id_embedding is not None:
             vectors = self.id_embedding.weight if ids is None else self.id_embedding(ids)
             table = vectors if table is None else table + vectors

@@ -28,7 +28,9 @@ nested_sizes = st.lists(st.integers(1, 12), min_size=1, max_size=4, unique=True)
     seed=st.integers(0, 99),
 )
 @settings(max_examples=80, deadline=None)
-def test_equals_its_definition_in_value_and_gradient(sizes, positions, items, soft, block, biased, seed):
+def test_equals_its_definition_in_value_and_gradient(
+    sizes, positions, items, soft, block, biased, seed
+):
     torch.manual_seed(seed)
     hidden = torch.randn(positions, sizes[-1], dtype=torch.float64)
     table = torch.randn(items, sizes[-1], dtype=torch.float64)

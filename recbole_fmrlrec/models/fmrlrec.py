@@ -6,6 +6,7 @@ Multimodal Recommendation", Findings of EMNLP 2024 (arXiv 2409.16627).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,11 +16,14 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_fmrlrec.evaluation import nested_ranks
+from recbole_fmrlrec.feature_map import MappedFeatures
 from recbole_fmrlrec.features import load_item_features
 from recbole_fmrlrec.keys import model_defaults
 from recbole_fmrlrec.loss import nested_cross_entropy
 from recbole_fmrlrec.network import FMRLRecNetwork
 from recbole_fmrlrec.recurrence import Packing
+from recbole_fmrlrec.sampled_loss import CandidateSampler, sampled_cross_entropy
+from recbole_fmrlrec.schema import SAMPLED_LOSSES
 from recbole_fmrlrec.windows import START_TARGET, TARGETS
 
 
@@ -39,6 +43,20 @@ class _Settings:
         return key in self.config or key in self.defaults
 
 
+@dataclass(frozen=True)
+class _Positions:
+    """What a batch trains: packed inputs ``(M,)``, the T of their outputs that count, targets.
+
+    ``read`` ``(T,)`` are places in the packed outputs, None for all; ``targets`` ``(T,)`` are items
+    1..N.
+    """
+
+    packing: Packing
+    inputs: Tensor
+    read: Tensor | None
+    targets: Tensor
+
+
 class fMRLRec(SequentialRecommender):
     """One model whose first s dimensions are a model of their own, for every nested size s.
 
@@ -50,23 +68,25 @@ class fMRLRec(SequentialRecommender):
         dataset: the training dataset, for its item vocabulary and feature files.
 
     Raises:
-        ValueError: negative sampling is on; the loss ranks all items and needs none.
+        ValueError: RecBole's negative sampling is on, or ``loss_type`` is none of ours.
     """
 
     input_type = InputType.POINTWISE
+    features: Tensor | MappedFeatures | None
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         if config["train_neg_sample_args"]["distribution"] != "none":
             raise ValueError(
-                f"{type(self).__name__} trains on all items and samples no negatives: set "
-                "train_neg_sample_args to None"
+                f"{type(self).__name__} samples no negatives of RecBole's kind: set "
+                "train_neg_sample_args to None; loss_type has sampled losses"
             )
         settings = _Settings(config, type(self).__name__)
         self.self_distillation = float(settings["self_distillation"])
         self.predict_first_item = bool(settings["predict_first_item"])
         self.loss_block_size = settings["loss_block_size"]
         self._load_features(settings, dataset)
+        self.sampler = self._make_sampler(settings, dataset)
         self.network = FMRLRecNetwork(
             settings["sizes"],
             0 if self.features is None else self.features.shape[1],
@@ -81,17 +101,35 @@ class fMRLRec(SequentialRecommender):
         self._table: Tensor | None = None
 
     def _load_features(self, settings: _Settings, dataset: Any) -> None:
-        features = None
+        features: Tensor | MappedFeatures | None = None
         self.feature_info: dict[str, Any] = {}
         if settings["use_features"]:
             loaded = load_item_features(settings, dataset)
-            features = loaded.matrix * float(settings["feature_scale"])
+            features = loaded.matrix
             self.feature_info = {
                 "encoders": loaded.encoders,
                 "widths": loaded.widths,
                 "missing": loaded.missing,
             }
-        self.register_buffer("features", features, persistent=False)
+        if isinstance(features, MappedFeatures):
+            self.features = features
+        else:
+            self.register_buffer("features", features, persistent=False)
+
+    def _make_sampler(self, settings: _Settings, dataset: Any) -> CandidateSampler | None:
+        """The sampler of a sampled loss; None for the exact one."""
+        kind = str(settings["loss_type"])
+        if kind == "CE":
+            return None
+        if kind not in SAMPLED_LOSSES:
+            raise ValueError(f"loss_type: {kind!r} is none of CE, {', '.join(SAMPLED_LOSSES)}")
+        rows = dataset.inter_feat
+        targets = rows[TARGETS if TARGETS in rows else self.ITEM_ID].flatten()
+        counts = torch.bincount(targets, minlength=self.n_items)
+        if self.predict_first_item and START_TARGET in rows:
+            counts += torch.bincount(rows[START_TARGET], minlength=self.n_items)
+        number = int(settings["num_sampled_items"])
+        return CandidateSampler(kind.removeprefix("sampled_"), number, counts[1:])
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -121,36 +159,43 @@ class fMRLRec(SequentialRecommender):
         return self.network.encode_last(self.item_table(), item_seq, item_seq_len)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Nested cross-entropy of a batch of windows, or of RecBole's prefix rows."""
-        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        table = self.item_table()
-        if TARGETS in interaction:
-            hidden, targets = self._encode_windows(table, item_seq, lengths, interaction)
-        else:
-            hidden = self.network.encode_last(table, item_seq, lengths)
-            targets = interaction[self.POS_ITEM_ID]
-        return nested_cross_entropy(
-            hidden,
-            table[1:],
-            targets - 1,
-            self.sizes,
-            self.self_distillation,
-            self.loss_block_size,
-        )
+        """Loss of a batch of windows, or of RecBole's prefix rows, as ``loss_type`` says."""
+        positions = self._positions(interaction)
+        targets, inputs = positions.targets - 1, positions.inputs
+        options = self.sizes, self.self_distillation, self.loss_block_size
+        if self.sampler is None:
+            table = self.item_table()
+            hidden = self._outputs(table[inputs], positions)
+            return nested_cross_entropy(hidden, table[1:], targets, *options)
+        candidates = self.sampler.draw(targets)
+        # No table: only the items that this batch reads or ranks are projected.
+        wanted, place = torch.cat([inputs, candidates.rows + 1]).unique(return_inverse=True)
+        vectors = self.network.item_table(self.features, wanted)
+        hidden = self._outputs(vectors[place[: len(inputs)]], positions)
+        ranked = vectors[place[len(inputs) :]]
+        return sampled_cross_entropy(hidden, ranked, candidates, targets, *options)
 
-    def _encode_windows(
-        self, table: Tensor, item_seq: Tensor, lengths: Tensor, interaction: Interaction
-    ) -> tuple[Tensor, Tensor]:
-        """Outputs and targets at every position that is trained, ``(T, d)`` and ``(T,)``."""
+    def _outputs(self, vectors: Tensor, positions: _Positions) -> Tensor:
+        """Outputs ``(T, d)`` at the positions that are trained."""
+        hidden = self.network.encode(vectors, positions.packing)
+        return hidden if positions.read is None else hidden[positions.read]
+
+    def _positions(self, interaction: Interaction) -> _Positions:
+        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        if TARGETS not in interaction:
+            packing = Packing.from_lengths(lengths, item_seq.shape[1])
+            targets = interaction[self.POS_ITEM_ID]
+            return _Positions(packing, packing.pack(item_seq), packing.last, targets)
         target_seq = interaction[TARGETS]
         if self.predict_first_item:
             first = interaction[START_TARGET]
             item_seq, lengths, target_seq = _with_starts(item_seq, lengths, target_seq, first)
         packing = Packing.from_lengths(lengths, item_seq.shape[1])
-        hidden = self.network.encode(table[packing.pack(item_seq)], packing)
         targets = packing.pack(target_seq)
-        trained = targets > 0
-        return (hidden, targets) if trained.all() else (hidden[trained], targets[trained])
+        read = None if (targets > 0).all() else torch.nonzero(targets).flatten()
+        if read is not None:
+            targets = targets[read]
+        return _Positions(packing, packing.pack(item_seq), read, targets)
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores ``(B,)`` of one item per row, at the size ``self.size``."""
