@@ -20,6 +20,8 @@ WARM_UP = 2
 #: Losses that are averaged at the start and at the end.
 AVERAGED = 20
 LEARNING_RATE = 0.001
+#: MAX_ITEM_LIST_LENGTH: histories hold about ten interactions, hardly any more than twenty.
+LENGTH = 20
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def _load(job: Job) -> tuple[Any, Any, Any]:
         "train_batch_size": job.batch,
         "learning_rate": LEARNING_RATE,
         "dropout_prob": 0.1,
+        "MAX_ITEM_LIST_LENGTH": LENGTH,
     }
     config = Config(job.model, NAME, config_dict=keys)
     init_seed(config["seed"], config["reproducibility"])

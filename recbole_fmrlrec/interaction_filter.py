@@ -36,6 +36,8 @@ class _Side:
         self.field, self.table = field, f"{kind}_feat"
         self.intervals = dataset._parse_intervals_str(dataset.config[f"{kind}_inter_num_interval"])
         self.within = dataset._within_intervals
+        if self.intervals and self.intervals[0][1] <= 0 and self.intervals[0][2] == np.inf:
+            self.intervals = None  # RecBole's default, [0,inf), lets everything pass
         if self.intervals:
             self.codes, self.tokens = pd.factorize(dataset.inter_feat[field].to_numpy())
         self.feat = getattr(dataset, self.table)

@@ -1,6 +1,6 @@
-"""The projection of item features that do not fit into memory: blocks of rows, read when needed.
+"""Item tables of large catalogues: features projected in blocks, and one gradient of the table.
 
-Knows no file format: whatever gives rows by item number serves.
+Knows no file format: whatever gives rows of features by item number serves.
 """
 
 from __future__ import annotations
@@ -104,3 +104,41 @@ def project(
 def project_reference(features: Tensor, weight: Tensor, bias: Tensor, ids: Tensor) -> Tensor:
     """`project` of a matrix ``(N+1, F)`` in memory: plain, for the tests."""
     return functional.linear(features[ids], weight, bias)
+
+
+class _SplitTable(torch.autograd.Function):
+    """Rows by number, and all rows but the first, with one dense gradient for both."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(ids)
+        return table[ids], table[1:]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        of_rows, of_items = grads
+        (ids,) = ctx.saved_tensors
+        grad = torch.cat([of_items.new_zeros(1, of_items.shape[1]), of_items])
+        grad.index_add_(0, ids, of_rows.to(grad.dtype))
+        return grad, None
+
+
+def split_table(table: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """What a batch reads of an item table ``(N+1, d)``, and the table that it ranks.
+
+    The same as ``table[ids], table[1:]``, each of which would make a gradient of the table's size.
+
+    Args:
+        table: item vectors, row 0 the empty input.
+        ids: items read ``(T,)``.
+
+    Returns:
+        ``(T, d)`` and ``(N, d)``.
+    """
+    result: tuple[Tensor, Tensor] = _SplitTable.apply(table, ids)
+    return result
+
+
+def split_table_reference(table: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """`split_table` by its definition, for the tests."""
+    return table[ids], table[1:]

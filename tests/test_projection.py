@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from dataset_tools.features import write_features
 from recbole_fmrlrec.feature_map import MappedFeatures, MappedModality
-from recbole_fmrlrec.projection import BLOCK_BYTES, block_rows, project, project_reference
+from recbole_fmrlrec.projection import (
+    BLOCK_BYTES,
+    block_rows,
+    project,
+    project_reference,
+    split_table,
+    split_table_reference,
+)
 from tests.test_model import parts  # noqa: F401
 from tests.toy import ITEMS
 
@@ -56,6 +63,21 @@ def test_equals_the_linear_layer_in_value_and_gradient(items, width, out, block,
         table = function(source, w, b, wanted)
         (table * torch.arange(table.numel()).view_as(table)).sum().backward()
         results.append((table, w.grad, b.grad))
+    for ours, plain in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain)
+
+
+@given(items=st.integers(1, 9), read=st.integers(0, 12), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_splitting_a_table_equals_two_lookups_in_value_and_gradient(items, read, seed):
+    torch.manual_seed(seed)
+    matrix, ids = torch.randn(items + 1, 3).double(), torch.randint(items + 1, (read,))
+    results = []
+    for function in (split_table, split_table_reference):
+        table = matrix.clone().requires_grad_()
+        rows, rest = function(table, ids)
+        (rows.square().sum() + rest.pow(3).sum()).backward()
+        results.append((rows, rest, table.grad))
     for ours, plain in zip(*results, strict=True):
         torch.testing.assert_close(ours, plain)
 

@@ -21,6 +21,7 @@ from recbole_fmrlrec.features import load_item_features
 from recbole_fmrlrec.keys import model_defaults
 from recbole_fmrlrec.loss import nested_cross_entropy
 from recbole_fmrlrec.network import FMRLRecNetwork
+from recbole_fmrlrec.projection import split_table
 from recbole_fmrlrec.recurrence import Packing
 from recbole_fmrlrec.sampled_loss import CandidateSampler, sampled_cross_entropy
 from recbole_fmrlrec.schema import SAMPLED_LOSSES
@@ -164,9 +165,9 @@ class fMRLRec(SequentialRecommender):
         targets, inputs = positions.targets - 1, positions.inputs
         options = self.sizes, self.self_distillation, self.loss_block_size
         if self.sampler is None:
-            table = self.item_table()
-            hidden = self._outputs(table[inputs], positions)
-            return nested_cross_entropy(hidden, table[1:], targets, *options)
+            vectors, items = split_table(self.item_table(), inputs)
+            hidden = self._outputs(vectors, positions)
+            return nested_cross_entropy(hidden, items, targets, *options)
         candidates = self.sampler.draw(targets)
         # No table: only the items that this batch reads or ranks are projected.
         wanted, place = torch.cat([inputs, candidates.rows + 1]).unique(return_inverse=True)
