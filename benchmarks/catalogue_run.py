@@ -144,9 +144,9 @@ def _rank(job: Job, loader: Any, model: Any) -> dict[str, float]:
     ranks: list[Tensor] = []
     for part in picked[: job.ranked_users].split(1024):
         batch = rows[part]
-        ranks.append(model.full_sort_ranks(batch, batch[model.ITEM_ID]))
+        ranks.append(model.full_sort_mean_ranks(batch, batch[model.ITEM_ID]))
     every = torch.cat(ranks, dim=1)
     return {
-        str(size): rank_metrics(every[k], ["NDCG"], [10], 6)["ndcg@10"]
+        str(size): rank_metrics(every[k], model.n_items - 1, ["NDCG"], [10], 6)["ndcg@10"]
         for k, size in enumerate(job.sizes)
     }

@@ -81,3 +81,10 @@ class MappedFeatures:
             part.fill(out[:, start:end], wanted)
             start = end
         return out.mul_(self.scale)
+
+    def in_memory(self) -> Tensor:
+        """All rows as float32 ``(N+1, F)``."""
+        matrix = torch.empty(self.shape)
+        for block in blocks(len(matrix)):
+            matrix[block] = self.rows(torch.arange(block.start, block.stop))
+        return matrix

@@ -8,17 +8,9 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from dataset_tools.features import (
-    Features,
-    align_features,
-    find_rows,
-    list_modalities,
-    read_features,
-)
+from dataset_tools.features import Features, find_rows, list_modalities, read_features
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.feature_map import MappedFeatures, MappedModality
 
@@ -62,8 +54,9 @@ def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
     widths = {features.modality: features.matrix.shape[1] for features in found}
     encoders = {features.modality: str(features.manifest["encoder"]) for features in found}
     needed = 4 * (len(tokens) + 1) * sum(widths.values())
-    load = _in_memory if needed <= int(config["feature_memory_mb"]) * 2**20 else _on_disk
-    matrix, lost = load(found, tokens, config)
+    mapped, lost = _on_disk(found, tokens, config)
+    fits = needed <= int(config["feature_memory_mb"]) * 2**20
+    matrix = mapped.in_memory() if fits else mapped
     for features in found:
         name = features.modality
         limit = float(config["max_missing_features"])
@@ -75,18 +68,6 @@ def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
     return ItemFeatures(matrix, encoders, widths, {name: len(lost[name]) for name in names})
 
 
-def _in_memory(
-    found: Sequence[Features], tokens: Sequence[str], config: Any
-) -> tuple[Tensor, dict[str, list[str]]]:
-    parts, lost = [], {}
-    for features in found:
-        rows, lost[features.modality] = align_features(features, tokens)
-        parts.append(_unit_rows(rows))
-    matrix = np.zeros((len(tokens) + 1, sum(part.shape[1] for part in parts)), np.float32)
-    np.concatenate(parts, axis=1, out=matrix[1:])
-    return torch.from_numpy(matrix).mul_(float(config["feature_scale"])), lost
-
-
 def _on_disk(
     found: Sequence[Features], tokens: Sequence[str], config: Any
 ) -> tuple[MappedFeatures, dict[str, list[str]]]:
@@ -96,12 +77,6 @@ def _on_disk(
         parts.append(MappedModality.open(features.matrix, rows))
     scale, block_size = float(config["feature_scale"]), config["feature_block_size"]
     return MappedFeatures(parts, scale, block_size), lost
-
-
-def _unit_rows(rows: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: np.ndarray = rows / np.where(norms > 0, norms, 1).astype(np.float32)
-    return unit
 
 
 def _report_missing(name: str, lost: Sequence[str], total: int, limit: float, folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recbole_fmrlrec.layers import (
     MatryoshkaFeedForward,
@@ -20,6 +21,7 @@ from recbole_fmrlrec.layers import (
     MatryoshkaLinear,
     check_sizes,
 )
+from recbole_fmrlrec.loss import Tail, table_width
 from recbole_fmrlrec.projection import FeatureRows, project
 from recbole_fmrlrec.recurrence import LinearRecurrence, Packing
 
@@ -137,6 +139,39 @@ class FMRLRecNetwork(nn.Module):
         if table is None:
             raise ValueError("a model of features needs the feature matrix")
         return table
+
+    def split_items(
+        self, features: Tensor | FeatureRows | None, positions: int
+    ) -> tuple[Tensor, Tail | None]:
+        """All items for a step of training: a table, and a tail where that is cheaper.
+
+        Args:
+            features: ``(N+1, F)``, row 0 zeros; None for a model of ids only. Only those in memory
+                make a tail.
+            positions: T, the positions whose loss is wanted.
+
+        Returns:
+            ``(N+1, w)`` first dimensions; the others as `Tail` of all N+1 rows, None for w = d. The
+            tail has no bias: one number added to all logits of a position leaves the softmax as is.
+        """
+        width = self.width
+        if self.projector is None or self.id_embedding is not None:
+            return self.item_table(features), None
+        if isinstance(features, Tensor):
+            width = table_width(positions, self.sizes, features.shape[1])
+        if width == self.width or not isinstance(features, Tensor):
+            return self.item_table(features), None
+        weight, bias = self.projector.weight, self.projector.bias
+        table = functional.linear(features, weight[:width], bias[:width])
+        return table, Tail(features, weight[width:])
+
+    def item_inputs(self, vectors: Tensor, tail: Tail | None, ids: Tensor) -> Tensor:
+        """Item vectors ``(T, d)`` of ``ids`` ``(T,)`` from their rows ``(T, w)`` and the tail."""
+        if tail is None or self.projector is None:
+            return vectors
+        bias = self.projector.bias[vectors.shape[1] :]
+        last = functional.linear(tail.features[ids], tail.weight, bias)
+        return torch.cat([vectors, last], dim=1)
 
     def encode(self, x: Tensor, packing: Packing) -> Tensor:
         """Run packed item vectors ``(T, d)`` through the blocks; ``(T, d)`` outputs."""

@@ -127,8 +127,8 @@ def sampled_cross_entropy(
     Returns:
         Scalar loss.
     """
-    columns, bias = candidates.columns(targets), candidates.bias
-    return nested_cross_entropy(hidden, items, columns, sizes, self_distillation, block_size, bias)
+    columns, options = candidates.columns(targets), (sizes, self_distillation, block_size)
+    return nested_cross_entropy(hidden, items, columns, *options, bias=candidates.bias)
 
 
 def sampled_cross_entropy_reference(

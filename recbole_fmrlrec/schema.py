@@ -142,6 +142,7 @@ GENERAL: dict[str, Rule] = {
     ),
     **dict.fromkeys(["use_gpu", "reproducibility", "show_progress", "save_dataset"], flag()),
     **dict.fromkeys(["save_dataloaders", "log_wandb", "shuffle", "mask_history"], flag()),
+    "trim_batches": flag(),
     "seed": whole(0),
     "worker": whole(0),
     "state": _in_any_case("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset_tools.features import write_features
+from dataset_tools.features import align_features, read_features, write_features
 from recbole_fmrlrec.feature_map import MappedFeatures, MappedModality
 from recbole_fmrlrec.projection import (
     BLOCK_BYTES,
@@ -129,6 +129,16 @@ def two_modalities(tmp_path):
     return folder
 
 
+def unit_rows(folder, tokens):
+    """Aligned rows of length 1, side by side."""
+    parts = []
+    for name in ("text", "image"):
+        rows, _ = align_features(read_features(folder, name), tokens)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        parts.append(rows / np.where(norms > 0, norms, np.float32(1)))
+    return np.concatenate(parts, axis=1)
+
+
 @pytest.mark.parametrize("model", ["fMRLRec", "fMRLRecID"])
 @pytest.mark.parametrize("loss", ["CE", "sampled_uniform"])
 def test_a_model_is_the_same_with_its_features_on_disk(parts, two_modalities, model, loss):  # noqa: F811
@@ -144,6 +154,8 @@ def test_a_model_is_the_same_with_its_features_on_disk(parts, two_modalities, mo
     disk, memory = (made for *_, made in found)
     assert isinstance(disk.features, MappedFeatures) and isinstance(memory.features, torch.Tensor)
     assert torch.equal(disk.features.rows(torch.arange(ITEMS + 1)), memory.features)
+    expected = unit_rows(two_modalities, loaders[0]._dataset.field2id_token["item_id"][1:])
+    assert torch.equal(memory.features[1:], 3 * torch.from_numpy(expected))
     assert disk.feature_info == memory.feature_info
     assert disk.feature_info["missing"] == {"text": 0, "image": 1}
     for ours, plain in zip(*(row[:3] for row in found), strict=True):

@@ -15,11 +15,11 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
-from recbole_fmrlrec.evaluation import nested_ranks
+from recbole_fmrlrec.evaluation import nested_mean_ranks
 from recbole_fmrlrec.feature_map import MappedFeatures
 from recbole_fmrlrec.features import load_item_features
 from recbole_fmrlrec.keys import model_defaults
-from recbole_fmrlrec.loss import nested_cross_entropy
+from recbole_fmrlrec.loss import Tail, nested_cross_entropy
 from recbole_fmrlrec.network import FMRLRecNetwork
 from recbole_fmrlrec.projection import split_table
 from recbole_fmrlrec.recurrence import Packing
@@ -165,16 +165,18 @@ class fMRLRec(SequentialRecommender):
         targets, inputs = positions.targets - 1, positions.inputs
         options = self.sizes, self.self_distillation, self.loss_block_size
         if self.sampler is None:
-            vectors, items = split_table(self.item_table(), inputs)
-            hidden = self._outputs(vectors, positions)
-            return nested_cross_entropy(hidden, items, targets, *options)
+            table, tail = self.network.split_items(self.features, len(targets))
+            vectors, items = split_table(table, inputs)
+            hidden = self._outputs(self.network.item_inputs(vectors, tail, inputs), positions)
+            ranked = None if tail is None else Tail(tail.features[1:], tail.weight)
+            return nested_cross_entropy(hidden, items, targets, *options, ranked)
         candidates = self.sampler.draw(targets)
         # No table: only the items that this batch reads or ranks are projected.
         wanted, place = torch.cat([inputs, candidates.rows + 1]).unique(return_inverse=True)
         vectors = self.network.item_table(self.features, wanted)
         hidden = self._outputs(vectors[place[: len(inputs)]], positions)
-        ranked = vectors[place[len(inputs) :]]
-        return sampled_cross_entropy(hidden, ranked, candidates, targets, *options)
+        items = vectors[place[len(inputs) :]]
+        return sampled_cross_entropy(hidden, items, candidates, targets, *options)
 
     def _outputs(self, vectors: Tensor, positions: _Positions) -> Tensor:
         """Outputs ``(T, d)`` at the positions that are trained."""
@@ -210,10 +212,10 @@ class fMRLRec(SequentialRecommender):
         return hidden[:, : self.size] @ self.item_table()[:, : self.size].t()
 
     @torch.no_grad()
-    def full_sort_ranks(self, interaction: Interaction, targets: Tensor) -> Tensor:
-        """Ranks ``(K, B)`` of the target items at every size."""
+    def full_sort_mean_ranks(self, interaction: Interaction, targets: Tensor) -> Tensor:
+        """Mean ranks ``(K, B)`` of the target items at every size."""
         hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        return nested_ranks(hidden, self.item_table()[1:], targets - 1, self.sizes)
+        return nested_mean_ranks(hidden, self.item_table()[1:], targets - 1, self.sizes)
 
 
 def _with_starts(
