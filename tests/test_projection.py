@@ -131,12 +131,12 @@ def two_modalities(tmp_path):
 
 def unit_rows(folder, tokens):
     """Aligned rows of length 1, side by side."""
-    parts = []
+    columns = []
     for name in ("text", "image"):
         rows, _ = align_features(read_features(folder, name), tokens)
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        parts.append(rows / np.where(norms > 0, norms, np.float32(1)))
-    return np.concatenate(parts, axis=1)
+        columns.append(rows / np.where(norms > 0, norms, np.float32(1)))
+    return np.concatenate(columns, axis=1)
 
 
 @pytest.mark.parametrize("model", ["fMRLRec", "fMRLRecID"])
