@@ -88,6 +88,7 @@ def _job(options: argparse.Namespace, folder: Path, loss: str) -> Job:
         model="fMRLRecID" if options.ids else "fMRLRec",
         sizes=tuple(options.sizes),
         batch=options.batch,
+        warm_up=1 if loss == "CE" else 5,
         steps=options.exact_steps if loss == "CE" else options.steps,
         candidates=options.candidates,
         ranked_users=options.ranked_users,

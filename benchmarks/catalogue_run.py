@@ -15,8 +15,6 @@ from torch import Tensor
 from benchmarks.catalogue_data import NAME
 from recbole_fmrlrec.result import peak_memory
 
-#: Steps before the clock starts.
-WARM_UP = 2
 #: Losses that are averaged at the start and at the end.
 AVERAGED = 20
 LEARNING_RATE = 0.001
@@ -26,13 +24,14 @@ LENGTH = 20
 
 @dataclass(frozen=True)
 class Job:
-    """What is measured."""
+    """What is measured; ``warm_up`` are steps before the clock starts."""
 
     folder: Path
     loss_type: str
     model: str
     sizes: tuple[int, ...]
     batch: int
+    warm_up: int
     steps: int
     candidates: int
     ranked_users: int
@@ -97,7 +96,7 @@ def _train(job: Job, config: Any, loader: Any, model: Any) -> dict[str, Any]:
     optimizer = adamw(model, LEARNING_RATE, config["weight_decay"])
     losses: list[float] = []
     positions, started = 0, 0.0
-    for step, batch in zip(count(1 - WARM_UP), _endless(loader)):
+    for step, batch in zip(count(1 - job.warm_up), _endless(loader)):
         if step > job.steps:
             break
         if step == 1:
