@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--exact_steps", type=int, default=5, help="measured steps of the exact loss (5)")
     add("--candidates", type=int, default=8192, help="num_sampled_items (8192)")
     add("--ranked_users", type=int, default=10_000, help="users of the evaluation (10000)")
+    add("--feature_memory_mb", type=int, default=2048, help="the model's key (2048); 0: on disk")
     add("--ids", action="store_true", help="fMRLRecID: a learned vector per item as well")
     add("--threads", type=int, default=1, help="threads of torch (1)")
     add("--folder", type=Path, help="where the data are kept; a temporary folder if left out")
@@ -93,6 +94,7 @@ def _job(options: argparse.Namespace, folder: Path, loss: str) -> Job:
         candidates=options.candidates,
         ranked_users=options.ranked_users,
         threads=options.threads,
+        feature_memory_mb=options.feature_memory_mb,
     )
 
 

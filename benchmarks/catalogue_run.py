@@ -36,6 +36,7 @@ class Job:
     candidates: int
     ranked_users: int
     threads: int
+    feature_memory_mb: int = 2048
 
 
 def measure(job: Job) -> dict[str, Any]:
@@ -77,6 +78,7 @@ def _load(job: Job) -> tuple[Any, Any, Any]:
         "sizes": list(job.sizes),
         "loss_type": job.loss_type,
         "num_sampled_items": job.candidates,
+        "feature_memory_mb": job.feature_memory_mb,
         "train_batch_size": job.batch,
         "learning_rate": LEARNING_RATE,
         "dropout_prob": 0.1,
