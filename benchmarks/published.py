@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.recorded import EIGENVALUES, FEEDFORWARD, NORMS, gradient
 from recbole_fmrlrec.layers import chunk_bounds, nested_mask
 
 
@@ -162,7 +163,7 @@ class PublishedModel(nn.Module):
 
     def gradients(self) -> dict[str, Tensor]:
         """Gradients of all parameters under the names of the recordings."""
-        found = {f"projector.{n}": _grad(p) for n, p in self.projector.named_parameters()}
+        found = {f"projector.{n}": gradient(p) for n, p in self.projector.named_parameters()}
         for index, block in enumerate(self.blocks):
             assert isinstance(block, PublishedBlock)
             own = _block_gradients(block)
@@ -171,16 +172,16 @@ class PublishedModel(nn.Module):
 
 
 def _linears(block: PublishedBlock) -> dict[str, PaddedLinear]:
-    return {f"feedforward.{name}": getattr(block, name) for name in ("gate", "up", "down")}
+    return {f"feedforward.{name}": getattr(block, name) for name in FEEDFORWARD}
 
 
 def _load_block(block: PublishedBlock, own: Mapping[str, Tensor]) -> None:
-    for name in ("norm_recurrence", "norm_feedforward"):
+    for name in NORMS:
         layer = getattr(block, name)
         for (start, end), norm in zip(layer.bounds, layer.norms, strict=True):
             norm.weight.copy_(own[f"{name}.weight"][start:end])
             norm.bias.copy_(own[f"{name}.bias"][start:end])
-    for name in ("nu_log", "theta_log", "gamma_log"):
+    for name in EIGENVALUES:
         getattr(block.recurrence, name).copy_(own[f"recurrence.{name}"])
     for name in ("in_proj", "out_proj"):
         layer, path = getattr(block.recurrence, name), f"recurrence.{name}"
@@ -192,24 +193,20 @@ def _load_block(block: PublishedBlock, own: Mapping[str, Tensor]) -> None:
         layer.bias.copy_(own[f"{path}.bias"])
 
 
-def _grad(parameter: Tensor) -> Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-
-
 def _block_gradients(block: PublishedBlock) -> dict[str, Tensor]:
     found = {}
-    for name in ("norm_recurrence", "norm_feedforward"):
+    for name in NORMS:
         norms = getattr(block, name).norms
         for part in ("weight", "bias"):
-            found[f"{name}.{part}"] = torch.cat([_grad(getattr(norm, part)) for norm in norms])
-    for name in ("nu_log", "theta_log", "gamma_log"):
-        found[f"recurrence.{name}"] = _grad(getattr(block.recurrence, name))
+            found[f"{name}.{part}"] = torch.cat([gradient(getattr(norm, part)) for norm in norms])
+    for name in EIGENVALUES:
+        found[f"recurrence.{name}"] = gradient(getattr(block.recurrence, name))
     for name in ("in_proj", "out_proj"):
         layer = getattr(block.recurrence, name)
         for part in ("weight", "bias"):
-            grad = _grad(getattr(layer, part))
+            grad = gradient(getattr(layer, part))
             found[f"recurrence.{name}.{part}_real"] = grad.real
             found[f"recurrence.{name}.{part}_imag"] = grad.imag
     for path, layer in _linears(block).items():
-        found |= {f"{path}.{part}": _grad(getattr(layer, part)) for part in ("weight", "bias")}
+        found |= {f"{path}.{part}": gradient(getattr(layer, part)) for part in ("weight", "bias")}
     return found

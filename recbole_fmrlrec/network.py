@@ -23,7 +23,7 @@ from recbole_fmrlrec.layers import (
 )
 from recbole_fmrlrec.loss import Tail, table_width
 from recbole_fmrlrec.projection import FeatureRows, project
-from recbole_fmrlrec.recurrence import LinearRecurrence, Packing
+from recbole_fmrlrec.recurrence import LinearRecurrence, Packing, final_states, packed_scan
 
 
 class Block(nn.Module):
@@ -41,6 +41,15 @@ class Block(nn.Module):
         """Map packed ``(T, d)`` to ``(T, d)``."""
         x = x + self.dropout(self.recurrence(self.norm_recurrence(x), batch_sizes))
         return self._mix(x)
+
+    def drive(self, x: Tensor) -> Tensor:
+        """What ``(T, d)`` inputs add to the recurrence's state, ``(T, d)`` complex."""
+        drive: Tensor = self.recurrence.drive(self.norm_recurrence(x))
+        return drive
+
+    def finish(self, x: Tensor, state: Tensor) -> Tensor:
+        """From ``(B, d)`` inputs and complex states after them to ``(B, d)`` outputs."""
+        return self._mix(x + self.dropout(self.recurrence.read(state)))
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One event of B sequences: ``(B, d)`` inputs and complex states to the same."""
@@ -180,19 +189,50 @@ class FMRLRecNetwork(nn.Module):
             x = block(x, packing.batch_sizes)
         return x
 
-    def encode_last(self, table: Tensor, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+    def encode_last(
+        self, table: Tensor, item_seq: Tensor, item_seq_len: Tensor, drives: Tensor | None = None
+    ) -> Tensor:
         """Output at the last item of each right-padded sequence.
+
+        What only the other positions' outputs need is left out.
 
         Args:
             table: ``(N+1, d)`` item vectors.
             item_seq: ``(B, L)`` items, right-padded with 0.
             item_seq_len: ``(B,)`` valid positions of each row, 1 or more.
+            drives: `item_drives` of the same table; spares the products of every position.
 
         Returns:
             ``(B, d)``.
         """
         packing = Packing.from_lengths(item_seq_len, item_seq.shape[1])
-        return self.encode(table[packing.pack(item_seq)], packing)[packing.last]
+        ids = packing.pack(item_seq)
+        last = self.blocks[-1]
+        assert isinstance(last, Block)
+        decay = last.recurrence.decay()
+        if drives is not None:
+            states = final_states(drives, ids, decay, packing.batch_sizes)
+            return last.finish(table[ids[packing.last]], states[packing.rank])
+        x = self.input_dropout(table[ids])
+        for block in self.blocks[:-1]:
+            x = block(x, packing.batch_sizes)
+        states = packed_scan(last.drive(x), decay, packing.batch_sizes)
+        return last.finish(x[packing.last], states[packing.last])
+
+    def item_drives(self, table: Tensor) -> Tensor | None:
+        """What each item adds to the recurrence's state, ``(N+1, d)`` complex, for `encode_last`.
+
+        It hangs on the item alone where there is one block and no dropout.
+
+        Args:
+            table: ``(N+1, d)`` item vectors.
+
+        Returns:
+            None with several blocks.
+        """
+        first = self.blocks[0]
+        assert isinstance(first, Block)
+        return first.drive(table) if len(self.blocks) == 1 else None
 
     def initial_state(self, batch: int) -> list[Tensor]:
         """A zero complex state ``(batch, d)`` for each block."""

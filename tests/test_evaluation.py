@@ -59,7 +59,7 @@ def test_blocks_of_items_give_the_ranks_of_whole_rows(monkeypatch, width):
     assert (whole != whole.floor()).any()
     monkeypatch.setattr(evaluation, "LARGE", 49)
     monkeypatch.setattr(evaluation, "LARGE_ROWS", 7)
-    monkeypatch.setattr(evaluation, "BLOCK_BYTES", 4 * 7 * width)
+    monkeypatch.setattr(evaluation, "CACHED_BYTES", 4 * 7 * width)
     assert torch.equal(nested_mean_ranks(hidden, items, targets, [2, 3, 8]), whole)
 
 

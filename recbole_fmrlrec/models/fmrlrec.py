@@ -27,6 +27,9 @@ from recbole_fmrlrec.sampled_loss import CandidateSampler, sampled_cross_entropy
 from recbole_fmrlrec.schema import SAMPLED_LOSSES
 from recbole_fmrlrec.windows import START_TARGET, TARGETS
 
+#: Above this size what items add to the recurrence is not kept for an evaluation.
+DRIVES_BYTES = 512 * 2**20
+
 
 class _Settings:
     """A model's settings: what the configuration holds, else the defaults of our properties.
@@ -45,17 +48,22 @@ class _Settings:
 
 
 @dataclass(frozen=True)
-class _Positions:
-    """What a batch trains: packed inputs ``(M,)``, the T of their outputs that count, targets.
+class _Batch:
+    """Sequences ``(B, L)``, lengths ``(B,)`` and targets ``(T,)``, items 1..N.
 
-    ``read`` ``(T,)`` are places in the packed outputs, None for all; ``targets`` ``(T,)`` are items
-    1..N.
+    Windows are trained at every position, or at those of ``trained`` among the packed ones; rows
+    of RecBole at their last one, and have no ``packing``.
     """
 
-    packing: Packing
-    inputs: Tensor
-    read: Tensor | None
+    item_seq: Tensor
+    lengths: Tensor
     targets: Tensor
+    packing: Packing | None = None
+    trained: Tensor | None = None
+
+    def trained_outputs(self, hidden: Tensor) -> Tensor:
+        """Those of the packed outputs that have a target."""
+        return hidden if self.trained is None else hidden[self.trained]
 
 
 class fMRLRec(SequentialRecommender):
@@ -100,6 +108,7 @@ class fMRLRec(SequentialRecommender):
         )
         self.size = self.network.width
         self._table: Tensor | None = None
+        self._drives: Tensor | None = None
 
     def _load_features(self, settings: _Settings, dataset: Any) -> None:
         features: Tensor | MappedFeatures | None = None
@@ -142,8 +151,8 @@ class fMRLRec(SequentialRecommender):
         return [p for p in self.parameters() if p.ndim < 2]
 
     def train(self, mode: bool = True) -> fMRLRec:
-        """Switch mode; the item table kept for an evaluation is dropped."""
-        self._table = None
+        """Switch mode; what is kept of the items for an evaluation is dropped."""
+        self._table = self._drives = None
         super().train(mode)
         return self
 
@@ -153,52 +162,80 @@ class fMRLRec(SequentialRecommender):
             return self.network.item_table(self.features)
         if self._table is None:
             self._table = self.network.item_table(self.features)
+            if 2 * self._table.nbytes <= DRIVES_BYTES:
+                self._drives = self.network.item_drives(self._table)
         return self._table
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Outputs ``(B, d)`` at the last item of right-padded sequences ``(B, L)``."""
-        return self.network.encode_last(self.item_table(), item_seq, item_seq_len)
+        table = self.item_table()
+        drives = None if torch.is_grad_enabled() else self._drives
+        return self.network.encode_last(table, item_seq, item_seq_len, drives)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Loss of a batch of windows, or of RecBole's prefix rows, as ``loss_type`` says."""
-        positions = self._positions(interaction)
-        targets, inputs = positions.targets - 1, positions.inputs
-        options = self.sizes, self.self_distillation, self.loss_block_size
-        if self.sampler is None:
-            table, tail = self.network.split_items(self.features, len(targets))
-            vectors, items = split_table(table, inputs)
-            hidden = self._outputs(self.network.item_inputs(vectors, tail, inputs), positions)
-            ranked = None if tail is None else Tail(tail.features[1:], tail.weight)
-            return nested_cross_entropy(hidden, items, targets, *options, ranked)
-        candidates = self.sampler.draw(targets)
-        # No table: only the items that this batch reads or ranks are projected.
-        wanted, place = torch.cat([inputs, candidates.rows + 1]).unique(return_inverse=True)
-        vectors = self.network.item_table(self.features, wanted)
-        hidden = self._outputs(vectors[place[: len(inputs)]], positions)
-        items = vectors[place[len(inputs) :]]
-        return sampled_cross_entropy(hidden, items, candidates, targets, *options)
+        batch = self._batch(interaction)
+        return self._exact_loss(batch) if self.sampler is None else self._sampled_loss(batch)
 
-    def _outputs(self, vectors: Tensor, positions: _Positions) -> Tensor:
-        """Outputs ``(T, d)`` at the positions that are trained."""
-        hidden = self.network.encode(vectors, positions.packing)
-        return hidden if positions.read is None else hidden[positions.read]
-
-    def _positions(self, interaction: Interaction) -> _Positions:
+    def _batch(self, interaction: Interaction) -> _Batch:
         item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         if TARGETS not in interaction:
-            packing = Packing.from_lengths(lengths, item_seq.shape[1])
-            targets = interaction[self.POS_ITEM_ID]
-            return _Positions(packing, packing.pack(item_seq), packing.last, targets)
+            return _Batch(item_seq, lengths, interaction[self.POS_ITEM_ID])
         target_seq = interaction[TARGETS]
         if self.predict_first_item:
             first = interaction[START_TARGET]
             item_seq, lengths, target_seq = _with_starts(item_seq, lengths, target_seq, first)
         packing = Packing.from_lengths(lengths, item_seq.shape[1])
         targets = packing.pack(target_seq)
-        read = None if (targets > 0).all() else torch.nonzero(targets).flatten()
-        if read is not None:
-            targets = targets[read]
-        return _Positions(packing, packing.pack(item_seq), read, targets)
+        trained = targets > 0
+        if trained.all():
+            return _Batch(item_seq, lengths, targets, packing)
+        return _Batch(item_seq, lengths, targets[trained], packing, trained)
+
+    def _exact_loss(self, batch: _Batch) -> Tensor:
+        tail = None
+        if batch.packing is None:
+            table = self.item_table()
+            hidden = self.network.encode_last(table, batch.item_seq, batch.lengths)
+            items = table[1:]
+        else:
+            ids = batch.packing.pack(batch.item_seq)
+            table, tail = self.network.split_items(self.features, len(batch.targets))
+            vectors, items = split_table(table, ids)
+            inputs = self.network.item_inputs(vectors, tail, ids)
+            hidden = batch.trained_outputs(self.network.encode(inputs, batch.packing))
+        return nested_cross_entropy(
+            hidden,
+            items,
+            batch.targets - 1,
+            self.sizes,
+            self.self_distillation,
+            self.loss_block_size,
+            None if tail is None else Tail(tail.features[1:], tail.weight),
+        )
+
+    def _sampled_loss(self, batch: _Batch) -> Tensor:
+        """No item table: only the items that this batch reads or ranks are projected."""
+        assert self.sampler is not None
+        candidates = self.sampler.draw(batch.targets - 1)
+        read = batch.item_seq.flatten()
+        wanted, place = torch.cat([read, candidates.rows + 1]).unique(return_inverse=True)
+        vectors = self.network.item_table(self.features, wanted)
+        item_seq, ranked = place[: len(read)].view_as(batch.item_seq), place[len(read) :]
+        if batch.packing is None:
+            hidden = self.network.encode_last(vectors, item_seq, batch.lengths)
+        else:
+            inputs = vectors[batch.packing.pack(item_seq)]
+            hidden = batch.trained_outputs(self.network.encode(inputs, batch.packing))
+        return sampled_cross_entropy(
+            hidden,
+            vectors[ranked],
+            candidates,
+            batch.targets - 1,
+            self.sizes,
+            self.self_distillation,
+            self.loss_block_size,
+        )
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores ``(B,)`` of one item per row, at the size ``self.size``."""
