@@ -62,7 +62,7 @@ def test_items_split_for_training_are_the_item_table(sizes, positions, seed):
     torch.testing.assert_close(table, whole[:, :width])
     assert (tail is None) == (width == sizes[-1])
     ids = seq.flatten()
-    torch.testing.assert_close(network.item_inputs(table, tail, ids), whole[ids])
+    torch.testing.assert_close(network.item_inputs(table[ids], tail, ids), whole[ids])
     if tail is not None:
         last = tail.features @ tail.weight.T + network.projector.bias[width:]
         torch.testing.assert_close(last, whole[:, width:])
