@@ -17,10 +17,13 @@ from torch import Tensor, nn
 from recbole_fmrlrec.evaluation import nested_mean_ranks
 from recbole_fmrlrec.features import load_item_features
 from recbole_fmrlrec.keys import model_defaults
-from recbole_fmrlrec.loss import nested_cross_entropy
+from recbole_fmrlrec.loss import Tail, nested_cross_entropy
 from recbole_fmrlrec.network import FMRLRecNetwork
 from recbole_fmrlrec.recurrence import Packing
 from recbole_fmrlrec.windows import START_TARGET, TARGETS
+
+#: Above this size what items add to the recurrence is not kept for an evaluation.
+DRIVES_BYTES = 512 * 2**20
 
 
 class _Settings:
@@ -79,6 +82,7 @@ class fMRLRec(SequentialRecommender):
         )
         self.size = self.network.width
         self._table: Tensor | None = None
+        self._drives: Tensor | None = None
 
     def _load_features(self, settings: _Settings, dataset: Any) -> None:
         features = None
@@ -103,8 +107,8 @@ class fMRLRec(SequentialRecommender):
         return [p for p in self.parameters() if p.ndim < 2]
 
     def train(self, mode: bool = True) -> fMRLRec:
-        """Switch mode; the item table kept for an evaluation is dropped."""
-        self._table = None
+        """Switch mode; what is kept of the items for an evaluation is dropped."""
+        self._table = self._drives = None
         super().train(mode)
         return self
 
@@ -114,21 +118,24 @@ class fMRLRec(SequentialRecommender):
             return self.network.item_table(self.features)
         if self._table is None:
             self._table = self.network.item_table(self.features)
+            if 2 * self._table.nbytes <= DRIVES_BYTES:
+                self._drives = self.network.item_drives(self._table)
         return self._table
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Outputs ``(B, d)`` at the last item of right-padded sequences ``(B, L)``."""
-        return self.network.encode_last(self.item_table(), item_seq, item_seq_len)
+        table = self.item_table()
+        drives = None if torch.is_grad_enabled() else self._drives
+        return self.network.encode_last(table, item_seq, item_seq_len, drives)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Nested cross-entropy of a batch of windows, or of RecBole's prefix rows."""
-        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        table = self.item_table()
         if TARGETS in interaction:
-            hidden, targets = self._encode_windows(table, item_seq, lengths, interaction)
+            hidden, table, tail, targets = self._encode_windows(interaction)
         else:
-            hidden = self.network.encode_last(table, item_seq, lengths)
-            targets = interaction[self.POS_ITEM_ID]
+            targets, tail, table = interaction[self.POS_ITEM_ID], None, self.item_table()
+            lengths = interaction[self.ITEM_SEQ_LEN]
+            hidden = self.network.encode_last(table, interaction[self.ITEM_SEQ], lengths)
         return nested_cross_entropy(
             hidden,
             table[1:],
@@ -136,21 +143,27 @@ class fMRLRec(SequentialRecommender):
             self.sizes,
             self.self_distillation,
             self.loss_block_size,
+            None if tail is None else Tail(tail.features[1:], tail.weight),
         )
 
     def _encode_windows(
-        self, table: Tensor, item_seq: Tensor, lengths: Tensor, interaction: Interaction
-    ) -> tuple[Tensor, Tensor]:
-        """Outputs and targets at every position that is trained, ``(T, d)`` and ``(T,)``."""
+        self, interaction: Interaction
+    ) -> tuple[Tensor, Tensor, Tail | None, Tensor]:
+        """Outputs ``(T, d)`` at every position that is trained, the items, the targets ``(T,)``."""
+        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         target_seq = interaction[TARGETS]
         if self.predict_first_item:
             first = interaction[START_TARGET]
             item_seq, lengths, target_seq = _with_starts(item_seq, lengths, target_seq, first)
         packing = Packing.from_lengths(lengths, item_seq.shape[1])
-        hidden = self.network.encode(table[packing.pack(item_seq)], packing)
         targets = packing.pack(target_seq)
+        table, tail = self.network.split_items(self.features, len(targets))
+        x = self.network.item_inputs(table, tail, packing.pack(item_seq))
+        hidden = self.network.encode(x, packing)
         trained = targets > 0
-        return (hidden, targets) if trained.all() else (hidden[trained], targets[trained])
+        if not trained.all():
+            hidden, targets = hidden[trained], targets[trained]
+        return hidden, table, tail, targets
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores ``(B,)`` of one item per row, at the size ``self.size``."""
