@@ -18,6 +18,7 @@ from benchmarks.published import PublishedModel, left_padded
 from recbole_fmrlrec.loss import Tail, nested_cross_entropy
 from recbole_fmrlrec.network import FMRLRecNetwork
 from recbole_fmrlrec.optimization import adamw
+from recbole_fmrlrec.projection import split_table
 from recbole_fmrlrec.recurrence import Packing
 
 Step = Callable[[], Tensor]
@@ -102,9 +103,10 @@ def our_loss(network: FMRLRecNetwork, features: Tensor, batch: Batch) -> Tensor:
     """The loss as the model's ``calculate_loss`` computes it."""
     packing, items, targets = batch.packed()
     table, tail = network.split_items(features, len(targets))
-    hidden = network.encode(network.item_inputs(table, tail, items), packing)
+    vectors, ranked = split_table(table, items)
+    hidden = network.encode(network.item_inputs(vectors, tail, items), packing)
     rest = None if tail is None else Tail(tail.features[1:], tail.weight)
-    return nested_cross_entropy(hidden, table[1:], targets - 1, network.sizes, tail=rest)
+    return nested_cross_entropy(hidden, ranked, targets - 1, network.sizes, tail=rest)
 
 
 class _Decaying:
