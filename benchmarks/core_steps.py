@@ -40,7 +40,7 @@ def agreement(shapes: Shapes, users: int = 32) -> dict[str, float]:
         scale = float(gradients[name].abs().max())
         if scale > 0:
             worst = max(worst, float((value - gradients[name]).abs().max()) / scale)
-    return {"loss": abs(float(ours / theirs) - 1), "gradient": worst}
+    return {"loss": abs(float((ours / theirs).detach()) - 1), "gradient": worst}
 
 
 def step_times(shapes: Shapes, users: int, published_users: int, count: int) -> dict[str, Any]:
