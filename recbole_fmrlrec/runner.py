@@ -113,14 +113,13 @@ class _Run:
     after_validation: Callable[[int, float], None] | None
 
     def execute(self) -> RunResult:
-        import torch
         from recbole.utils import init_seed
 
         from recbole_fmrlrec.data import create_dataset, data_preparation
+        from recbole_fmrlrec.threads import use_threads
 
         config = self.config
-        if config["num_threads"]:
-            torch.set_num_threads(int(config["num_threads"]))
+        use_threads(config["num_threads"])
         init_seed(config["seed"], config["reproducibility"])
         clock = time.perf_counter()
         dataset = create_dataset(config)
@@ -167,6 +166,7 @@ class _Run:
             clock = time.perf_counter()
             test = trainer.evaluate(test_data, load_best_model=True, show_progress=shown)
             seconds["test"] = time.perf_counter() - clock
+            self._save_ranks(trainer, test_data)
         seconds["total"] = time.time() - self.started
         result = RunResult(
             model=config["model"],
@@ -194,6 +194,16 @@ class _Run:
     def _hook(self, trainer: Any) -> dict[str, Any]:
         takes = "callback_fn" in inspect.signature(trainer.fit).parameters
         return {"callback_fn": self.after_validation} if takes and self.after_validation else {}
+
+    def _save_ranks(self, trainer: Any, test_data: Any) -> None:
+        ranks = getattr(trainer, "ranks", None)
+        if ranks is None:
+            return
+        from recbole_fmrlrec.rank_files import TEST_RANKS
+        from recbole_fmrlrec.ranked import rank_record
+
+        sizes = getattr(trainer, "by_size", None) or ()
+        rank_record(ranks, tuple(sizes), test_data).save(self.folder.path / TEST_RANKS)
 
 
 def _best_epoch(trainer: Any) -> int | None:
