@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -265,3 +266,22 @@ def test_a_trial_that_kills_its_process_is_given_up_in_the_end(tmp_path: Path, r
         study.tell(study.ask().number, state=TrialState.FAIL)
         trial = study.trials[-1]
     assert len(study.trials) == 11
+
+
+def test_a_trial_of_another_machine_is_dead_when_it_gives_no_sign(
+    tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recbole_fmrlrec.tuning.study.GRACE", 1)
+    plan = make(tmp_path)
+    study = open_study(open_storage(url(plan)), plan)
+    study.sampler = worker.PlacedSampler(plan)
+    far = study.ask()
+    far.set_user_attr("owner", {**GONE, "machine": "elsewhere"})
+    study._storage.record_heartbeat(far._trial_id)
+    take_up_dead(study)
+    assert outcomes(study)[0].state == TrialState.RUNNING
+    time.sleep(2.5)  # the database counts in seconds
+    take_up_dead(study)
+    take_up_dead(study)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert outcomes(study)[0].number == 1
