@@ -9,6 +9,7 @@ are RecBole's own.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -26,6 +27,10 @@ BLOCK_BYTES = 20 * 2**20
 
 #: Bytes of scores that are counted together, so that they stay in the cache.
 CACHED_BYTES = 3 * 2**20
+
+#: Above so many items a row of scores is too long for blocks of whole rows: the table would come
+#: from memory again for every few users. Users that then share one reading of the table.
+LARGE, LARGE_ROWS = 98_304, 512
 
 #: Metrics that follow from the rank of one target a row.
 RANK_METRICS = (*TOPK_METRICS, "gauc")
@@ -54,14 +59,22 @@ def nested_mean_ranks(
     Raises:
         RunError: the outputs or the table hold NaN or infinite values.
     """
-    if not (torch.isfinite(hidden).all() and torch.isfinite(items).all()):
+    if not (_finite(hidden) and _finite(items)):
         raise RunError(_DIVERGED)
+    if len(items) > LARGE:
+        pairs = zip(hidden.split(LARGE_ROWS), targets.split(LARGE_ROWS), strict=True)
+        return torch.cat([_ranks_by_item_blocks(h, items, t, sizes) for h, t in pairs], dim=1)
     rows = max(16, min(len(hidden), BLOCK_BYTES // (4 * max(1, len(items)))))
     # Rows that begin at aligned addresses: see loss.ALIGNED.
     padded = -(-len(items) // ALIGNED) * ALIGNED
     buffer = hidden.new_empty(rows, padded)[:, : len(items)]
     parts = zip(hidden.split(rows), targets.split(rows), strict=True)
     return torch.cat([_block_ranks(h, items, t, sizes, buffer) for h, t in parts], dim=1)
+
+
+def _finite(values: Tensor) -> bool:
+    """Whether all are finite; without the copies that `torch.isfinite` makes of a large table."""
+    return values.numel() == 0 or all(map(math.isfinite, map(float, torch.aminmax(values))))
 
 
 def _block_ranks(
@@ -80,6 +93,32 @@ def _block_ranks(
         pairs = zip(logits.split(cached), logits.gather(1, column).split(cached), strict=True)
         ranks.append(torch.cat([_finite_mean_rank(part, own, scratch) for part, own in pairs]))
     return torch.stack(ranks)
+
+
+def _ranks_by_item_blocks(
+    hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int]
+) -> Tensor:
+    """`_block_ranks` for a table that is far larger than the cache, a block of items at a time.
+
+    The target's own column is left out; its score comes from a product of its own, of the same
+    kind, so that items of the same vector still tie.
+    """
+    bounds = chunk_bounds(sizes)
+    own_items = items[targets]
+    own = torch.stack([(hidden[:, a:b] @ own_items[:, a:b].t()).diagonal() for a, b in bounds])
+    own = own.cumsum(0)[:, :, None]
+    signs = own.new_ones(len(sizes), len(hidden))  # the own column counts as worse below
+    width = CACHED_BYTES // (4 * LARGE_ROWS)
+    for start in range(0, len(items), width):
+        block = items[start : start + width]
+        inside = torch.nonzero((targets >= start) & (targets < start + len(block))).flatten()
+        logits = hidden.new_zeros(len(hidden), len(block))
+        logits[inside, targets[inside] - start] = -torch.inf
+        scratch = torch.empty_like(logits)
+        for k, (a, b) in enumerate(bounds):
+            logits.addmm_(hidden[:, a:b], block[:, a:b].t())
+            signs[k] += torch.sub(logits, own[k], out=scratch).sign_().sum(1)
+    return (signs + (len(items) + 1)) / 2
 
 
 def _finite_mean_rank(scores: Tensor, own: Tensor, scratch: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureType
 
+from recbole_fmrlrec.interaction_filter import filter_by_inter_num
 from recbole_fmrlrec.rows import PrefixRows, prefix_rows
 from recbole_fmrlrec.tables import DataError
 
@@ -28,6 +29,7 @@ class ExactOrder(Dataset):
     """
 
     inter_feat: Any
+    _filter_by_inter_num = filter_by_inter_num
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         if self.benchmark_filename_list is None:

@@ -86,10 +86,11 @@ class _NestedCrossEntropy(torch.autograd.Function):
         sizes: tuple[int, ...],
         distillation: float,
         rows: int,
+        bias: Tensor | None,
     ) -> Tensor:
         tail = None if weight is None or features is None else Tail(features, weight)
         products = _Products(hidden, items, tail, sizes)
-        logits = _Logits(products, len(items), distillation, min(rows, len(hidden)))
+        logits = _Logits(products, len(items), distillation, min(rows, len(hidden)), bias)
         scale = 1.0 / (len(sizes) * len(targets))
         needed = any(ctx.needs_input_grad[:3])
         if needed:
@@ -110,7 +111,7 @@ class _NestedCrossEntropy(torch.autograd.Function):
         # A loss's own gradient is nearly always 1, and a look at it costs nothing on a CPU.
         if upstream.device.type != "cpu" or upstream.item() != 1.0:
             found = [None if grad is None else grad * upstream for grad in found]
-        return (*found, None, None, None, None, None)
+        return (*found, None, None, None, None, None, None)
 
 
 def _accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -182,8 +183,15 @@ class _Logits:
         gradients: after `run`, for each chunk the ``(n, N)`` gradient of the logits it adds to.
     """
 
-    def __init__(self, products: _Products, num_items: int, distillation: float, rows: int) -> None:
-        self.products, self.num_items = products, num_items
+    def __init__(
+        self,
+        products: _Products,
+        num_items: int,
+        distillation: float,
+        rows: int,
+        bias: Tensor | None,
+    ) -> None:
+        self.products, self.num_items, self.bias = products, num_items, bias
         count = len(products.lefts)
         self.distillation = distillation if count > 1 else 0.0
         dtype, device = _accumulator(products.lefts[0].dtype), products.lefts[0].device
@@ -227,6 +235,8 @@ class _Logits:
         teacher: Tensor | None = None
         above: Tensor | None = None
         for block in reversed(buffers.unbind()):
+            if self.bias is not None:
+                add_bias(block[:, : self.num_items], self.bias, column)
             total += self._loss_and_softmax(block, column, teacher)
             soft = self.distillation if teacher is not None else 0.0
             if teacher is None and self.distillation > 0:
@@ -254,6 +264,13 @@ class _Logits:
         return (log_total - expected).sum(dtype=torch.float64)
 
 
+def add_bias(logits: Tensor, bias: Tensor, column: Tensor) -> None:
+    """Add ``(N,)`` to rows ``(T, N)`` in place, except where ``column`` ``(T, 1)`` points."""
+    hit = logits.gather(1, column)
+    logits += bias
+    logits.scatter_(1, column, hit)
+
+
 def nested_cross_entropy(
     hidden: Tensor,
     items: Tensor,
@@ -262,6 +279,7 @@ def nested_cross_entropy(
     self_distillation: float = 0.0,
     block_size: int | None = None,
     tail: Tail | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Mean over sizes and positions of the softmax cross-entropy over all items.
 
@@ -276,6 +294,8 @@ def nested_cross_entropy(
         self_distillation: a, in [0, 1].
         block_size: positions worked through at once; chosen from the shapes when None.
         tail: the items' dimensions from w on.
+        bias: ``(N,)`` constants added to the logits of every size, but not to that of a
+            position's own target: see `recbole_fmrlrec.sampled_loss`.
 
     Returns:
         Scalar loss.
@@ -294,7 +314,7 @@ def nested_cross_entropy(
     rows = block_size or block_rows(len(items), len(sizes), len(targets))
     features, weight = (None, None) if tail is None else tail
     result: Tensor = _NestedCrossEntropy.apply(
-        hidden, items, weight, features, targets, tuple(sizes), float(self_distillation), rows
+        hidden, items, weight, features, targets, tuple(sizes), float(self_distillation), rows, bias
     )
     return result
 
@@ -306,16 +326,18 @@ def nested_cross_entropy_reference(
     sizes: Sequence[int],
     self_distillation: float = 0.0,
     tail: Tail | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """`nested_cross_entropy` by its definition: slow, plain, for the tests."""
     if tail is not None:
         items = torch.cat([items, tail.features @ tail.weight.t()], dim=1)
     onehot = functional.one_hot(targets, len(items)).to(hidden.dtype)
-    teacher = torch.softmax(hidden @ items.t(), dim=1).detach()
+    added = 0.0 if bias is None else (1 - onehot) * bias
+    teacher = torch.softmax(hidden @ items.t() + added, dim=1).detach()
     losses = []
     for size in sizes:
         soft = self_distillation if size != sizes[-1] else 0.0
         target = (1 - soft) * onehot + soft * teacher
-        logits = hidden[:, :size] @ items[:, :size].t()
+        logits = hidden[:, :size] @ items[:, :size].t() + added
         losses.append(functional.cross_entropy(logits, target))
     return torch.stack(losses).mean()

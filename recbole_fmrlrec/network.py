@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recbole_fmrlrec.dropout import Dropout
 from recbole_fmrlrec.layers import (
     MatryoshkaFeedForward,
     MatryoshkaLayerNorm,
@@ -22,6 +23,7 @@ from recbole_fmrlrec.layers import (
     check_sizes,
 )
 from recbole_fmrlrec.loss import Tail, table_width
+from recbole_fmrlrec.projection import FeatureRows, project
 from recbole_fmrlrec.recurrence import LinearRecurrence, Packing, final_states, packed_scan
 
 
@@ -34,7 +36,7 @@ class Block(nn.Module):
         self.recurrence = LinearRecurrence(sizes, r_min, r_max)
         self.norm_feedforward = MatryoshkaLayerNorm(sizes)
         self.feedforward = MatryoshkaFeedForward(sizes, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """Map packed ``(T, d)`` to ``(T, d)``."""
@@ -107,7 +109,7 @@ class FMRLRecNetwork(nn.Module):
         self.blocks = nn.ModuleList(
             Block(self.sizes, dropout, r_min, r_max) for _ in range(num_blocks)
         )
-        self.input_dropout = nn.Dropout(input_dropout)
+        self.input_dropout = Dropout(input_dropout)
         self._init_item_side()
 
     def _init_item_side(self, std: float = 0.02) -> None:
@@ -122,11 +124,14 @@ class FMRLRecNetwork(nn.Module):
         """d, the largest size."""
         return self.sizes[-1]
 
-    def item_table(self, features: Tensor | None, ids: Tensor | None = None) -> Tensor:
+    def item_table(
+        self, features: Tensor | FeatureRows | None, ids: Tensor | None = None
+    ) -> Tensor:
         """Item vectors.
 
         Args:
-            features: ``(N+1, F)`` frozen features, row 0 zeros; None for a model of ids only.
+            features: ``(N+1, F)`` frozen features, row 0 zeros, in memory or elsewhere; None for
+                a model of ids only.
             ids: rows wanted; all when None.
 
         Returns:
@@ -134,7 +139,10 @@ class FMRLRecNetwork(nn.Module):
         """
         table: Tensor | None = None
         if self.projector is not None and features is not None:
-            table = self.projector(features if ids is None else features[ids])
+            if isinstance(features, Tensor):
+                table = self.projector(features if ids is None else features[ids])
+            else:
+                table = project(features, self.projector.weight, self.projector.bias, ids)
         if self.id_embedding is not None:
             vectors = self.id_embedding.weight if ids is None else self.id_embedding(ids)
             table = vectors if table is None else table + vectors
@@ -142,11 +150,14 @@ class FMRLRecNetwork(nn.Module):
             raise ValueError("a model of features needs the feature matrix")
         return table
 
-    def split_items(self, features: Tensor | None, positions: int) -> tuple[Tensor, Tail | None]:
+    def split_items(
+        self, features: Tensor | FeatureRows | None, positions: int
+    ) -> tuple[Tensor, Tail | None]:
         """All items for a step of training: a table, and a tail where that is cheaper.
 
         Args:
-            features: ``(N+1, F)``, row 0 zeros; None for a model of ids only.
+            features: ``(N+1, F)``, row 0 zeros; None for a model of ids only. Only those in memory
+                make a tail.
             positions: T, the positions whose loss is wanted.
 
         Returns:
@@ -154,21 +165,23 @@ class FMRLRecNetwork(nn.Module):
             tail has no bias: one number added to all logits of a position leaves the softmax as is.
         """
         width = self.width
-        if self.projector is not None and self.id_embedding is None and features is not None:
+        if self.projector is None or self.id_embedding is not None:
+            return self.item_table(features), None
+        if isinstance(features, Tensor):
             width = table_width(positions, self.sizes, features.shape[1])
-        if width == self.width or self.projector is None or features is None:
+        if width == self.width or not isinstance(features, Tensor):
             return self.item_table(features), None
         weight, bias = self.projector.weight, self.projector.bias
         table = functional.linear(features, weight[:width], bias[:width])
         return table, Tail(features, weight[width:])
 
-    def item_inputs(self, table: Tensor, tail: Tail | None, ids: Tensor) -> Tensor:
-        """Item vectors ``(T, d)`` of ``ids`` ``(T,)`` from what `split_items` returned."""
+    def item_inputs(self, vectors: Tensor, tail: Tail | None, ids: Tensor) -> Tensor:
+        """Item vectors ``(T, d)`` of ``ids`` ``(T,)`` from their rows ``(T, w)`` and the tail."""
         if tail is None or self.projector is None:
-            return table[ids]
-        bias = self.projector.bias[table.shape[1] :]
+            return vectors
+        bias = self.projector.bias[vectors.shape[1] :]
         last = functional.linear(tail.features[ids], tail.weight, bias)
-        return torch.cat([table[ids], last], dim=1)
+        return torch.cat([vectors, last], dim=1)
 
     def encode(self, x: Tensor, packing: Packing) -> Tensor:
         """Run packed item vectors ``(T, d)`` through the blocks; ``(T, d)`` outputs."""

@@ -27,19 +27,23 @@ nested_sizes = st.lists(st.integers(1, 12), min_size=1, max_size=4, unique=True)
     items=st.integers(1, 8),
     soft=st.sampled_from([0.0, 0.3, 1.0]),
     block=st.integers(1, 12),
+    biased=st.booleans(),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=80, deadline=None)
-def test_equals_its_definition_in_value_and_gradient(sizes, positions, items, soft, block, seed):
+def test_equals_its_definition_in_value_and_gradient(
+    sizes, positions, items, soft, block, biased, seed
+):
     torch.manual_seed(seed)
     hidden = torch.randn(positions, sizes[-1], dtype=torch.float64)
     table = torch.randn(items, sizes[-1], dtype=torch.float64)
     targets = torch.randint(items, (positions,))
+    bias = 3 * torch.randn(items, dtype=torch.float64) if biased else None
     results = []
     for loss in (nested_cross_entropy, nested_cross_entropy_reference):
         h, e = hidden.clone().requires_grad_(), table.clone().requires_grad_()
         extra = (block,) if loss is nested_cross_entropy else ()
-        value = loss(h, e, targets, sizes, soft, *extra)
+        value = loss(h, e, targets, sizes, soft, *extra, bias=bias)
         (3 * value).backward()
         results.append((value, h.grad, e.grad))
     for ours, plain in zip(*results, strict=True):
@@ -134,6 +138,17 @@ def test_a_target_of_vanishing_probability_has_its_exact_finite_loss():
     loss.backward()
     assert loss.item() == pytest.approx(500.0)
     assert torch.isfinite(hidden.grad).all()
+    biased = nested_cross_entropy(
+        hidden, items, torch.tensor([0]), [1, 2], bias=torch.tensor([9.0, 20.0])
+    )
+    assert biased.item() == pytest.approx(520.0)
+
+
+def test_a_bias_reaches_every_item_but_the_target():
+    hidden, items = torch.zeros(2, 2), torch.zeros(3, 2)
+    bias = torch.tensor([math.log(2), math.log(3), math.log(5)])
+    loss = nested_cross_entropy(hidden, items, torch.tensor([0, 2]), [1, 2], bias=bias)
+    assert loss.item() == pytest.approx((math.log(1 + 3 + 5) + math.log(1 + 2 + 3)) / 2)
 
 
 def test_without_gradients_nothing_is_kept_for_them():
