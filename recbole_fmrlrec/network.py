@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recbole_fmrlrec.dropout import Dropout
 from recbole_fmrlrec.layers import (
     MatryoshkaFeedForward,
     MatryoshkaLayerNorm,
@@ -35,7 +36,7 @@ class Block(nn.Module):
         self.recurrence = LinearRecurrence(sizes, r_min, r_max)
         self.norm_feedforward = MatryoshkaLayerNorm(sizes)
         self.feedforward = MatryoshkaFeedForward(sizes, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """Map packed ``(T, d)`` to ``(T, d)``."""
@@ -108,7 +109,7 @@ class FMRLRecNetwork(nn.Module):
         self.blocks = nn.ModuleList(
             Block(self.sizes, dropout, r_min, r_max) for _ in range(num_blocks)
         )
-        self.input_dropout = nn.Dropout(input_dropout)
+        self.input_dropout = Dropout(input_dropout)
         self._init_item_side()
 
     def _init_item_side(self, std: float = 0.02) -> None:

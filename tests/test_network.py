@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
+from recbole_fmrlrec.dropout import Dropout
 from recbole_fmrlrec.network import FMRLRecNetwork
 from recbole_fmrlrec.recurrence import Packing
 
@@ -164,7 +164,7 @@ def test_cutting_refuses_other_sizes_and_draws_no_random_numbers():
 
 def test_dropout_only_where_it_is_asked_for():
     network = random_network([2, 6], dropout=0.5, input_dropout=0.5).train()
-    assert {m.p for m in network.modules() if isinstance(m, nn.Dropout)} == {0.5}
+    assert {m.p for m in network.modules() if isinstance(m, Dropout)} == {0.5}
     features, seq, lengths = random_batch()
     table = network.item_table(features)
     first = network.encode_last(table, seq, lengths)
