@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,21 +60,54 @@ def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
         UsageError: it is no model with sizes, or the dataset's items or features have changed.
         RunError: the checkpoint is missing or damaged.
     """
+    from recbole_fmrlrec.registry import OUR_MODELS
+
+    config, dataset, loaders, model = restore(path, data_path, only=tuple(OUR_MODELS))
+    ids = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
+    titles = read_titles(Path(dataset.dataset_path) / f"{dataset.dataset_name}.item", ids)
+    recorded = _recorded_metrics(path)
+    return Trained(model, config, ids, titles, _rows(model, loaders[2]), recorded)
+
+
+class Restored(NamedTuple):
+    """A trained model with its configuration, dataset and three loaders."""
+
+    config: Any
+    dataset: Any
+    loaders: tuple[Any, Any, Any]
+    model: Any
+
+
+def restore(
+    path: Path,
+    data_path: str | None = None,
+    only: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> Restored:
+    """Put a trained model of ours or of RecBole's together again, in evaluation mode.
+
+    Args:
+        path: ``best.pth`` of a run.
+        data_path: the folder that holds the dataset, where it is not where training had it.
+        only: models that will do; any when empty.
+        settings: changes to the configuration that leave the model's shape alone.
+
+    Raises:
+        UsageError: another model, or the dataset's items or features have changed.
+        RunError: the checkpoint is missing or damaged.
+    """
     compat.apply()
     from recbole_fmrlrec.checkpoint import load_checkpoint, load_model_state
     from recbole_fmrlrec.data import create_dataset, data_preparation
-    from recbole_fmrlrec.registry import OUR_MODELS
 
     state = load_checkpoint(path)
     name = state["config"]["model"]
-    if name not in OUR_MODELS:
-        raise UsageError(
-            f"{path}: a checkpoint of {name}; only {' and '.join(OUR_MODELS)} can be exported"
-        )
-    config = _config(state["config"], data_path)
+    if only and name not in only:
+        raise UsageError(f"{path}: a checkpoint of {name}; only {' and '.join(only)} can be exported")
+    config = _config(state["config"], data_path, settings or {})
     dataset = create_dataset(config)
     loaders = data_preparation(config, dataset)
-    model = config.model_class(config, loaders[0]._dataset)
+    model = config.model_class(config, loaders[0]._dataset).to(config["device"])
     try:
         load_model_state(model, state)
     except RuntimeError as error:
@@ -82,18 +115,19 @@ def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
             f"{path} does not fit {config['dataset']} in {config['data_path']}: its items or the "
             f"width of their features have changed since the training ({error})"
         ) from None
-    ids = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
-    titles = read_titles(Path(dataset.dataset_path) / f"{dataset.dataset_name}.item", ids)
-    recorded = _recorded_metrics(path)
-    return Trained(model.eval(), config, ids, titles, _rows(model, loaders[2]), recorded)
+    return Restored(config, dataset, loaders, model.eval())
 
 
-def _config(saved: dict[str, Any], data_path: str | None) -> Any:
+def _config(saved: dict[str, Any], data_path: str | None, settings: Mapping[str, Any]) -> Any:
     """The configuration of a checkpoint: what in it differs from the defaults of today."""
     from recbole_fmrlrec.config import NOT_IN_FINGERPRINT, Config
 
     names = saved["model"], saved["dataset"]
-    places = {"data_path": data_path or saved["dataset_root"], "use_gpu": False}
+    places = {
+        "data_path": data_path or saved["dataset_root"],
+        "use_gpu": False,
+        **settings,
+    }
     today = Config(*names, config_dict=places).effective()
     skipped = {"model", "dataset", *NOT_IN_FINGERPRINT}
     changed = {

@@ -153,6 +153,7 @@ GENERAL: dict[str, Rule] = {
 
 TRAINING: dict[str, Rule] = {
     "epochs": whole(1),
+    "max_minutes": null_or(number(0, above=True)),
     **dict.fromkeys(["train_batch_size", "eval_batch_size"], whole(1)),
     "learner": _in_any_case("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"),
     "learning_rate": number(0, above=True),
