@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.cold_split import ColdSplit
 from dataset_tools.features import align_features, read_features
 from recbole_fmrlrec.deploy import Recommender
-from recbole_fmrlrec.evaluation import rank_of_target
+from recbole_fmrlrec.evaluation import mean_rank
 
 BATCH, K = 512, 10
 
@@ -38,8 +38,8 @@ def score_cases(split: ColdSplit, family: Path) -> list[list[Any]]:
     for name, scores in methods:
         among_all, among_cold = [], []
         for part, wanted in zip(scores, targets.split(BATCH), strict=True):
-            among_all.append(rank_of_target(part, wanted))
-            among_cold.append(rank_of_target(part[:, first_cold:], wanted - first_cold))
+            among_all.append(mean_rank(part, wanted).floor())
+            among_cold.append(mean_rank(part[:, first_cold:], wanted - first_cold).floor())
         rows.append([name, *_metrics(torch.cat(among_cold)), *_metrics(torch.cat(among_all))])
     return rows
 

@@ -138,10 +138,29 @@ def recommend(words: Sequence[str]) -> int:
     return main(words)
 
 
+def compare(words: Sequence[str]) -> int:
+    """Compare models on datasets: tables, tests, plots, one page; a YAML file says which."""
+    from recbole_fmrlrec.compare.command import main
+
+    return main(words)
+
+
+def report(words: Sequence[str]) -> int:
+    """Make tables, plots and page of a comparison anew from its stored runs."""
+    from recbole_fmrlrec.compare.command import report as main
+
+    return main(words)
+
+
 COMMANDS: dict[str, Callable[[Arguments], int]] = {"train": train, "models": models}
 
 #: Commands whose options are no configuration keys; each has a ``--help`` of its own.
-OWN_OPTIONS: dict[str, Callable[[Sequence[str]], int]] = {"export": export, "recommend": recommend}
+OWN_OPTIONS: dict[str, Callable[[Sequence[str]], int]] = {
+    "compare": compare,
+    "report": report,
+    "export": export,
+    "recommend": recommend,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,37 +1,42 @@
-"""Full ranking at every nested size in one pass, by counting instead of sorting.
+"""Full ranking by counting instead of sorting, at every nested size in one pass.
 
-Tie rule: an item with the same score as the target counts half, rounded down, so the target of a
-constant scorer stands in the middle of the list. RecBole's own top-k breaks ties arbitrarily.
+The rule for all models: a target's mean rank is the mean of the places that it can take among the
+items of its score, 1 + better + ties / 2; its rank is that, rounded down. So the target of a
+constant scorer stands in the middle of the list. RecBole's metrics at k take what torch's top-k
+puts first among ties, which is not defined; its GAUC takes the mean rank. Without ties the numbers
+are RecBole's own.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.layers import chunk_bounds
+from recbole_fmrlrec.rank_files import TOPK_METRICS, metric_values
 
 #: Bytes of scores worked through at once, so that they stay in the cache.
 BLOCK_BYTES = 6 * 2**20
 
-#: Metrics of one target per user that follow from its rank alone; each maps float64 ranks and k
-#: to values. RecBole's definitions (recbole.evaluator.metrics) with a single relevant item.
-RANK_METRICS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "recall": lambda rank, k: torch.ones_like(rank),
-    "hit": lambda rank, k: torch.ones_like(rank),
-    "precision": lambda rank, k: torch.full_like(rank, 1 / k),
-    "ndcg": lambda rank, k: 1 / torch.log2(rank + 1),
-    "mrr": lambda rank, k: 1 / rank,
-    "map": lambda rank, k: 1 / rank,
-}
+#: Metrics that follow from the rank of one target a row.
+RANK_METRICS = (*TOPK_METRICS, "gauc")
+
+_DIVERGED = "the model's outputs hold NaN or infinite values: the training diverged"
 
 
-def nested_ranks(hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Rank of each target among all items at every size.
+def _block_rows(items: int) -> int:
+    return max(16, BLOCK_BYTES // (4 * max(1, items)))
+
+
+def nested_mean_ranks(
+    hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int]
+) -> Tensor:
+    """Mean rank of each target among all items at every size.
 
     Args:
         hidden: ``(B, d)`` outputs of the sequence encoder.
@@ -40,14 +45,14 @@ def nested_ranks(hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence
         sizes: nested sizes, strictly ascending.
 
     Returns:
-        ``(K, B)`` int64 ranks, 1 is best.
+        ``(K, B)`` mean ranks of the dtype of ``hidden``, 1 is best.
 
     Raises:
         RunError: the outputs or the table hold NaN or infinite values.
     """
     if not (torch.isfinite(hidden).all() and torch.isfinite(items).all()):
-        raise RunError("the model's outputs hold NaN or infinite values: the training diverged")
-    rows = max(16, BLOCK_BYTES // (4 * max(1, len(items))))
+        raise RunError(_DIVERGED)
+    rows = _block_rows(len(items))
     parts = zip(hidden.split(rows), targets.split(rows), strict=True)
     return torch.cat([_block_ranks(h, items, t, sizes) for h, t in parts], dim=1)
 
@@ -62,26 +67,59 @@ def _block_ranks(hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence
             torch.mm(chunk, items_t, out=logits)
         else:
             logits.addmm_(chunk, items_t)
-        ranks.append(rank_of_target(logits, targets, scratch))
+        ranks.append(mean_rank(logits, targets, scratch))
     return torch.stack(ranks)
 
 
-def rank_of_target(scores: Tensor, targets: Tensor, scratch: Tensor | None = None) -> Tensor:
-    """Rank ``(B,)`` of column ``targets[i]`` in row i of ``scores`` ``(B, N)``, ties half.
+def mean_rank(scores: Tensor, targets: Tensor, scratch: Tensor | None = None) -> Tensor:
+    """Mean rank ``(B,)`` of column ``targets[i]`` in row i of ``scores`` ``(B, N)``.
 
     Comparisons are written as numbers and summed, which runs at memory speed where sums of
-    booleans do not; a float32 sum of ones is exact up to 2^24 items.
+    booleans do not; float32 holds the result exactly up to 2^23 items.
 
     Args:
-        scores: ``(B, N)``, of at least float32.
+        scores: ``(B, N)``, float32 or float64.
         targets: ``(B,)`` columns.
         scratch: ``(B, N)`` work space of the dtype of ``scores``; made when None.
     """
     scratch = torch.empty_like(scores) if scratch is None else scratch
     target = scores.gather(1, targets[:, None])
-    better = torch.gt(scores, target, out=scratch).sum(1).long()
-    ties = torch.eq(scores, target, out=scratch).sum(1).long() - 1
-    return 1 + better + ties // 2
+    better = torch.gt(scores, target, out=scratch).sum(1)
+    ties = torch.eq(scores, target, out=scratch).sum(1) - 1
+    return 1 + better + ties / 2
+
+
+def score_ranks(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean ranks of targets in ready scores, a block of rows at a time.
+
+    Args:
+        scores: ``(B, N+1)`` of any number type; what is no candidate (the padding, a masked
+            history) is -inf.
+        targets: ``(B,)`` columns.
+
+    Returns:
+        Mean ranks ``(B,)``, float64 where scores are float64 or whole numbers, else float32; and
+        ``(B,)`` how many candidates a row has, as RecBole counts them: scores above -inf.
+
+    Raises:
+        RunError: a score is NaN.
+    """
+    exact = scores.dtype == torch.float64 or not scores.dtype.is_floating_point
+    dtype = torch.float64 if exact else torch.float32
+    ranks, candidates = [], []
+    rows = _block_rows(scores.shape[1])
+    for block, wanted in zip(scores.split(rows), targets.split(rows), strict=True):
+        values = block.to(dtype)
+        if torch.isnan(values).any():
+            raise RunError("the model's scores hold NaN: the training diverged")
+        ranks.append(mean_rank(values, wanted))
+        candidates.append((values > -torch.inf).sum(1))
+    return torch.cat(ranks), torch.cat(candidates)
+
+
+def whole_ranks(mean_ranks: Tensor) -> Tensor:
+    """Ranks as int32: mean ranks, rounded down."""
+    return mean_ranks.floor().to(torch.int32)
 
 
 def can_rank(metrics: Sequence[str]) -> bool:
@@ -90,20 +128,45 @@ def can_rank(metrics: Sequence[str]) -> bool:
 
 
 def rank_metrics(
-    ranks: Tensor, metrics: Sequence[str], topk: Sequence[int], decimals: int
+    mean_ranks: Tensor,
+    candidates: Tensor | int,
+    metrics: Sequence[str],
+    topk: Sequence[int],
+    decimals: int,
 ) -> OrderedDict[str, float]:
-    """Means over users, keyed as RecBole keys them (``ndcg@10``), rounded as RecBole rounds.
+    """Means over rows, keyed as RecBole keys them (``ndcg@10``), rounded as RecBole rounds.
+
+    They are summed as RecBole sums them, so that not even the last bit differs.
 
     Args:
-        ranks: ``(B,)`` rank of each user's target.
+        mean_ranks: ``(R,)`` mean rank of each row's target.
+        candidates: how many items each row ranks, ``(R,)`` or one number.
         metrics: names, of `RANK_METRICS`.
         topk: cut-offs.
         decimals: places kept.
     """
-    exact = ranks.to(torch.float64)
     result: OrderedDict[str, float] = OrderedDict()
-    for metric in metrics:
+    largest = max(topk, default=1)
+    place = whole_ranks(mean_ranks).clamp(max=largest + 1).cpu().numpy() - 1
+    for metric in (name.lower() for name in metrics):
+        if metric == "gauc":
+            result[metric] = _gauc(mean_ranks, candidates, decimals)
+            continue
+        places = np.arange(1, largest + 2)
+        table = [metric_values(places, metric, k) for k in range(1, largest + 1)]
+        means = np.stack(table, axis=1)[place].mean(axis=0)
         for k in topk:
-            values = RANK_METRICS[metric.lower()](exact, k) * (ranks <= k)
-            result[f"{metric.lower()}@{k}"] = round(float(values.mean()), decimals)
+            result[f"{metric}@{k}"] = round(float(means[k - 1]), decimals)
     return result
+
+
+def _gauc(mean_ranks: Tensor, candidates: Tensor | int, decimals: int) -> float:
+    """RecBole's own formula, in the precision in which it gets its numbers and rounds them."""
+    from recbole.evaluator.metrics import GAUC
+
+    ranks = mean_ranks.cpu().numpy()
+    counts = torch.as_tensor(candidates).cpu().numpy().astype(ranks.dtype)
+    counts = np.broadcast_to(counts, ranks.shape)
+    metric = GAUC({"metric_decimal_place": None})
+    value = metric.metric_info(ranks[:, None], counts, np.ones_like(ranks))
+    return round(float(round(value, decimals)), decimals)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recbole_fmrlrec.deploy.description import TABLE_DTYPES
 from recbole_fmrlrec.deploy.items import restore_vectors, store_vectors
-from recbole_fmrlrec.evaluation import nested_ranks, rank_metrics
+from recbole_fmrlrec.evaluation import nested_mean_ranks, rank_metrics
 from recbole_fmrlrec.export_source import Rows, Trained
 from recbole_fmrlrec.network import FMRLRecNetwork
 
@@ -57,16 +57,19 @@ def _metrics(
     config = trained.config
     ranks = _ranks(network.eval(), vectors, trained.test, sizes)
     settings = config["metrics"], config["topk"], config["metric_decimal_place"]
-    return {size: dict(rank_metrics(ranks[k], *settings)) for k, size in enumerate(sizes)}
+    return {
+        size: dict(rank_metrics(ranks[k], len(vectors) - 1, *settings))
+        for k, size in enumerate(sizes)
+    }
 
 
 def _ranks(network: FMRLRecNetwork, vectors: Tensor, rows: Rows, sizes: Sequence[int]) -> Tensor:
-    """Ranks ``(K, B)`` of the targets."""
+    """Mean ranks ``(K, B)`` of the targets."""
     parts = []
     for at in range(0, len(rows.targets), BATCH):
         part = slice(at, at + BATCH)
         hidden = network.encode_last(vectors, rows.items[part], rows.lengths[part])
-        parts.append(nested_ranks(hidden, vectors[1:], rows.targets[part] - 1, sizes))
+        parts.append(nested_mean_ranks(hidden, vectors[1:], rows.targets[part] - 1, sizes))
     return torch.cat(parts, dim=1)
 
 

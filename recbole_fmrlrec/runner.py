@@ -154,6 +154,7 @@ class _Run:
         clock = time.perf_counter()
         test = trainer.evaluate(test_data, load_best_model=True, show_progress=shown)
         seconds["test"] = time.perf_counter() - clock
+        self._save_ranks(trainer, test_data)
         seconds["total"] = time.time() - self.started
         result = RunResult(
             model=config["model"],
@@ -176,6 +177,16 @@ class _Run:
         )
         self.folder.finish(result)
         return result
+
+    def _save_ranks(self, trainer: Any, test_data: Any) -> None:
+        ranks = getattr(trainer, "ranks", None)
+        if ranks is None:
+            return
+        from recbole_fmrlrec.rank_files import TEST_RANKS
+        from recbole_fmrlrec.ranked import rank_record
+
+        sizes = getattr(trainer, "by_size", None) or ()
+        rank_record(ranks, tuple(sizes), test_data).save(self.folder.path / TEST_RANKS)
 
 
 def _best_epoch(trainer: Any) -> int | None:

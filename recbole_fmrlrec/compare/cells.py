@@ -17,8 +17,8 @@ from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.run_folder import run_fingerprint, write_json
 
-#: What a finished cell holds; the last one is written last.
-RESULT, RANKS, ROWS, COST = "result.json", "test_ranks.npz", "rows.npz", "cost.json"
+#: What a finished cell holds beside its ranks; the last one is written last.
+RESULT, ROWS, COST = "result.json", "rows.npz", "cost.json"
 #: Where a comparison keeps its plan and its list of cells.
 RECORD = "comparison.json"
 

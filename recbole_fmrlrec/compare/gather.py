@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from recbole_fmrlrec.compare.cells import RANKS, RESULT, ROWS, Cell, read_cost
+from recbole_fmrlrec.compare.cells import RESULT, ROWS, Cell, read_cost
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
 
 
 @dataclass(frozen=True)
@@ -118,15 +119,15 @@ def order_rows(users: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def _read_run(cell: Cell, first: Cell, reference: dict[str, np.ndarray]) -> Run:
-    arrays = _read_arrays(cell.path / RANKS)
-    order = order_rows(arrays["users"], arrays["targets"])
+    stored = RankRecord.load(cell.path / TEST_RANKS)
+    order = order_rows(stored.users, stored.targets)
     check_same_rows(
         (first.label, reference["users"], reference["targets"]),
-        (cell.label, arrays["users"][order], arrays["targets"][order]),
+        (cell.label, stored.users[order], stored.targets[order]),
     )
     result = json.loads((cell.path / RESULT).read_text(encoding="utf-8"))
-    sizes = [int(size) for size in arrays["sizes"]]
-    return Run(cell, result, sizes, arrays["ranks"][:, order], read_cost(cell.path))
+    sizes = [int(size) for size in stored.sizes]
+    return Run(cell, result, sizes, stored.ranks[:, order], read_cost(cell.path))
 
 
 Rows = tuple[str, np.ndarray, np.ndarray]

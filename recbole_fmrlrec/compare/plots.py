@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.compare.tables import short
-from recbole_fmrlrec.deploy.files import write_bytes
+from recbole_fmrlrec.deploy.files import replacing
 
 #: Colours that colour-blind people tell apart (Okabe and Ito, 2008), and lines that printers do.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -63,9 +62,8 @@ def _write(stem: Path, analysis: dict[str, Any], content: dict[str, Any], draw: 
         draw(axes, analysis, content)
         axes.grid(alpha=0.25)
         for suffix, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 200})):
-            stream = io.BytesIO()
-            figure.savefig(stream, format=suffix, **options)
-            write_bytes(stem.with_name(f"{stem.name}.{suffix}"), stream.getvalue())
+            with replacing(stem.with_name(f"{stem.name}.{suffix}")) as partial:
+                figure.savefig(partial, format=suffix, **options)
         pyplot.close(figure)
 
 

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-#: Values of a row whose target has rank r, for cut-off k; 0 below it. As RecBole defines them for
-#: one target, and as `recbole_fmrlrec.evaluation` has them in torch.
-GAINS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
-    "recall": lambda rank, k: np.ones_like(rank),
-    "hit": lambda rank, k: np.ones_like(rank),
-    "precision": lambda rank, k: np.full_like(rank, 1 / k),
-    "ndcg": lambda rank, k: 1 / np.log2(rank + 1),
-    "mrr": lambda rank, k: 1 / rank,
-    "map": lambda rank, k: 1 / rank,
-}
+from recbole_fmrlrec.rank_files import metric_values
 
 #: Seed of the resamples: the same users are drawn for every model.
 SEED = 2020
@@ -25,9 +16,7 @@ SEED = 2020
 def per_user(ranks: np.ndarray, metric: str) -> np.ndarray:
     """Values of ``ndcg@10`` and the like, float64, for ranks of any shape (1 is best)."""
     name, _, k = metric.partition("@")
-    exact = ranks.astype(np.float64)
-    values: np.ndarray = GAINS[name](exact, int(k)) * (ranks <= int(k))
-    return values
+    return metric_values(ranks, name, int(k))
 
 
 def bootstrap_means(values: np.ndarray, resamples: int, seed: int = SEED) -> np.ndarray:

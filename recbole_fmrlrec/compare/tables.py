@@ -7,6 +7,8 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tabulate import tabulate
+
 from recbole_fmrlrec.compare.analysis import LEVEL
 
 _SHORT = {"ndcg": "N", "recall": "R", "hit": "H", "mrr": "MRR", "map": "MAP", "precision": "P"}
@@ -118,6 +120,17 @@ def settings_notes(analysis: dict[str, Any]) -> list[str]:
 
 def _listed(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key}: {value}" for key, value in settings.items())
+
+
+def text(analysis: dict[str, Any]) -> str:
+    """The tables of quality for a terminal."""
+    parts = []
+    for name, dataset in analysis["datasets"].items():
+        head, rows, texts = quality_grid(analysis, dataset, lambda v, best, second, stars: v + stars)
+        align = ["left"] * texts + ["right"] * (len(head) - texts)
+        table = tabulate(rows, head, disable_numparse=True, colalign=align)
+        parts.append(f"Test on {name}, {dataset['rows']:,} rows\n{table}")
+    return "\n\n".join(parts)
 
 
 # Markdown

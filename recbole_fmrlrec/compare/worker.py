@@ -14,8 +14,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from recbole_fmrlrec.compare.cells import RANKS, RESULT, Cell
+from recbole_fmrlrec.compare.cells import RESULT, Cell
 from recbole_fmrlrec.errors import RunError, usage_errors
+from recbole_fmrlrec.rank_files import TEST_RANKS
 
 DONE, FAILED, WRONG_USE, BUSY = 0, 1, 2, 75
 
@@ -73,9 +74,9 @@ def compute(cell: Cell) -> None:
     if not (cell.path / RESULT).is_file():
         _begin(cell)
         run(cell.model, cell.dataset, config_dict=cell.settings, resume=cell.path)
-    if not (cell.path / RANKS).is_file():
+    if not (cell.path / TEST_RANKS).is_file():
         raise RunError(
-            f"{cell.label}: the run left no ranks ({RANKS}); a comparison needs eval_args with one "
+            f"{cell.label}: the run left no ranks ({TEST_RANKS}); a comparison needs eval_args with one "
             "test item per row and mode: full"
         )
     measure(_config(cell), cell.path)

@@ -14,7 +14,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
-from recbole_fmrlrec.evaluation import nested_ranks
+from recbole_fmrlrec.evaluation import nested_mean_ranks
 from recbole_fmrlrec.features import load_item_features
 from recbole_fmrlrec.keys import model_defaults
 from recbole_fmrlrec.loss import nested_cross_entropy
@@ -164,10 +164,10 @@ class fMRLRec(SequentialRecommender):
         return hidden[:, : self.size] @ self.item_table()[:, : self.size].t()
 
     @torch.no_grad()
-    def full_sort_ranks(self, interaction: Interaction, targets: Tensor) -> Tensor:
-        """Ranks ``(K, B)`` of the target items at every size."""
+    def full_sort_mean_ranks(self, interaction: Interaction, targets: Tensor) -> Tensor:
+        """Mean ranks ``(K, B)`` of the target items at every size."""
         hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        return nested_ranks(hidden, self.item_table()[1:], targets - 1, self.sizes)
+        return nested_mean_ranks(hidden, self.item_table()[1:], targets - 1, self.sizes)
 
 
 def _with_starts(
