@@ -103,7 +103,9 @@ def restore(
     state = load_checkpoint(path)
     name = state["config"]["model"]
     if only and name not in only:
-        raise UsageError(f"{path}: a checkpoint of {name}; only {' and '.join(only)} can be exported")
+        raise UsageError(
+            f"{path}: a checkpoint of {name}; only {' and '.join(only)} can be exported"
+        )
     config = _config(state["config"], data_path, settings or {})
     dataset = create_dataset(config)
     loaders = data_preparation(config, dataset)

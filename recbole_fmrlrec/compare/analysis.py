@@ -92,7 +92,9 @@ class _OneDataset:
             "parameters": system.parameters,
             "metrics": {m: self._metric(at, j) for j, m in enumerate(self.metrics)},
             "slices": {
-                name: {m: float(self.values[at, j, mask].mean()) for j, m in enumerate(self.metrics)}
+                name: {
+                    m: float(self.values[at, j, mask].mean()) for j, m in enumerate(self.metrics)
+                }
                 for name, mask in masks.items()
             },
             "cost": system.cost(),
@@ -238,6 +240,11 @@ def _settings(plan: Plan, datasets: Sequence[DatasetRuns]) -> list[dict[str, Any
         }
         for variant in plan.models
     ]
-    versions = {run.result["machine"]["packages"]["recbole"] for d in datasets for s in d.systems for run in s.runs}
+    versions = {
+        run.result["machine"]["packages"]["recbole"]
+        for d in datasets
+        for s in d.systems
+        for run in s.runs
+    }
     everything: dict[str, Any] = {"variant": None, "settings": shared, "datasets": plan.datasets}
     return [{**everything, "recbole": sorted(map(str, versions))}, *found]

@@ -225,7 +225,6 @@ def read_record(folder: Path) -> tuple[Plan, list[Cell]]:
     return Plan.from_json(content["plan"], folder), cells
 
 
-
 def read_cost(folder: Path) -> dict[str, Any]:
     """``cost.json`` of a finished cell: latency and bytes per item by size, and on what."""
     content: dict[str, Any] = json.loads((folder / COST).read_text(encoding="utf-8"))

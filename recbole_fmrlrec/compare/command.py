@@ -13,9 +13,9 @@ from recbole_fmrlrec.deploy.arguments import Parser, whole_numbers
 from recbole_fmrlrec.errors import RunError, UsageError
 
 DESCRIPTION = """\
-Compare models: train each on each dataset with each seed, and write tables, tests, plots and a page.
+Compare models: train each on each dataset with each seed; write tables, tests, plots and one page.
 What to compare stands in a YAML file (properties/comparison/ has some), or for a quick comparison
-in --model and --dataset. Finished cells are kept and interrupted ones go on: give the command again.
+in --model and --dataset. The command given again keeps finished cells and goes on with the others.
 """
 _EPILOG = """\
 Without a file, every other --KEY=VALUE is a setting of all models, as --epochs=5.

@@ -144,12 +144,14 @@ def check_same_rows(first: Rows, other: Rows) -> None:
     """
     if np.array_equal(first[1], other[1]) and np.array_equal(first[2], other[2]):
         return
-    pairs = [set(zip(users.tolist(), items.tolist(), strict=True)) for _, users, items in (first, other)]
+    pairs = [
+        set(zip(users.tolist(), items.tolist(), strict=True)) for _, users, items in (first, other)
+    ]
     only = sorted(pairs[0] - pairs[1]), sorted(pairs[1] - pairs[0])
     user, item = (only[0] or only[1] or [("?", "?")])[0]
     raise RunError(
         f"no table: {first[0]} and {other[0]} were tested on different rows ({len(first[1])} and "
-        f"{len(other[1])}; {len(only[0])} and {len(only[1])} of them the other has not, for example "
+        f"{len(other[1])}; {len(only[0])} and {len(only[1])} of them the other has not, such as "
         f"user {user} with item {item}); give all models the same data settings and eval_args"
     )
 

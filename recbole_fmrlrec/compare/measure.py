@@ -172,7 +172,9 @@ def _bytes_per_item(model: Any) -> float:
     """Bytes of all arrays that have a row for each item, by the number of items."""
     rows = {model.n_items, model.n_items + 1}  # BERT4Rec has one for its mask
     arrays = [*model.parameters(), *model.buffers(), *model.other_parameter().values()]
-    shaped = {id(a): a for a in arrays if hasattr(a, "shape") and len(a.shape) and a.shape[0] in rows}
+    shaped = {
+        id(a): a for a in arrays if hasattr(a, "shape") and len(a.shape) and a.shape[0] in rows
+    }
     return sum(map(_size_of, shaped.values())) / model.n_items
 
 
@@ -182,4 +184,3 @@ def _size_of(array: Any) -> int:
     if hasattr(array, "nnz"):  # scipy: values and a column number each
         return int(array.nnz * (array.dtype.itemsize + 4))
     return int(array.nbytes)
-

@@ -16,8 +16,8 @@ from recbole_fmrlrec.registry import OUR_MODELS, check_model_name, nearest
 from recbole_fmrlrec.rules import is_number, is_whole
 
 #: Keys of the file.
-KEYS = ("name", "datasets", "models", "seeds", "metrics", "topk", "valid_metric", "settings")
-KEYS += ("budget", "output", "bootstrap")
+KEYS: tuple[str, ...] = ("name", "datasets", "models", "seeds", "metrics", "topk", "valid_metric")
+KEYS += ("settings", "budget", "output", "bootstrap")
 #: Keys of one model in it.
 MODEL_KEYS = ("model", "settings", "sizes", "independent", "baseline", "tuned")
 

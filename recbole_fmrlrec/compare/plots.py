@@ -56,8 +56,8 @@ def _write(stem: Path, analysis: dict[str, Any], content: dict[str, Any], draw: 
     from matplotlib import pyplot, rc_context
 
     # A fixed salt and no date: the same numbers give the same file.
-    style = {"font.size": 9, "svg.hashsalt": stem.name, "axes.spines.top": False}
-    with rc_context({**style, "axes.spines.right": False, "legend.fontsize": 7.5}):
+    style: dict[Any, Any] = {"font.size": 9, "legend.fontsize": 7.5, "svg.hashsalt": stem.name}
+    with rc_context({**style, "axes.spines.right": False, "axes.spines.top": False}):
         figure, axes = pyplot.subplots(figsize=(_WIDE, _HIGH), layout="constrained")
         draw(axes, analysis, content)
         axes.grid(alpha=0.25)

@@ -1,4 +1,4 @@
-"""Compute the cells of a comparison with several processes, beside other machines that do it too."""
+"""Compute the cells of a comparison with several processes, beside other machines."""
 
 from __future__ import annotations
 
@@ -50,9 +50,8 @@ class Schedule:
             try:
                 while waiting or self._running:
                     self._start_some(waiting, bar, said)
+                    time.sleep(LOOK if self._running else WAIT if waiting else 0)
                     self._look(waiting, bar)
-                    idle = not self._running
-                    time.sleep(WAIT if idle and waiting else LOOK)
             finally:
                 self._stop_all()
         return self.failed

@@ -85,7 +85,9 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
         ties=ties,
         losses=losses,
         wilcoxon_p=float(stats.wilcoxon(moved).pvalue),
-        t_p=0.0 if alike else float(stats.ttest_rel(differences, np.zeros_like(differences)).pvalue),
+        t_p=0.0
+        if alike
+        else float(stats.ttest_rel(differences, np.zeros_like(differences)).pvalue),
         cohens_d=0.0 if alike else mean / deviation,
         rank_biserial=biserial,
     )

@@ -126,7 +126,9 @@ def text(analysis: dict[str, Any]) -> str:
     """The tables of quality for a terminal."""
     parts = []
     for name, dataset in analysis["datasets"].items():
-        head, rows, texts = quality_grid(analysis, dataset, lambda v, best, second, stars: v + stars)
+        head, rows, texts = quality_grid(
+            analysis, dataset, lambda v, best, second, stars: v + stars
+        )
         align = ["left"] * texts + ["right"] * (len(head) - texts)
         table = tabulate(rows, head, disable_numparse=True, colalign=align)
         parts.append(f"Test on {name}, {dataset['rows']:,} rows\n{table}")

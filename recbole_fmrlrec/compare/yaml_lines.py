@@ -35,9 +35,11 @@ def _collect(node: yaml.Node, place: Place, lines: dict[Place, int], path: str |
             name, line = str(key.value), key.start_mark.line + 1
             if name in seen and name != "<<":
                 raise UsageError(f"{path}, line {line}: `{name}` stands on line {seen[name]} too")
-            seen[name] = lines[(*place, name)] = line
-            _collect(value, (*place, name), lines, path)
+            here = (*place, name)
+            seen[name] = lines[here] = line
+            _collect(value, here, lines, path)
     elif isinstance(node, yaml.SequenceNode):
         for at, value in enumerate(node.value):
-            lines[(*place, at)] = value.start_mark.line + 1
-            _collect(value, (*place, at), lines, path)
+            here = (*place, at)
+            lines[here] = value.start_mark.line + 1
+            _collect(value, here, lines, path)
