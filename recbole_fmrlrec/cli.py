@@ -145,6 +145,13 @@ def compare(words: Sequence[str]) -> int:
     return main(words)
 
 
+def evaluate(words: Sequence[str]) -> int:
+    """Measure a trained model again: any part, metric, cut-off, size and slice of users."""
+    from recbole_fmrlrec.compare.evaluate import main
+
+    return main(words)
+
+
 def report(words: Sequence[str]) -> int:
     """Make tables, plots and page of a comparison anew from its stored runs."""
     from recbole_fmrlrec.compare.command import report as main
@@ -157,6 +164,7 @@ COMMANDS: dict[str, Callable[[Arguments], int]] = {"train": train, "models": mod
 #: Commands whose options are no configuration keys; each has a ``--help`` of its own.
 OWN_OPTIONS: dict[str, Callable[[Sequence[str]], int]] = {
     "compare": compare,
+    "evaluate": evaluate,
     "report": report,
     "export": export,
     "recommend": recommend,

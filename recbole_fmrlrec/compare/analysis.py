@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_fmrlrec.compare.gather import DatasetRuns, System
+from recbole_fmrlrec.compare.gather import DatasetRuns, System, out_of_time
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.compare.slices import slices
 from recbole_fmrlrec.compare.statistics import bootstrap_means, holm, interval, paired, per_user
@@ -98,6 +98,7 @@ class _OneDataset:
                 for name, mask in masks.items()
             },
             "cost": system.cost(),
+            "out_of_time": any(out_of_time(run.result) for run in system.runs),
             "cells": [run.cell.name for run in system.runs],
         }
 

@@ -143,8 +143,8 @@ def _need_matplotlib() -> None:
 
 
 def _report(plan: Any, cells: list[Any]) -> None:
+    from recbole_fmrlrec.compare.formats import text
     from recbole_fmrlrec.compare.report import write_report
-    from recbole_fmrlrec.compare.tables import text
 
     analysis = write_report(plan, cells)
     print(text(analysis))

@@ -25,48 +25,67 @@ def measure(config: Any, folder: Path) -> None:
     Raises:
         RunError: the checkpoint is damaged.
     """
-    from recbole_fmrlrec.checkpoint import load_checkpoint, load_model_state
+    from recbole_fmrlrec.checkpoint import load_checkpoint
     from recbole_fmrlrec.data import create_dataset, data_preparation
+    from recbole_fmrlrec.export_source import saved_model
 
     dataset = create_dataset(config)
-    counts = {name: _count(dataset, name) for name in (dataset.uid_field, dataset.iid_field)}
+    counts = count_interactions(dataset)
     loaders = data_preparation(config, dataset)
-    write_arrays(folder / ROWS, _rows(config, dataset, counts, loaders[1:]))
+    write_arrays(folder / ROWS, known_of_rows(config, dataset, counts, loaders))
     checkpoint = folder / "best.pth"
     if not checkpoint.is_file():  # a trainer of RecBole's own, whose files are pickles
         note = "not measured: this model's trainer keeps no checkpoint that can be read safely"
         write_json(folder / COST, {"by_size": {}, "note": note})
         return
-    model = config.model_class(config, loaders[0]._dataset).to(config["device"])
-    load_model_state(model, load_checkpoint(checkpoint, config["device"]))
-    write_json(folder / COST, _cost(model.eval(), loaders[2]))
+    state = load_checkpoint(checkpoint, config["device"])
+    model = saved_model(checkpoint, config, state, loaders[0])
+    write_json(folder / COST, _cost(model, loaders[2]))
 
 
-def _count(dataset: Any, field: str) -> np.ndarray:
-    """How often each id of a field occurs in all interactions; before the dataset is split."""
-    ids = np.asarray(dataset.inter_feat[field])
-    return np.bincount(ids, minlength=dataset.num(field))
+#: Interactions of each user id and of each item id.
+Counts = tuple[np.ndarray, np.ndarray]
 
 
-def _rows(
-    config: Any, dataset: Any, counts: dict[str, np.ndarray], parts: Sequence[Any]
+def count_interactions(dataset: Any) -> Counts:
+    """Count the interactions of a dataset that is not split yet: splitting makes rows of them."""
+    fields = dataset.uid_field, dataset.iid_field
+    users, items = (
+        np.bincount(np.asarray(dataset.inter_feat[field]), minlength=dataset.num(field))
+        for field in fields
+    )
+    return users, items
+
+
+def known_of_rows(
+    config: Any, dataset: Any, counts: Counts, loaders: Sequence[Any], part: str = "test"
 ) -> dict[str, np.ndarray]:
-    """What is known of each test row before the test: arrays (R,), and the item counts (N,).
+    """What is known of each row of a part before the evaluation.
 
-    ``history``: interactions before the target; ``popularity``: how often training saw the target;
-    ``without_MODALITY``: whether the target has nothing of it.
+    Args:
+        counts: of all interactions, from `count_interactions`.
+        loaders: of training, validation and test.
+        part: ``valid`` or ``test``.
+
+    Returns:
+        Arrays (R,): ``users``, ``targets`` (tokens), ``history``, the interactions before the
+        target, ``popularity``, how often training saw the target, and ``without_MODALITY``, whether
+        the target has nothing of it; and ``item_counts`` (N,), those of training, in descending
+        order.
     """
     user, item = dataset.uid_field, dataset.iid_field
-    held_out = [part._dataset.inter_feat for part in parts]
-    trained = counts[item].copy()
-    for rows in held_out:
+    held_out = [loader._dataset.inter_feat for loader in loaders[1:]]
+    before, trained = (column.copy() for column in counts)
+    for at, rows in enumerate(held_out):
         np.subtract.at(trained, rows[item].numpy(), 1)
-    users, targets = held_out[1][user].numpy(), held_out[1][item].numpy()
-    tested = np.bincount(users, minlength=dataset.num(user))
+        if part == "valid" or at == 1:
+            np.subtract.at(before, rows[user].numpy(), 1)
+    rows = held_out[("valid", "test").index(part)]
+    users, targets = rows[user].numpy(), rows[item].numpy()
     found = {
         "users": dataset.id2token(user, users).astype(str),
         "targets": dataset.id2token(item, targets).astype(str),
-        "history": (counts[user] - tested)[users].astype(np.int32),
+        "history": before[users].astype(np.int32),
         "popularity": trained[targets].astype(np.int32),
         "item_counts": np.sort(trained[1:])[::-1].astype(np.int32),
     }

@@ -9,7 +9,7 @@ PAGE = """<!doctype html>
 <style>
 :root {{ --line: #0003; --head: #f4f4f4; }}
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1rem;
-  background: #fff; color: #111; overflow-wrap: anywhere }}
+  background: #fff; color: #111 }}
 h1 {{ font-size: 1.5rem; margin: .5rem 0 }}
 h2 {{ margin: 2.5rem 0 .5rem; border-bottom: 2px solid #111 }}
 h3 {{ margin: 1.8rem 0 .5rem }}
@@ -19,8 +19,8 @@ th, td {{ padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var
   white-space: nowrap }}
 th {{ background: var(--head) }}
 .text {{ text-align: left }}
-tr > :first-child {{ position: sticky; left: 0; background: #fff; max-width: 9rem;
-  white-space: normal }}
+tr > :first-child {{ position: sticky; left: 0; background: #fff; min-width: 4.5rem;
+  max-width: 7.5rem; white-space: normal }}
 th:first-child {{ background: var(--head) }}
 sup {{ line-height: 0 }}
 .plots {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr));
@@ -28,7 +28,7 @@ sup {{ line-height: 0 }}
 figure {{ margin: 0 }}
 figure img {{ width: 100%; max-width: 34rem; height: auto; display: block }}
 figcaption {{ font-size: .85rem; color: #444 }}
-.small, li {{ font-size: .85rem }}
+.small, li {{ font-size: .85rem; overflow-wrap: break-word }}
 @media (max-width: 30rem) {{ .plots {{ grid-template-columns: 1fr }} }}
 </style>
 </head>

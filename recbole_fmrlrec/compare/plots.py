@@ -95,7 +95,9 @@ def _by_size(axes: Any, analysis: dict[str, Any], content: dict[str, Any]) -> No
             axes.axhline(value["mean"], color=colour, linestyle=line, linewidth=1.2, label=name)
             axes.axhspan(*value["interval"], color=colour, alpha=0.12, linewidth=0)
     sizes = sorted({system["size"] for system in content["systems"] if system["size"]})
-    _logarithmic(axes, sizes)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
     axes.set_xlabel("size")
     _finish(axes, main)
 
@@ -109,10 +111,16 @@ def _band(axes: Any, points: list[Any], main: str, style: dict[str, Any], label:
     axes.fill_between(sizes, low, high, color=style["color"], alpha=0.12, linewidth=0)
 
 
-def _logarithmic(axes: Any, ticks: list[int]) -> None:
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.minorticks_off()
+def _logarithmic(axes: Any) -> None:
+    """A logarithmic axis with plain numbers, as many as fit."""
+    from matplotlib import ticker
+
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    steps = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=steps, numticks=12))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _by_cost(cost: str, label: str) -> Draw:
@@ -130,7 +138,7 @@ def _by_cost(cost: str, label: str) -> Draw:
                 if system["size"]:
                     text = str(system["size"])
                     axes.annotate(text, at, (3, 4), textcoords="offset points", fontsize=7)
-        axes.set_xscale("log")
+        _logarithmic(axes)
         axes.set_xlabel(label)
         _finish(axes, main)
 
@@ -150,7 +158,9 @@ def _training(across: str, label: str) -> Draw:
             )
         axes.set_xlabel(label)
         if across == "seconds":
-            axes.set_xscale("log")
+            _logarithmic(axes)
+        else:
+            axes.xaxis.get_major_locator().set_params(integer=True)
         _finish(axes, analysis["main"], "validation ")
 
     return draw

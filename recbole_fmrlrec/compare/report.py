@@ -11,11 +11,13 @@ from typing import Any
 
 from recbole_fmrlrec.compare.analysis import analyse
 from recbole_fmrlrec.compare.cells import Cell
+from recbole_fmrlrec.compare.formats import csv_table, latex, markdown
 from recbole_fmrlrec.compare.gather import gather
+from recbole_fmrlrec.compare.notes import notes
 from recbole_fmrlrec.compare.page import PAGE
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.compare.plots import write_plots
-from recbole_fmrlrec.compare.tables import csv_table, latex, markdown, notes, sections
+from recbole_fmrlrec.compare.tables import Grid, sections
 from recbole_fmrlrec.deploy.files import write_json, write_text
 
 #: Dataset, title and SVG file of each plot.
@@ -83,7 +85,7 @@ def _cell(value: str, best: bool, second: bool, stars: str) -> str:
     return f"{text}<sup>{stars}</sup>"
 
 
-def _section(title: str, grid: tuple[list[str], list[list[str]], int]) -> str:
+def _section(title: str, grid: Grid) -> str:
     head, rows, texts = grid
     quality = title == "Quality"  # its metrics are HTML already
     columns = "".join(

@@ -1,15 +1,16 @@
-"""The tables of a comparison: as Markdown, CSV and LaTeX, out of the analysis."""
+"""The tables of a comparison as rows of text, whatever they are written as."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 from recbole_fmrlrec.compare.analysis import LEVEL
+
+#: Head, rows, and how many first columns hold text.
+Grid = tuple[list[str], list[list[str]], int]
+#: Makes a cell of a value, whether it is best, whether it is second, and its marks.
+Decorate = Callable[[str, bool, bool, str], str]
 
 _SHORT = {"ndcg": "N", "recall": "R", "hit": "H", "mrr": "MRR", "map": "MAP", "precision": "P"}
 
@@ -44,7 +45,9 @@ def marks(dataset: dict[str, Any], label: str, metric: str) -> str:
     return ""
 
 
-Decorate = Callable[[str, bool, bool, str], str]
+def p_text(p: float) -> str:
+    """A p-value with three places, or its power of ten."""
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}" if p > 0 else "< 1e-300"
 
 
 def metric_cells(
@@ -73,90 +76,12 @@ def _value(metric: dict[str, Any]) -> str:
     return text if deviation is None else f"{text} ± {number(deviation)}"
 
 
-def notes(analysis: dict[str, Any]) -> list[str]:
-    """What stands below every table: what was compared, how, and what was tuned."""
-    seeds = analysis["seeds"]
-    several = len(seeds) > 1
-    tests = {t["family"] for d in analysis["datasets"].values() for t in d["tests"]}
-    found = [
-        "All models were tested on the same rows (same users, same targets), each target ranked "
-        "against all items.",
-        (
-            f"Mean ± standard deviation over the seeds {', '.join(map(str, seeds))}; for tests and "
-            "intervals each user's metric is first averaged over the seeds."
-            if several
-            else f"One seed ({seeds[0]}): differences between trainings of one model are not seen."
-        ),
-    ]
-    if "best" in tests:
-        found.append(
-            f"* better than the best baseline with p < {LEVEL} by the Wilcoxon signed-rank test, † "
-            "by the paired t-test; two-sided, by user, Holm-corrected over all such tests of this "
-            "page. The best baseline is the best on the test rows, metric by metric."
-        )
-    found.append(
-        f"Intervals: 95 %, percentile bootstrap over users, {analysis['bootstrap']:,} resamples."
-    )
-    return found + settings_notes(analysis)
-
-
-def settings_notes(analysis: dict[str, Any]) -> list[str]:
-    """What each model was run with and what was tuned."""
-    shared, *models = analysis["settings"]
-    found = []
-    if shared["settings"]:
-        found.append(f"For all models: {_listed(shared['settings'])}.")
-    for dataset, settings in shared["datasets"].items():
-        if settings:
-            found.append(f"For all models on {dataset}: {_listed(settings)}.")
-    for model in models:
-        name = model["variant"]
-        named = name if name == model["model"] else f"{name} ({model['model']})"
-        changed = f", with {_listed(model['settings'])}" if model["settings"] else ""
-        tuned = f"tuned: {model['tuned']}" if model["tuned"] else "not tuned for this comparison"
-        found.append(f"{named}: {model['defaults']}{changed}; {tuned}.")
-    return found
-
-
-def _listed(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{key}: {value}" for key, value in settings.items())
-
-
-def text(analysis: dict[str, Any]) -> str:
-    """The tables of quality for a terminal."""
-    parts = []
-    for name, dataset in analysis["datasets"].items():
-        head, rows, texts = quality_grid(
-            analysis, dataset, lambda v, best, second, stars: v + stars
-        )
-        align = ["left"] * texts + ["right"] * (len(head) - texts)
-        table = tabulate(rows, head, disable_numparse=True, colalign=align)
-        parts.append(f"Test on {name}, {dataset['rows']:,} rows\n{table}")
-    return "\n\n".join(parts)
-
-
-# Markdown
-
-
-def markdown(analysis: dict[str, Any]) -> str:
-    """Tables of quality, tests, slices and cost for a pull request."""
-    parts = [f"# {analysis['name']}"]
-    for name, dataset in analysis["datasets"].items():
-        parts.append(f"## {name}\n\n{dataset['rows']:,} test rows, {dataset['items']:,} items.")
-        parts += [f"### {title}\n\n{_grid(*grid)}" for title, grid in sections(analysis, dataset)]
-    parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes(analysis)))
-    return "\n\n".join(parts) + "\n"
-
-
-Grid = tuple[list[str], list[list[str]], int]
-
-
 def sections(
-    analysis: dict[str, Any], dataset: dict[str, Any], decorate: Decorate | None = None
+    analysis: dict[str, Any], dataset: dict[str, Any], decorate: Decorate
 ) -> list[tuple[str, Grid]]:
-    """Titles and tables of one dataset: head, rows, and how many first columns hold text."""
+    """Titles and tables of one dataset; those without a row are left out."""
     found = [
-        ("Quality", quality_grid(analysis, dataset, decorate or _markdown_cell)),
+        ("Quality", quality_grid(analysis, dataset, decorate)),
         (f"Tests, {short(analysis['main'])}", tests_grid(analysis, dataset, ("best", "each"))),
         ("Nested against trained alone", tests_grid(analysis, dataset, ("nesting",))),
         ("Training for all sizes", training_grid(dataset)),
@@ -164,16 +89,6 @@ def sections(
         ("Cost", cost_grid(dataset)),
     ]
     return [(title, grid) for title, grid in found if grid[1]]
-
-
-def _markdown_cell(value: str, best: bool, second: bool, stars: str) -> str:
-    text = f"**{value}**" if best else f"<u>{value}</u>" if second else value
-    return text + stars.replace("*", "\\*")
-
-
-def _grid(head: list[str], rows: list[list[str]], texts: int) -> str:
-    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
 
 
 def quality_grid(analysis: dict[str, Any], dataset: dict[str, Any], decorate: Decorate) -> Grid:
@@ -227,11 +142,6 @@ def _test_row(test: dict[str, Any], suffix: str) -> list[str]:
     ]
 
 
-def p_text(p: float) -> str:
-    """A p-value with three places, or its power of ten."""
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}" if p > 0 else "< 1e-300"
-
-
 def training_grid(dataset: dict[str, Any]) -> Grid:
     """One training for all sizes against one for each."""
     rows = []
@@ -259,7 +169,7 @@ def slices_grid(analysis: dict[str, Any], dataset: dict[str, Any]) -> Grid:
 def cost_grid(dataset: dict[str, Any]) -> Grid:
     """What each system costs."""
     head = ["model", "size", "parameters", "training, s", "to the best epoch, s", "test, s"]
-    head += ["one user, ms", "bytes per item", "peak memory, MB"]
+    head += ["epochs, best", "one user, ms", "bytes per item", "peak memory, MB"]
     rows = []
     for system in dataset["systems"]:
         cost = system["cost"]
@@ -270,6 +180,7 @@ def cost_grid(dataset: dict[str, Any]) -> Grid:
                 _optional(cost["training_seconds"], ",.1f"),
                 _optional(cost["seconds_to_best"], ",.1f"),
                 _optional(cost["test_seconds"], ",.1f"),
+                _epochs(cost),
                 _optional(cost["latency_ms"], ".2f"),
                 _optional(cost["bytes_per_item"], ",.0f"),
                 _optional(cost["peak_memory_bytes"] / 1e6, ",.0f"),
@@ -282,81 +193,8 @@ def _optional(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-# CSV
-
-
-def csv_table(analysis: dict[str, Any]) -> str:
-    """A line for each dataset, system and metric, with full precision."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    head = ["dataset", "variant", "model", "size", "alone", "baseline", "seeds", "parameters"]
-    writer.writerow([*head, "metric", "mean", "seed_deviation", "low", "high", "marks"])
-    for name, dataset in analysis["datasets"].items():
-        for system in dataset["systems"]:
-            own = [system[key] for key in head[1:6]]
-            seeds = " ".join(map(str, system["seeds"]))
-            for metric in analysis["metrics"]:
-                values = system["metrics"][metric]
-                numbers = [values["mean"], values["seed_deviation"], *values["interval"]]
-                stars = marks(dataset, system["label"], metric)
-                writer.writerow([name, *own, seeds, system["parameters"], metric, *numbers, stars])
-    return stream.getvalue()
-
-
-# LaTeX
-
-
-def latex(analysis: dict[str, Any]) -> str:
-    """A booktabs table for each dataset; needs ``\\usepackage{booktabs}``."""
-    tables = [
-        _latex_table(analysis, name, dataset) for name, dataset in analysis["datasets"].items()
-    ]
-    comments = "\n".join(f"% {note}" for note in notes(analysis))
-    return f"% \\usepackage{{booktabs}}\n{comments}\n\n" + "\n\n".join(tables) + "\n"
-
-
-def _latex_table(analysis: dict[str, Any], name: str, dataset: dict[str, Any]) -> str:
-    head, rows, _ = quality_grid(analysis, dataset, _latex_cell)
-    lines = []
-    for at, row in enumerate(rows):
-        if at and row[0] != rows[at - 1][0]:
-            lines.append(r"\midrule")
-        texts = [tex_escape(cell) for cell in row[:3]]
-        lines.append(" & ".join([*texts, *row[3:]]) + r" \\")
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{Test metrics on {tex_escape(name)}, {dataset['rows']:,} test rows. Best "
-            r"bold, second underlined. $^*$, $^\dagger$: better than the best baseline, $p < "
-            rf"{LEVEL}$, Wilcoxon signed-rank and paired $t$, Holm-corrected.}}",
-            rf"\label{{tab:{''.join(c if c.isalnum() else '-' for c in name)}}}",
-            r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}",
-            r"\toprule",
-            " & ".join(map(tex_escape, head)) + r" \\",
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-    )
-
-
-def _latex_cell(value: str, best: bool, second: bool, stars: str) -> str:
-    text = value.replace("±", r"$\pm$")
-    if best:
-        text = rf"\textbf{{{text}}}"
-    elif second:
-        text = rf"\underline{{{text}}}"
-    signs = stars.replace("†", r"\dagger")
-    return f"{text}$^{{{signs}}}$" if signs else text
-
-
-_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-_TEX.update({sign: "\\" + sign for sign in "&%$#_{}"})
-
-
-def tex_escape(text: str) -> str:
-    """Text in which LaTeX's own signs stand for themselves."""
-    return "".join(_TEX.get(sign, sign) for sign in text)
+def _epochs(cost: dict[str, Any]) -> str:
+    """Epochs run and the best of them, means over the seeds."""
+    if cost["best_epoch"] is None:
+        return _optional(cost["epochs_run"], "g")
+    return f"{cost['epochs_run']:g}, {cost['best_epoch']:g}"
