@@ -101,6 +101,8 @@ def train(arguments: Arguments) -> int:
     from recbole_fmrlrec.runner import run
 
     keys = dict(arguments.keys)
+    if "," in keys.get("model", "") or "," in keys.get("dataset", ""):
+        return _several(arguments)
     result = run(
         model=keys.pop("model", None),
         dataset=keys.pop("dataset", None),
@@ -111,6 +113,17 @@ def train(arguments: Arguments) -> int:
     )
     print(result.table())
     return DONE
+
+
+def _several(arguments: Arguments) -> int:
+    """Several models or datasets with commas between them: one table."""
+    if arguments.config_files or arguments.resume:
+        raise UsageError(
+            "--config_files and --resume are for one run; several models are compared by a file of "
+            "`compare`, and the same command takes a comparison up again"
+        )
+    model = {"model": "fMRLRec"} if "model" not in arguments.keys else {}
+    return compare([f"--{key}={value}" for key, value in {**model, **arguments.keys}.items()])
 
 
 def models(arguments: Arguments) -> int:

@@ -40,6 +40,7 @@ def analyse(plan: Plan, datasets: Sequence[DatasetRuns]) -> dict[str, Any]:
         "main": plan.main,
         "seeds": list(plan.seeds),
         "bootstrap": plan.bootstrap,
+        "baselines": any(variant.baseline for variant in plan.models),
         "datasets": content,
         "settings": _settings(plan, datasets),
     }
@@ -125,7 +126,8 @@ class _OneDataset:
         for column in range(len(self.metrics)):
             mean = self.values[:, column].mean(axis=1)
             for at in ours:
-                others = [other for other in theirs if other != at]
+                name = self.systems[at].variant.name
+                others = [other for other in theirs if self.systems[other].variant.name != name]
                 if others:
                     best = max(others, key=lambda other: mean[other])
                     yield self._test("best", at, best, column)

@@ -158,10 +158,22 @@ def _cell(plan: Plan, dataset: str, variant: Variant, seed: int, alone: int | No
 
     config = _config(plan, dataset, variant, seed, alone)
     prepare_missing(config)
+    _check_budget(plan, variant, config)
     parts = [run_fingerprint(config), _features_fingerprint(config), code_version()]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
     keys = _run_settings(plan, dataset, variant, seed, alone)
     return Cell(dataset, variant.name, variant.model, seed, alone, keys, key, plan.output)
+
+
+def _check_budget(plan: Plan, variant: Variant, config: Any) -> None:
+    from recbole_fmrlrec.registry import get_trainer_class
+    from recbole_fmrlrec.trainer import Trainer
+
+    if plan.minutes is not None and not issubclass(get_trainer_class(config), Trainer):
+        raise UsageError(
+            f"{variant.where}: budget.minutes: {variant.model} has a trainer of its own in RecBole, "
+            "which keeps no time; budget.epochs limits every model"
+        )
 
 
 def _features_fingerprint(config: Any) -> str:

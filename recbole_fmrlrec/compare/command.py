@@ -17,6 +17,7 @@ Compare models: train each on each dataset with each seed; write tables, tests, 
 What to compare stands in a YAML file (properties/comparison/ has some), or for a quick comparison
 in --model and --dataset. The command given again keeps finished cells and goes on with the others.
 """
+INTERRUPTED = 130
 _EPILOG = """\
 Without a file, every other --KEY=VALUE is a setting of all models, as --epochs=5.
 """
@@ -51,7 +52,7 @@ def build_parser() -> Parser:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run ``compare``; returns 0, or 1 where a cell has failed.
+    """Run ``compare``; returns 0, 1 where a cell has failed, 130 when interrupted.
 
     Raises:
         UsageError: an option, a file or something in it that cannot be used.
@@ -62,6 +63,14 @@ def main(words: Sequence[str]) -> int:
     if options.workers < 1:
         raise UsageError("--workers takes a number of at least 1")
     _need_matplotlib()
+    try:
+        return _compare(plan, options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _compare(plan: Any, options: argparse.Namespace) -> int:
     from recbole_fmrlrec import compat
 
     compat.apply()
@@ -70,7 +79,7 @@ def main(words: Sequence[str]) -> int:
     cells = make_cells(plan)
     chosen = choose(cells, options.only.split(","), "--only") if options.only else cells
     if options.list:
-        for cell in cells:
+        for cell in chosen:
             print(f"{cell.key}  {cell.label}: {cell.state()}")
         return 0
     for cell in choose(chosen, options.redo.split(","), "--redo") if options.redo else []:

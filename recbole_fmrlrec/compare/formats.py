@@ -98,7 +98,8 @@ def _latex_table(analysis: dict[str, Any], name: str, dataset: dict[str, Any]) -
             r"\begin{table}",
             r"\centering",
             rf"\caption{{Test metrics on {tex_escape(name)}, {dataset['rows']:,} test rows. Best "
-            r"bold, second underlined. $^*$, $^\dagger$: better than the best baseline, $p < "
+            r"bold, second underlined. $^*$, $^\dagger$: better than the best "
+            rf"{'baseline' if analysis['baselines'] else 'other model'}, $p < "
             rf"{LEVEL}$, Wilcoxon signed-rank and paired $t$, Holm-corrected.}}",
             rf"\label{{tab:{''.join(c if c.isalnum() else '-' for c in name)}}}",
             r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}",

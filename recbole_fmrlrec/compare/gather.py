@@ -93,17 +93,19 @@ def gather(plan: Plan, cells: Sequence[Cell]) -> list[DatasetRuns]:
     """Read the finished cells and check that all of a dataset have the same test rows.
 
     Raises:
-        RunError: a dataset without a finished cell, or cells whose users or targets differ.
+        RunError: no cell is finished, or cells of a dataset differ in users or targets.
     """
     found = []
     for dataset in plan.datasets:
         own = [cell for cell in cells if cell.dataset == dataset and cell.finished]
         if not own:
-            raise RunError(f"no cell of {dataset} is finished: there is nothing to put in a table")
+            continue
         reference = read_rows(own[0].path, own[0])
         runs = [_read_run(cell, own[0], reference) for cell in own]
         rows = max((read_rows(cell.path, cell) for cell in own), key=len)  # most modalities known
         found.append(DatasetRuns(dataset, list(_systems(plan, runs)), rows))
+    if not found:
+        raise RunError("no cell is finished: there is nothing to put in a table")
     return found
 
 

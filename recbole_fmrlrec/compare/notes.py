@@ -12,7 +12,9 @@ def notes(analysis: dict[str, Any]) -> list[str]:
     seeds = analysis["seeds"]
     several = len(seeds) > 1
     tests = {t["family"] for d in analysis["datasets"].values() for t in d["tests"]}
-    found = [
+    missing = analysis.get("unfinished", [])
+    found = [f"Not finished, and in no table: {', '.join(missing)}."] if missing else []
+    found += [
         "All models were tested on the same rows (same users, same targets), each target ranked "
         "against all items.",
         (
@@ -23,10 +25,11 @@ def notes(analysis: dict[str, Any]) -> list[str]:
         ),
     ]
     if "best" in tests:
+        best = "baseline" if analysis["baselines"] else "other model"
         found.append(
-            f"Marks: better than the best baseline with p < {LEVEL}, * by the Wilcoxon signed-rank "
+            f"Marks: better than the best {best} with p < {LEVEL}, * by the Wilcoxon signed-rank "
             "test, † by the paired t-test; two-sided, by user, Holm-corrected over all such tests "
-            "of this page. The best baseline is the best on the test rows, metric by metric."
+            f"of this page. The best {best} is the best on the test rows, metric by metric."
         )
     found.append(
         f"Intervals: 95 %, percentile bootstrap over users, {analysis['bootstrap']:,} resamples."

@@ -36,8 +36,8 @@ def write_report(plan: Plan, cells: Sequence[Cell]) -> dict[str, Any]:
     Raises:
         RunError: nothing is finished, or the cells were tested on different rows.
     """
-    analysis = analyse(plan, gather(plan, cells))
-    analysis["unfinished"] = [cell.label for cell in cells if not cell.finished]
+    missing = [cell.label for cell in cells if not cell.finished]
+    analysis = {**analyse(plan, gather(plan, cells)), "unfinished": missing}
     folder = plan.output
     write_json(folder / "results.json", analysis)
     write_text(folder / "table.md", markdown(analysis))
@@ -65,19 +65,13 @@ def page(analysis: dict[str, Any], plots: Plots) -> str:
         parts += [_section(*section) for section in titled[1:]]
         machines = "; ".join(map(html.escape, dataset["machines"]))
         parts.append(f"<p class=small>Times were measured on: {machines}.</p>")
-    listed = "".join(f"<li>{html.escape(note)}</li>" for note in _page_notes(analysis))
+    listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes(analysis))
     return PAGE.format(
         title=html.escape(analysis["name"]),
         made=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         body="\n".join(parts),
         notes=listed,
     )
-
-
-def _page_notes(analysis: dict[str, Any]) -> list[str]:
-    missing = analysis.get("unfinished", [])
-    unfinished = [f"Not finished, and not in the tables: {', '.join(missing)}."] if missing else []
-    return unfinished + notes(analysis)
 
 
 def _cell(value: str, best: bool, second: bool, stars: str) -> str:
