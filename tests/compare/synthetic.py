@@ -52,7 +52,8 @@ def write_cell(
     write_arrays(cell.path / ROWS, _known(users, targets))
     (cell.path / RESULT).write_text(json.dumps(_result(ranks, training)), encoding="utf-8")
     by_size = {
-        str(size): {"latency_ms": 1.0 + size, "bytes_per_item": 4.0 * (size or 64)} for size in ranks
+        str(size): {"latency_ms": 1.0 + size, "bytes_per_item": 4.0 * (size or 64)}
+        for size in ranks
     }
     cost = {"by_size": by_size, "device": "a CPU", "threads": 1, "note": None}
     (cell.path / COST).write_text(json.dumps(cost), encoding="utf-8")
