@@ -171,7 +171,7 @@ def _check_budget(plan: Plan, variant: Variant, config: Any) -> None:
 
     if plan.minutes is not None and not issubclass(get_trainer_class(config), Trainer):
         raise UsageError(
-            f"{variant.where}: budget.minutes: {variant.model} has a trainer of its own in RecBole, "
+            f"{variant.where}: budget.minutes: {variant.model} has a trainer of RecBole's own, "
             "which keeps no time; budget.epochs limits every model"
         )
 
