@@ -37,6 +37,7 @@ REQUIRES = [
     "tqdm>=4.64",
     "safetensors>=0.4",
     "psutil>=5.9",
+    "joblib>=1.4",
     "tabulate>=0.9",
     "texttable>=1.6",
     "colorlog>=4.7.2",

@@ -12,7 +12,9 @@ from importlib import import_module
 
 #: Command: its module and what it measures.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "core": ("benchmarks.core", "training steps, memory and evaluation against the published code"),
     "deploy": ("benchmarks.deploy", "streaming sessions and retrieval of deployed models"),
+    "catalogue": ("benchmarks.catalogue", "training and ranking over a million items"),
     "cold-items": ("benchmarks.cold_items", "quality of items held out of training altogether"),
 }
 

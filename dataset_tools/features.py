@@ -35,6 +35,7 @@ __all__ = [
     "Features",
     "align_features",
     "attach_features",
+    "find_rows",
     "list_modalities",
     "read_features",
     "read_items",
@@ -182,12 +183,21 @@ def align_features(features: Features, tokens: Sequence[str]) -> tuple[np.ndarra
     The second value lists tokens, in their order, that have no row or had nothing to encode;
     their rows are zeros. Only the rows asked for are read from the memory map.
     """
-    row_of = {item: row for row, item in enumerate(features.items)}
-    for item in features.manifest["empty_items"]:
-        row_of.pop(item, None)
-    rows = np.fromiter((row_of.get(token, -1) for token in tokens), np.int64, len(tokens))
+    rows, missing = find_rows(features, tokens)
     aligned = np.zeros((len(tokens), features.matrix.shape[1]), dtype=np.float32)
     for block in blocks(len(tokens)):
         here = np.flatnonzero(rows[block] >= 0)
         aligned[block.start + here] = features.matrix[rows[block][here]]
-    return aligned, [tokens[at] for at in np.flatnonzero(rows < 0).tolist()]
+    return aligned, missing
+
+
+def find_rows(features: Features, tokens: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Where ``tokens`` stand in the matrix: rows (len(tokens),) and who has none.
+
+    The row is -1 for tokens that have none or had nothing to encode; the second value lists them.
+    """
+    row_of = {item: row for row, item in enumerate(features.items)}
+    for item in features.manifest["empty_items"]:
+        row_of.pop(item, None)
+    rows = np.fromiter((row_of.get(token, -1) for token in tokens), np.int64, len(tokens))
+    return rows, [tokens[at] for at in np.flatnonzero(rows < 0).tolist()]

@@ -2,7 +2,8 @@
 
 :func:`apply` mends RecBole in memory, one function a fault; each says what breaks, why, and when it
 can go. No file of RecBole is touched, and what the running versions still do is left alone. The
-faults that pandas 3 brings are in :mod:`recbole_fmrlrec.compat_pandas`.
+faults that pandas 3 brings are in :mod:`recbole_fmrlrec.compat_pandas`, what imports cost in
+:mod:`recbole_fmrlrec.compat_imports`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ def apply() -> None:
     if _applied:
         return
     numpy_aliases()  # before anything of RecBole runs
+    from recbole_fmrlrec import compat_imports
+
+    compat_imports.sklearn_on_demand()
     from recbole_fmrlrec import compat_pandas
 
     scipy_dok_update()

@@ -21,6 +21,7 @@ from recbole.sampler import KGSampler
 from recbole.utils import ModelType, dataset_arguments
 
 from recbole_fmrlrec.exact_order import in_exact_order
+from recbole_fmrlrec.rows import TRIMMABLE
 from recbole_fmrlrec.tables import DataError
 from recbole_fmrlrec.windows import UserWindowDataset
 
@@ -94,6 +95,7 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
         DataError: a part that is needed has no rows, or a key asks for what the data cannot give.
     """
     _check_history(config)
+    _check_trimming(config)
     if config["dataloaders_save_path"]:
         loaded = load_split_dataloaders(config)
         if loaded is not None:
@@ -117,6 +119,14 @@ def _check_history(config: Any) -> None:
         raise DataError(
             "mask_history: True leaves a user's history out of the ranking of general models only; "
             f"{config['model']} is a sequential model, so set mask_history: False"
+        )
+
+
+def _check_trimming(config: Any) -> None:
+    if config["trim_batches"] and config["model"] not in TRIMMABLE:
+        raise DataError(
+            f"trim_batches: True would change the results of {config['model']}; "
+            f"it is for {', '.join(sorted(TRIMMABLE))}"
         )
 
 

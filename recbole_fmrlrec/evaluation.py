@@ -9,6 +9,7 @@ are RecBole's own.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -18,10 +19,18 @@ from torch import Tensor
 
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.layers import chunk_bounds
+from recbole_fmrlrec.loss import ALIGNED
 from recbole_fmrlrec.rank_files import TOPK_METRICS, metric_values
 
-#: Bytes of scores worked through at once, so that they stay in the cache.
-BLOCK_BYTES = 6 * 2**20
+#: Bytes of scores held at once. Products need a few hundred rows to reach their full speed.
+BLOCK_BYTES = 20 * 2**20
+
+#: Bytes of scores that are counted together, so that they stay in the cache.
+CACHED_BYTES = 3 * 2**20
+
+#: Above so many items a row of scores is too long for blocks of whole rows: the table would come
+#: from memory again for every few users. Users that then share one reading of the table.
+LARGE, LARGE_ROWS = 98_304, 512
 
 #: Metrics that follow from the rank of one target a row.
 RANK_METRICS = (*TOPK_METRICS, "gauc")
@@ -29,8 +38,8 @@ RANK_METRICS = (*TOPK_METRICS, "gauc")
 _DIVERGED = "the model's outputs hold NaN or infinite values: the training diverged"
 
 
-def _block_rows(items: int) -> int:
-    return max(16, BLOCK_BYTES // (4 * max(1, items)))
+def _cached_rows(items: int) -> int:
+    return max(1, CACHED_BYTES // (4 * max(1, items)))
 
 
 def nested_mean_ranks(
@@ -50,16 +59,30 @@ def nested_mean_ranks(
     Raises:
         RunError: the outputs or the table hold NaN or infinite values.
     """
-    if not (torch.isfinite(hidden).all() and torch.isfinite(items).all()):
+    if not (_finite(hidden) and _finite(items)):
         raise RunError(_DIVERGED)
-    rows = _block_rows(len(items))
+    if len(items) > LARGE:
+        pairs = zip(hidden.split(LARGE_ROWS), targets.split(LARGE_ROWS), strict=True)
+        return torch.cat([_ranks_by_item_blocks(h, items, t, sizes) for h, t in pairs], dim=1)
+    rows = max(16, min(len(hidden), BLOCK_BYTES // (4 * max(1, len(items)))))
+    # Rows that begin at aligned addresses: see loss.ALIGNED.
+    padded = -(-len(items) // ALIGNED) * ALIGNED
+    buffer = hidden.new_empty(rows, padded)[:, : len(items)]
     parts = zip(hidden.split(rows), targets.split(rows), strict=True)
-    return torch.cat([_block_ranks(h, items, t, sizes) for h, t in parts], dim=1)
+    return torch.cat([_block_ranks(h, items, t, sizes, buffer) for h, t in parts], dim=1)
 
 
-def _block_ranks(hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int]) -> Tensor:
-    logits = hidden.new_empty(len(hidden), len(items))
-    scratch = torch.empty_like(logits)
+def _finite(values: Tensor) -> bool:
+    """Whether all are finite; without the copies that `torch.isfinite` makes of a large table."""
+    return values.numel() == 0 or all(map(math.isfinite, map(float, torch.aminmax(values))))
+
+
+def _block_ranks(
+    hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int], buffer: Tensor
+) -> Tensor:
+    logits, column = buffer[: len(hidden)], targets[:, None]
+    cached = _cached_rows(len(items))
+    scratch = torch.empty_like(logits[:cached])
     ranks = []
     for start, end in chunk_bounds(sizes):
         chunk, items_t = hidden[:, start:end], items[:, start:end].t()
@@ -67,8 +90,41 @@ def _block_ranks(hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence
             torch.mm(chunk, items_t, out=logits)
         else:
             logits.addmm_(chunk, items_t)
-        ranks.append(mean_rank(logits, targets, scratch))
+        pairs = zip(logits.split(cached), logits.gather(1, column).split(cached), strict=True)
+        ranks.append(torch.cat([_finite_mean_rank(part, own, scratch) for part, own in pairs]))
     return torch.stack(ranks)
+
+
+def _ranks_by_item_blocks(
+    hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int]
+) -> Tensor:
+    """`_block_ranks` for a table that is far larger than the cache, a block of items at a time.
+
+    The target's own column is left out; its score comes from a product of its own, of the same
+    kind, so that items of the same vector still tie.
+    """
+    bounds = chunk_bounds(sizes)
+    own_items = items[targets]
+    own = torch.stack([(hidden[:, a:b] @ own_items[:, a:b].t()).diagonal() for a, b in bounds])
+    own = own.cumsum(0)[:, :, None]
+    signs = own.new_ones(len(sizes), len(hidden))  # the own column counts as worse below
+    width = CACHED_BYTES // (4 * LARGE_ROWS)
+    for start in range(0, len(items), width):
+        block = items[start : start + width]
+        inside = torch.nonzero((targets >= start) & (targets < start + len(block))).flatten()
+        logits = hidden.new_zeros(len(hidden), len(block))
+        logits[inside, targets[inside] - start] = -torch.inf
+        scratch = torch.empty_like(logits)
+        for k, (a, b) in enumerate(bounds):
+            logits.addmm_(hidden[:, a:b], block[:, a:b].t())
+            signs[k] += torch.sub(logits, own[k], out=scratch).sign_().sum(1)
+    return (signs + (len(items) + 1)) / 2
+
+
+def _finite_mean_rank(scores: Tensor, own: Tensor, scratch: Tensor) -> Tensor:
+    """`mean_rank` where no score is infinite: better minus worse is a sum of signs."""
+    signs = torch.sub(scores, own, out=scratch[: len(scores)]).sign_().sum(1)
+    return (signs + (scores.shape[1] + 1)) / 2
 
 
 def mean_rank(scores: Tensor, targets: Tensor, scratch: Tensor | None = None) -> Tensor:
@@ -107,7 +163,7 @@ def score_ranks(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     exact = scores.dtype == torch.float64 or not scores.dtype.is_floating_point
     dtype = torch.float64 if exact else torch.float32
     ranks, candidates = [], []
-    rows = _block_rows(scores.shape[1])
+    rows = _cached_rows(scores.shape[1])
     for block, wanted in zip(scores.split(rows), targets.split(rows), strict=True):
         values = block.to(dtype)
         if torch.isnan(values).any():

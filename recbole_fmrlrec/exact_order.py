@@ -10,7 +10,8 @@ import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureType
 
-from recbole_fmrlrec.rows import prefix_rows
+from recbole_fmrlrec.interaction_filter import filter_by_inter_num
+from recbole_fmrlrec.rows import PrefixRows, prefix_rows
 from recbole_fmrlrec.tables import DataError
 
 
@@ -28,6 +29,7 @@ class ExactOrder(Dataset):
     """
 
     inter_feat: Any
+    _filter_by_inter_num = filter_by_inter_num
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         if self.benchmark_filename_list is None:
@@ -68,6 +70,13 @@ class ExactOrder(Dataset):
                         f"{name}: {int((~kept).sum())} rows without {field} removed"
                     )
                     setattr(self, name, feat[kept])
+
+    def __getitem__(self, index: Any, join: bool = True) -> Any:
+        """The rows of a batch, with the features of users and items unless ``join`` is False."""
+        rows = self.inter_feat[index]
+        if isinstance(rows, PrefixRows):
+            rows = rows.cut(trim=bool(self.config["trim_batches"]))
+        return self.join(rows) if join else rows
 
     def _in_time_order(self) -> bool:
         return self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None

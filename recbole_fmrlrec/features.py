@@ -8,12 +8,11 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from dataset_tools.features import align_features, list_modalities, read_features
+from dataset_tools.features import Features, find_rows, list_modalities, read_features
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.feature_map import MappedFeatures, MappedModality
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
@@ -21,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ItemFeatures:
-    """Concatenated unit-length features.
+    """Concatenated unit-length features times ``feature_scale``.
 
     Attributes:
-        matrix: ``(N+1, F)`` float32, row 0 (padding) zeros.
+        matrix: ``(N+1, F)`` float32, row 0 (padding) zeros; in memory, or on disk.
         encoders: encoder by modality, in the order of concatenation.
         widths: columns of each modality, in that order.
         missing: number of items without features, by modality.
     """
 
-    matrix: Tensor
+    matrix: Tensor | MappedFeatures
     encoders: dict[str, str]
     widths: dict[str, int]
     missing: dict[str, int]
@@ -41,7 +40,7 @@ def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
 
     Each modality is L2-normalised, then they are concatenated. Reads ``feature_path``, else
     ``features/`` in the dataset's folder; where there is neither and the dataset has text, makes
-    TF-IDF features once.
+    TF-IDF features once. What would take more than ``feature_memory_mb`` in memory stays on disk.
 
     Raises:
         UsageError: no features and no text, a modality that is not there, or more items without
@@ -50,25 +49,22 @@ def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
     """
     folder, names = chosen_features(config)
     tokens = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
-    parts, encoders, widths, missing = [], {}, {}, {}
-    for name in names:
-        features = read_features(folder, name)
-        rows, lost = align_features(features, tokens)
-        parts.append(_unit_rows(rows))
-        encoders[name] = str(features.manifest.get("encoder"))
-        widths[name] = rows.shape[1]
-        missing[name] = len(lost)
-        _report_missing(name, lost, len(tokens), float(config["max_missing_features"]), folder)
+    found = [read_features(folder, name) for name in names]
+    widths = {features.modality: features.matrix.shape[1] for features in found}
+    encoders = {features.modality: str(features.manifest["encoder"]) for features in found}
+    needed = 4 * (len(tokens) + 1) * sum(widths.values())
+    mapped, lost = _on_disk(found, tokens, config)
+    fits = needed <= int(config["feature_memory_mb"]) * 2**20
+    matrix = mapped.in_memory() if fits else mapped
+    for features in found:
+        name = features.modality
+        limit = float(config["max_missing_features"])
+        _report_missing(name, lost[name], len(tokens), limit, folder)
+        place = f"{folder}, left on disk" if isinstance(matrix, MappedFeatures) else folder
         getLogger().info(
-            "item features: %s, %d wide, by %s, from %s",
-            name,
-            rows.shape[1],
-            encoders[name],
-            folder,
+            "item features: %s, %d wide, by %s, from %s", name, widths[name], encoders[name], place
         )
-    matrix = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
-    padded = np.concatenate([np.zeros((1, matrix.shape[1]), np.float32), matrix])
-    return ItemFeatures(torch.from_numpy(padded), encoders, widths, missing)
+    return ItemFeatures(matrix, encoders, widths, {name: len(lost[name]) for name in names})
 
 
 def chosen_features(config: Any) -> tuple[Path, list[str]]:
@@ -92,10 +88,15 @@ def _made_features(config: Any) -> Path:
     return Path(config["dataset_root"] or "dataset") / config["dataset"] / "features"
 
 
-def _unit_rows(rows: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: np.ndarray = rows / np.where(norms > 0, norms, 1).astype(np.float32)
-    return unit
+def _on_disk(
+    found: Sequence[Features], tokens: Sequence[str], config: Any
+) -> tuple[MappedFeatures, dict[str, list[str]]]:
+    parts, lost = [], {}
+    for features in found:
+        rows, lost[features.modality] = find_rows(features, tokens)
+        parts.append(MappedModality.open(features.matrix, rows))
+    scale, block_size = float(config["feature_scale"]), config["feature_block_size"]
+    return MappedFeatures(parts, scale, block_size), lost
 
 
 def _report_missing(name: str, lost: Sequence[str], total: int, limit: float, folder: Path) -> None:

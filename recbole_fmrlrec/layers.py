@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recbole_fmrlrec.dropout import Dropout
+
 #: Chunks up to this width are computed as one masked block: below it a matrix product is cheaper
 #: than the call that starts it.
 MERGED_WIDTH = 128
@@ -237,7 +239,7 @@ class MatryoshkaFeedForward(nn.Module):
         self.gate = MatryoshkaLinear(sizes)
         self.up = MatryoshkaLinear(sizes)
         self.down = MatryoshkaLinear(sizes)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(T, d)`` to ``(T, d)``."""

@@ -13,14 +13,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from recbole_fmrlrec.dropout import Dropout
 from recbole_fmrlrec.layers import (
     MatryoshkaFeedForward,
     MatryoshkaLayerNorm,
     MatryoshkaLinear,
     check_sizes,
 )
-from recbole_fmrlrec.recurrence import LinearRecurrence, Packing
+from recbole_fmrlrec.loss import Tail, table_width
+from recbole_fmrlrec.projection import FeatureRows, project
+from recbole_fmrlrec.recurrence import LinearRecurrence, Packing, final_states, packed_scan
 
 
 class Block(nn.Module):
@@ -32,12 +36,21 @@ class Block(nn.Module):
         self.recurrence = LinearRecurrence(sizes, r_min, r_max)
         self.norm_feedforward = MatryoshkaLayerNorm(sizes)
         self.feedforward = MatryoshkaFeedForward(sizes, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """Map packed ``(T, d)`` to ``(T, d)``."""
         x = x + self.dropout(self.recurrence(self.norm_recurrence(x), batch_sizes))
         return self._mix(x)
+
+    def drive(self, x: Tensor) -> Tensor:
+        """What ``(T, d)`` inputs add to the recurrence's state, ``(T, d)`` complex."""
+        drive: Tensor = self.recurrence.drive(self.norm_recurrence(x))
+        return drive
+
+    def finish(self, x: Tensor, state: Tensor) -> Tensor:
+        """From ``(B, d)`` inputs and complex states after them to ``(B, d)`` outputs."""
+        return self._mix(x + self.dropout(self.recurrence.read(state)))
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One event of B sequences: ``(B, d)`` inputs and complex states to the same."""
@@ -96,7 +109,7 @@ class FMRLRecNetwork(nn.Module):
         self.blocks = nn.ModuleList(
             Block(self.sizes, dropout, r_min, r_max) for _ in range(num_blocks)
         )
-        self.input_dropout = nn.Dropout(input_dropout)
+        self.input_dropout = Dropout(input_dropout)
         self._init_item_side()
 
     def _init_item_side(self, std: float = 0.02) -> None:
@@ -111,11 +124,14 @@ class FMRLRecNetwork(nn.Module):
         """d, the largest size."""
         return self.sizes[-1]
 
-    def item_table(self, features: Tensor | None, ids: Tensor | None = None) -> Tensor:
+    def item_table(
+        self, features: Tensor | FeatureRows | None, ids: Tensor | None = None
+    ) -> Tensor:
         """Item vectors.
 
         Args:
-            features: ``(N+1, F)`` frozen features, row 0 zeros; None for a model of ids only.
+            features: ``(N+1, F)`` frozen features, row 0 zeros, in memory or elsewhere; None for
+                a model of ids only.
             ids: rows wanted; all when None.
 
         Returns:
@@ -123,13 +139,49 @@ class FMRLRecNetwork(nn.Module):
         """
         table: Tensor | None = None
         if self.projector is not None and features is not None:
-            table = self.projector(features if ids is None else features[ids])
+            if isinstance(features, Tensor):
+                table = self.projector(features if ids is None else features[ids])
+            else:
+                table = project(features, self.projector.weight, self.projector.bias, ids)
         if self.id_embedding is not None:
             vectors = self.id_embedding.weight if ids is None else self.id_embedding(ids)
             table = vectors if table is None else table + vectors
         if table is None:
             raise ValueError("a model of features needs the feature matrix")
         return table
+
+    def split_items(
+        self, features: Tensor | FeatureRows | None, positions: int
+    ) -> tuple[Tensor, Tail | None]:
+        """All items for a step of training: a table, and a tail where that is cheaper.
+
+        Args:
+            features: ``(N+1, F)``, row 0 zeros; None for a model of ids only. Only those in memory
+                make a tail.
+            positions: T, the positions whose loss is wanted.
+
+        Returns:
+            ``(N+1, w)`` first dimensions; the others as `Tail` of all N+1 rows, None for w = d. The
+            tail has no bias: one number added to all logits of a position leaves the softmax as is.
+        """
+        width = self.width
+        if self.projector is None or self.id_embedding is not None:
+            return self.item_table(features), None
+        if isinstance(features, Tensor):
+            width = table_width(positions, self.sizes, features.shape[1])
+        if width == self.width or not isinstance(features, Tensor):
+            return self.item_table(features), None
+        weight, bias = self.projector.weight, self.projector.bias
+        table = functional.linear(features, weight[:width], bias[:width])
+        return table, Tail(features, weight[width:])
+
+    def item_inputs(self, vectors: Tensor, tail: Tail | None, ids: Tensor) -> Tensor:
+        """Item vectors ``(T, d)`` of ``ids`` ``(T,)`` from their rows ``(T, w)`` and the tail."""
+        if tail is None or self.projector is None:
+            return vectors
+        bias = self.projector.bias[vectors.shape[1] :]
+        last = functional.linear(tail.features[ids], tail.weight, bias)
+        return torch.cat([vectors, last], dim=1)
 
     def encode(self, x: Tensor, packing: Packing) -> Tensor:
         """Run packed item vectors ``(T, d)`` through the blocks; ``(T, d)`` outputs."""
@@ -138,19 +190,50 @@ class FMRLRecNetwork(nn.Module):
             x = block(x, packing.batch_sizes)
         return x
 
-    def encode_last(self, table: Tensor, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+    def encode_last(
+        self, table: Tensor, item_seq: Tensor, item_seq_len: Tensor, drives: Tensor | None = None
+    ) -> Tensor:
         """Output at the last item of each right-padded sequence.
+
+        What only the other positions' outputs need is left out.
 
         Args:
             table: ``(N+1, d)`` item vectors.
             item_seq: ``(B, L)`` items, right-padded with 0.
             item_seq_len: ``(B,)`` valid positions of each row, 1 or more.
+            drives: `item_drives` of the same table; spares the products of every position.
 
         Returns:
             ``(B, d)``.
         """
         packing = Packing.from_lengths(item_seq_len, item_seq.shape[1])
-        return self.encode(table[packing.pack(item_seq)], packing)[packing.last]
+        ids = packing.pack(item_seq)
+        last = self.blocks[-1]
+        assert isinstance(last, Block)
+        decay = last.recurrence.decay()
+        if drives is not None:
+            states = final_states(drives, ids, decay, packing.batch_sizes)
+            return last.finish(table[ids[packing.last]], states[packing.rank])
+        x = self.input_dropout(table[ids])
+        for block in self.blocks[:-1]:
+            x = block(x, packing.batch_sizes)
+        states = packed_scan(last.drive(x), decay, packing.batch_sizes)
+        return last.finish(x[packing.last], states[packing.last])
+
+    def item_drives(self, table: Tensor) -> Tensor | None:
+        """What each item adds to the recurrence's state, ``(N+1, d)`` complex, for `encode_last`.
+
+        It hangs on the item alone where there is one block and no dropout.
+
+        Args:
+            table: ``(N+1, d)`` item vectors.
+
+        Returns:
+            None with several blocks.
+        """
+        first = self.blocks[0]
+        assert isinstance(first, Block)
+        return first.drive(table) if len(self.blocks) == 1 else None
 
     def initial_state(self, batch: int) -> list[Tensor]:
         """A zero complex state ``(batch, d)`` for each block."""

@@ -30,11 +30,13 @@ class Packing:
         index: ``(T,)`` position in the flattened right-padded ``(B * L)`` batch.
         batch_sizes: number of sequences that reach step 0, 1, 2, ...
         last: ``(B,)`` packed position of each sequence's last item, in the batch's own order.
+        rank: ``(B,)`` place of each sequence among all, the longest first.
     """
 
     index: Tensor
     batch_sizes: list[int]
     last: Tensor
+    rank: Tensor
 
     @classmethod
     def from_lengths(cls, lengths: Tensor, width: int) -> Packing:
@@ -56,9 +58,9 @@ class Packing:
         step, rank = reached.nonzero(as_tuple=True)
         counts = reached.sum(1)
         offsets = counts.cumsum(0) - counts
-        last = torch.empty_like(order)
-        last[order] = offsets[ordered - 1] + torch.arange(len(order), device=order.device)
-        return cls(order[rank] * width + step, counts.tolist(), last)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order), device=order.device)
+        return cls(order[rank] * width + step, counts.tolist(), offsets[lengths - 1] + place, place)
 
     def pack(self, padded: Tensor) -> Tensor:
         """Gather ``(B, L, ...)`` into ``(T, ...)``."""
@@ -124,6 +126,28 @@ def packed_scan_reference(v: Tensor, lam: Tensor, batch_sizes: Sequence[int]) ->
         previous = lam * previous[: len(inputs)] + inputs
         states.append(previous)
     return torch.cat(states)
+
+
+def final_states(table: Tensor, ids: Tensor, lam: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+    """Last states of `packed_scan` over rows of a table; no state before them is kept.
+
+    It works in place and has no gradient: torch refuses it where one is asked for.
+
+    Args:
+        table: ``(N, d)`` complex inputs.
+        ids: ``(T,)`` rows of the table in packed order.
+        lam: ``(d,)`` complex decay.
+        batch_sizes: sequences that reach each step.
+
+    Returns:
+        ``(B, d)`` complex, the longest sequence first (`Packing.rank`).
+    """
+    steps = ids.split(list(batch_sizes))
+    states = table[steps[0]]
+    for rows in steps[1:]:
+        reached = states[: len(rows)]
+        torch.addcmul(table[rows], reached, lam, out=reached)
+    return states
 
 
 class LinearRecurrence(nn.Module):

@@ -1,11 +1,26 @@
-"""Rows of sequential datasets, cut out of all interactions at once."""
+"""Rows of sequential datasets: kept as places in all interactions, cut out a batch at a time."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any, NamedTuple
 
 import torch
 from recbole.data.interaction import Interaction
+
+_ATTENTION = "masks padding by its item 0, counts positions from the left"
+_RECURRENT = "reads from left to right, and its last output at item_length - 1"
+_GRAPH = "makes a graph of each row's own items, and reads the last one at item_length - 1"
+
+#: Models that compute the same from lists cut to any width that holds the rows, and why. The others
+#: are built for the full width (Caser, HGN, DIN), count positions or attend from the end (STAMP,
+#: LightSANs, NextItNet), average over padding (HRM, NPE), or go back to the whole dataset (FEARec).
+TRIMMABLE = {
+    **dict.fromkeys(["SASRec", "SASRecF", "FDSA", "CORE"], _ATTENTION),
+    **dict.fromkeys(["GRU4Rec", "GRU4RecF", "GRU4RecKG", "KSR", "NARM"], _RECURRENT),
+    **dict.fromkeys(["fMRLRec", "fMRLRecID"], _RECURRENT),
+    **dict.fromkeys(["SRGNN", "GCSAN"], _GRAPH),
+}
 
 
 def gather_rows(
@@ -22,9 +37,120 @@ def gather_rows(
     return rows
 
 
+class _From(NamedTuple):
+    """Where a column comes from: the target's value of a field, or the list of what was before."""
+
+    field: str
+    is_list: bool
+
+
+class PrefixColumns(MutableMapping[str, torch.Tensor]):
+    """Columns of R rows, each made when it is asked for: a target (R, ...) or a list (R, L, ...).
+
+    Args:
+        flat: all interactions by field, (M, ...) each; shared between copies, never written to.
+        columns: each column's name and source, or the column itself.
+        start: the place in ``flat`` of a row's first input, (R,).
+        length: the number of its inputs, (R,); its target follows them.
+        width: L, to which lists are padded.
+    """
+
+    def __init__(
+        self,
+        flat: Mapping[str, torch.Tensor],
+        columns: Mapping[str, _From | torch.Tensor],
+        start: torch.Tensor,
+        length: torch.Tensor,
+        width: int,
+    ) -> None:
+        used = {source.field for source in columns.values() if isinstance(source, _From)}
+        self.flat = {field: values for field, values in flat.items() if field in used}
+        self.columns = dict(columns)
+        self.start, self.length, self.width = start, length, width
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        source = self.columns[name]
+        if isinstance(source, torch.Tensor):
+            return source
+        values = self.flat[source.field]
+        if source.is_list:
+            return gather_rows(values, self.start, self.length, self.width)
+        return values[self.start + self.length]
+
+    def __setitem__(self, name: str, column: torch.Tensor) -> None:
+        self.columns[name] = column
+
+    def __delitem__(self, name: str) -> None:
+        del self.columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PrefixColumns:
+        return self.select(slice(None))
+
+    def select(self, index: slice | torch.Tensor) -> PrefixColumns:
+        """The same columns of other rows, which are copies."""
+        columns = {
+            name: source[index].clone() if isinstance(source, torch.Tensor) else source
+            for name, source in self.columns.items()
+        }
+        start, length = self.start[index].clone(), self.length[index].clone()
+        return PrefixColumns(self.flat, columns, start, length, self.width)
+
+
+class PrefixRows(Interaction):
+    """RecBole's Interaction whose columns are made when they are asked for.
+
+    A row holds two numbers in place of its padded lists, 16 bytes in place of 16 L and more. A
+    selection of rows is one of the same kind; `cut` makes an ordinary Interaction of it. A column
+    asked for by its name stays in memory from then on, as RecBole's FEARec needs it, which picks
+    single rows out of the list of items.
+    """
+
+    interaction: PrefixColumns
+
+    def __init__(self, columns: PrefixColumns) -> None:
+        self.interaction = columns
+        self.length = len(columns.start)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, str):
+            column = self.interaction[index]
+            self.interaction[index] = column
+            return column
+        if isinstance(index, int):
+            return Interaction({k: v[0] for k, v in self[[index]].cut().interaction.items()})
+        return PrefixRows(self.interaction.select(_rows(index)))
+
+    def _reindex(self, index: Any) -> None:
+        self.interaction = self.interaction.select(_rows(index))
+
+    def cut(self, trim: bool = False) -> Interaction:
+        """The rows with lists (R, L, ...) as an ordinary Interaction.
+
+        Args:
+            trim: cut lists to the longest row, where else L is the largest length of all.
+        """
+        columns = self.interaction.select(slice(None))
+        if trim:
+            columns.width = int(columns.length.max())
+        return Interaction(dict(columns))
+
+
+def _rows(index: Any) -> slice | torch.Tensor:
+    if isinstance(index, slice):
+        return index
+    places = torch.as_tensor(index)
+    return places if places.dtype == torch.bool else places.long()
+
+
 def sequence_rows(
     dataset: Any, feat: Interaction, first: torch.Tensor, target: torch.Tensor
-) -> Interaction:
+) -> PrefixRows:
     """Make the rows of RecBole's SequentialDataset that predict the given interactions.
 
     A row holds every field of its target, and for each but the user the list of what came before,
@@ -38,13 +164,13 @@ def sequence_rows(
     """
     width = dataset.max_item_list_len
     start = torch.maximum(first, target - width)
-    rows = {field: feat[field][target] for field in feat}
-    rows[dataset.item_list_length_field] = target - start
+    columns: dict[str, Any] = {field: _From(field, is_list=False) for field in feat}
+    columns[dataset.item_list_length_field] = target - start
     for field in feat:
         if field != dataset.uid_field:
-            name = getattr(dataset, f"{field}_list_field")
-            rows[name] = gather_rows(feat[field], start, target - start, width)
-    return Interaction(rows)
+            columns[getattr(dataset, f"{field}_list_field")] = _From(field, is_list=True)
+    flat = {field: feat[field] for field in feat}
+    return PrefixRows(PrefixColumns(flat, columns, start, target - start, width))
 
 
 def prefix_rows(dataset: Any) -> None:

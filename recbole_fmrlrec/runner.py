@@ -104,14 +104,13 @@ class _Run:
     started: float
 
     def execute(self) -> RunResult:
-        import torch
         from recbole.utils import init_seed
 
         from recbole_fmrlrec.data import create_dataset, data_preparation
+        from recbole_fmrlrec.threads import use_threads
 
         config = self.config
-        if config["num_threads"]:
-            torch.set_num_threads(int(config["num_threads"]))
+        use_threads(config["num_threads"])
         init_seed(config["seed"], config["reproducibility"])
         clock = time.perf_counter()
         dataset = create_dataset(config)

@@ -142,6 +142,7 @@ GENERAL: dict[str, Rule] = {
     ),
     **dict.fromkeys(["use_gpu", "reproducibility", "show_progress", "save_dataset"], flag()),
     **dict.fromkeys(["save_dataloaders", "log_wandb", "shuffle", "mask_history"], flag()),
+    "trim_batches": flag(),
     "seed": whole(0),
     "worker": whole(0),
     "state": _in_any_case("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
@@ -150,6 +151,10 @@ GENERAL: dict[str, Rule] = {
     **dict.fromkeys(["wandb_project", "encoding"], text()),
     "num_threads": null_or(whole(1)),
 }
+
+#: ``loss_type`` of RecBole's models, and of ours beside CE.
+LOSSES = ["CE", "BPR", "BCE", "MSE"]
+SAMPLED_LOSSES = ["sampled_uniform", "sampled_in_batch", "sampled_popularity"]
 
 TRAINING: dict[str, Rule] = {
     "epochs": whole(1),
@@ -169,7 +174,7 @@ TRAINING: dict[str, Rule] = {
     "transform": null_or(
         choice("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq", "user_defined")
     ),
-    "loss_type": choice("CE", "BPR", "BCE", "MSE"),
+    "loss_type": choice(*LOSSES),
 }
 
 EVALUATION: dict[str, Rule] = {
@@ -237,7 +242,9 @@ MODEL: dict[str, Rule] = {
     "training_windows": choice("overlap", "latest", "prefix"),
     "feature_path": _path,
     "max_missing_features": number(0, 1),
-    "loss_block_size": null_or(whole(1)),
+    **dict.fromkeys(["loss_block_size", "feature_block_size"], null_or(whole(1))),
+    "num_sampled_items": whole(1),
+    "feature_memory_mb": whole(0),
 }
 
 RULES: dict[str, Rule] = GENERAL | TRAINING | EVALUATION | DATASET | MODEL

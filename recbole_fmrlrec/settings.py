@@ -67,7 +67,7 @@ def apply(
     for setting in settings:
         if not any_key:
             check_key(setting.top, setting.where, model, transform or values.get("transform"))
-        rule = rule_of(setting.top, defaults.get(setting.top))
+        rule = rule_of(setting.top, defaults.get(setting.top), model)
         path = setting.key.split(".")
         value = read(_rule_below(rule, path[1:]), setting.value, is_text=setting.is_text)
         if len(path) > 1:

@@ -49,6 +49,20 @@ def test_nested_ranks_are_those_of_sorting_at_every_size(monkeypatch, rows_in_bl
         assert ranks[k].tolist() == by_sorting.tolist()
 
 
+@pytest.mark.parametrize("width", [1, 13, 100])
+def test_blocks_of_items_give_the_ranks_of_whole_rows(monkeypatch, width):
+    torch.manual_seed(0)
+    # Whole numbers: sums are exact, and many items tie.
+    hidden, items = torch.randint(-2, 3, (20, 8)).float(), torch.randint(-1, 2, (50, 8)).float()
+    targets = torch.randint(50, (20,))
+    whole = nested_mean_ranks(hidden, items, targets, [2, 3, 8])
+    assert (whole != whole.floor()).any()
+    monkeypatch.setattr(evaluation, "LARGE", 49)
+    monkeypatch.setattr(evaluation, "LARGE_ROWS", 7)
+    monkeypatch.setattr(evaluation, "CACHED_BYTES", 4 * 7 * width)
+    assert torch.equal(nested_mean_ranks(hidden, items, targets, [2, 3, 8]), whole)
+
+
 def test_a_diverged_model_is_an_error_and_no_perfect_rank():
     hidden = torch.full((2, 4), float("nan"))
     with pytest.raises(RunError, match="NaN or infinite"):

@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_fmrlrec.loss import (
+    BLOCK_BYTES,
+    Tail,
     block_rows,
     nested_cross_entropy,
     nested_cross_entropy_reference,
+    table_width,
 )
 
 nested_sizes = st.lists(st.integers(1, 12), min_size=1, max_size=4, unique=True).map(sorted)
@@ -24,23 +27,88 @@ nested_sizes = st.lists(st.integers(1, 12), min_size=1, max_size=4, unique=True)
     items=st.integers(1, 8),
     soft=st.sampled_from([0.0, 0.3, 1.0]),
     block=st.integers(1, 12),
+    biased=st.booleans(),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=80, deadline=None)
-def test_equals_its_definition_in_value_and_gradient(sizes, positions, items, soft, block, seed):
+def test_equals_its_definition_in_value_and_gradient(
+    sizes, positions, items, soft, block, biased, seed
+):
     torch.manual_seed(seed)
     hidden = torch.randn(positions, sizes[-1], dtype=torch.float64)
     table = torch.randn(items, sizes[-1], dtype=torch.float64)
     targets = torch.randint(items, (positions,))
+    bias = 3 * torch.randn(items, dtype=torch.float64) if biased else None
     results = []
     for loss in (nested_cross_entropy, nested_cross_entropy_reference):
         h, e = hidden.clone().requires_grad_(), table.clone().requires_grad_()
         extra = (block,) if loss is nested_cross_entropy else ()
-        value = loss(h, e, targets, sizes, soft, *extra)
+        value = loss(h, e, targets, sizes, soft, *extra, bias=bias)
         (3 * value).backward()
         results.append((value, h.grad, e.grad))
     for ours, plain in zip(*results, strict=True):
         torch.testing.assert_close(ours, plain)
+
+
+@given(
+    sizes=nested_sizes,
+    in_table=st.integers(0, 3),
+    positions=st.integers(1, 9),
+    items=st.integers(1, 40),
+    soft=st.sampled_from([0.0, 0.3, 1.0]),
+    block=st.integers(1, 12),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=80, deadline=None)
+def test_items_as_a_table_and_a_product_give_the_same(
+    sizes, in_table, positions, items, soft, block, seed
+):
+    torch.manual_seed(seed)
+    width = [0, *sizes[:-1]][min(in_table, len(sizes) - 1)]
+    features = torch.randn(items, 5, dtype=torch.float64)
+    values = [
+        torch.randn(positions, sizes[-1], dtype=torch.float64),
+        torch.randn(items, width, dtype=torch.float64),
+        torch.randn(sizes[-1] - width, 5, dtype=torch.float64),
+    ]
+    targets = torch.randint(items, (positions,))
+    results = []
+    for loss in (nested_cross_entropy, nested_cross_entropy_reference):
+        h, e, w = (value.clone().requires_grad_() for value in values)
+        extra = {"block_size": block} if loss is nested_cross_entropy else {}
+        value = loss(h, e, targets, sizes, soft, tail=Tail(features, w), **extra)
+        (3 * value).backward()
+        results.append((value, h.grad, e.grad, w.grad))
+    for ours, plain in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain)
+
+
+@pytest.mark.parametrize(("table", "tail"), [(3, 1), (2, 1), (4, 1), (2, None)])
+def test_a_table_that_ends_between_sizes_or_misses_the_last_is_refused(table, tail):
+    items = torch.randn(5, table)
+    rest = None if tail is None else Tail(torch.randn(5, 3), torch.randn(tail, 3))
+    with pytest.raises(ValueError, match="must end"):
+        nested_cross_entropy(torch.randn(1, 4), items, torch.tensor([0]), [2, 4], tail=rest)
+
+
+def test_the_table_is_as_wide_as_pays():
+    sizes = [8, 256, 512, 1024]
+    # A chunk of c dimensions pays without the table above c = 2 T F / (2 F + 3 T).
+    assert table_width(189, sizes, 2048) == 8  # 166
+    assert table_width(310, sizes, 2048) == 256  # 253
+    assert table_width(320, sizes, 2048) == 512  # 259
+    assert table_width(2000, sizes, 2048) == 1024  # 812
+    assert table_width(100, [1], 10) == 1
+    assert table_width(1, [2], 10) == 0
+
+
+def test_twice_through_a_kept_graph_gives_the_same_gradient():
+    h, e = torch.randn(3, 4, requires_grad=True), torch.randn(5, 4, requires_grad=True)
+    loss = nested_cross_entropy(h, e, torch.tensor([0, 1, 2]), [2, 4])
+    once = torch.autograd.grad(loss, (h, e), retain_graph=True)
+    kept = [grad.clone() for grad in once]
+    for grad, again in zip(kept, torch.autograd.grad(2 * loss, (h, e)), strict=True):
+        torch.testing.assert_close(2 * grad, again)
 
 
 def test_passes_gradcheck():
@@ -70,6 +138,17 @@ def test_a_target_of_vanishing_probability_has_its_exact_finite_loss():
     loss.backward()
     assert loss.item() == pytest.approx(500.0)
     assert torch.isfinite(hidden.grad).all()
+    biased = nested_cross_entropy(
+        hidden, items, torch.tensor([0]), [1, 2], bias=torch.tensor([9.0, 20.0])
+    )
+    assert biased.item() == pytest.approx(520.0)
+
+
+def test_a_bias_reaches_every_item_but_the_target():
+    hidden, items = torch.zeros(2, 2), torch.zeros(3, 2)
+    bias = torch.tensor([math.log(2), math.log(3), math.log(5)])
+    loss = nested_cross_entropy(hidden, items, torch.tensor([0, 2]), [1, 2], bias=bias)
+    assert loss.item() == pytest.approx((math.log(1 + 3 + 5) + math.log(1 + 2 + 3)) / 2)
 
 
 def test_without_gradients_nothing_is_kept_for_them():
@@ -95,5 +174,5 @@ def test_blocks_cover_the_positions_evenly_and_keep_memory_bounded():
     for positions in (1, 100, 5000):
         rows = block_rows(12_101, 8, positions)
         assert 1 <= rows <= positions
-        assert rows <= 16 or rows * 12_101 * 8 * 4 <= 13 * 2**20
+        assert rows * 12_101 * 8 * 4 <= BLOCK_BYTES
     assert block_rows(1_000_000, 8, 5000) == 16

@@ -155,6 +155,46 @@ def test_it_runs_in_recboles_own_config_dataset_and_trainer(tmp_path, monkeypatc
     assert trainer.evaluate(loaders[2])["ndcg@10"] > 0 and score > 0
 
 
+def test_a_sampled_loss_with_every_item_as_candidate_is_the_exact_one(parts):
+    results = []
+    for loss in ("CE", "sampled_uniform", "sampled_popularity"):
+        _, loaders, model = parts(loss_type=loss, num_sampled_items=toy.ITEMS, dropout_prob=0.0)
+        value = model.calculate_loss(next(iter(loaders[0])))
+        value.backward()
+        results.append((value, [p.grad for p in model.parameters()]))
+    for sampled in results[1:]:
+        torch.testing.assert_close(sampled, results[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", ["overlap", "prefix"])
+def test_a_sampled_loss_projects_no_item_that_the_batch_does_not_need(parts, monkeypatch, rows):
+    _, loaders, model = parts(
+        loss_type="sampled_uniform", num_sampled_items=3, train_batch_size=2, training_windows=rows
+    )
+    projected = []
+    original = model.network.item_table
+    monkeypatch.setattr(
+        model.network, "item_table", lambda f, ids: projected.append(ids) or original(f, ids)
+    )
+    batch = next(iter(loaders[0]))
+    model.calculate_loss(batch).backward()
+    (ids,) = projected
+    needed = set(batch["item_id_list"].flatten().tolist()) | set(batch["item_id"].tolist())
+    needed |= set(batch["target_id_list"].flatten().tolist()) if rows == "overlap" else set()
+    assert len(set(ids.tolist()) - needed) <= 3 and len(ids) < toy.ITEMS
+    assert needed - {0} <= set(ids.tolist())
+
+
+@pytest.mark.parametrize("rows", ["overlap", "prefix"])
+def test_popularity_counts_each_training_target_once(parts, rows):
+    _, loaders, model = parts(loss_type="sampled_popularity", training_windows=rows)
+    dataset = loaders[0]._dataset
+    counts = torch.zeros(toy.ITEMS, dtype=torch.float64)
+    for item, number in dataset.counter("item_id").items():
+        counts[item - 1] = number
+    torch.testing.assert_close(model.sampler.popularity, counts / counts.sum())
+
+
 def test_negative_sampling_is_refused(parts, monkeypatch):
     config, loaders, model = parts()
     config["train_neg_sample_args"]["distribution"] = "uniform"

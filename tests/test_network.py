@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
+from recbole_fmrlrec.dropout import Dropout
 from recbole_fmrlrec.network import FMRLRecNetwork
 from recbole_fmrlrec.recurrence import Packing
 
@@ -49,6 +49,49 @@ def test_the_model_cut_to_a_size_is_the_full_model_at_that_size(sizes, blocks, i
         out = small.encode_last(small_table, seq, lengths)
         torch.testing.assert_close(out, full[:, :size])
         torch.testing.assert_close(out @ small_table.T, full[:, :size] @ table[:, :size].T)
+
+
+@given(sizes=nested_sizes, positions=st.integers(1, 20), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_items_split_for_training_are_the_item_table(sizes, positions, seed):
+    network = random_network(sizes, seed)
+    features, seq, _ = random_batch(seed)
+    whole = network.item_table(features)
+    table, tail = network.split_items(features, positions)
+    width = table.shape[1]
+    torch.testing.assert_close(table, whole[:, :width])
+    assert (tail is None) == (width == sizes[-1])
+    ids = seq.flatten()
+    torch.testing.assert_close(network.item_inputs(table[ids], tail, ids), whole[ids])
+    if tail is not None:
+        last = tail.features @ tail.weight.T + network.projector.bias[width:]
+        torch.testing.assert_close(last, whole[:, width:])
+
+
+@given(sizes=nested_sizes, lengths=st.lists(st.integers(1, 7), min_size=1, max_size=6))
+@settings(max_examples=40, deadline=None)
+@torch.no_grad()
+def test_last_outputs_from_what_each_item_adds_to_the_state(sizes, lengths):
+    network = random_network(sizes)
+    features, seq, lengths = random_batch(0, lengths)
+    table = network.item_table(features)
+    packing = Packing.from_lengths(lengths, seq.shape[1])
+    every = network.encode(table[packing.pack(seq)], packing)
+    quick = network.encode_last(table, seq, lengths, network.item_drives(table))
+    torch.testing.assert_close(quick, every[packing.last])
+    torch.testing.assert_close(network.encode_last(table, seq, lengths), every[packing.last])
+
+
+def test_with_several_blocks_a_state_hangs_on_more_than_the_item():
+    network = random_network([2, 4], blocks=2)
+    assert network.item_drives(network.item_table(random_batch()[0])) is None
+
+
+def test_items_with_vectors_of_their_own_are_not_split():
+    network = random_network([1, 16], ids=ITEMS + 1)
+    table, tail = network.split_items(random_batch()[0], 1)
+    assert tail is None
+    assert table.shape == (ITEMS + 1, 16)
 
 
 def test_packed_left_padded_and_step_by_step_agree():
@@ -121,7 +164,7 @@ def test_cutting_refuses_other_sizes_and_draws_no_random_numbers():
 
 def test_dropout_only_where_it_is_asked_for():
     network = random_network([2, 6], dropout=0.5, input_dropout=0.5).train()
-    assert {m.p for m in network.modules() if isinstance(m, nn.Dropout)} == {0.5}
+    assert {m.p for m in network.modules() if isinstance(m, Dropout)} == {0.5}
     features, seq, lengths = random_batch()
     table = network.item_table(features)
     first = network.encode_last(table, seq, lengths)

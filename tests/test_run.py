@@ -154,6 +154,8 @@ sys.exit(cli.main(sys.argv[3:]))
 
 def start_process(folder: Path, kind: str, at: int, *more: str) -> subprocess.CompletedProcess:
     keys = {**toy.SMALL, "epochs": 4, "model": "fMRLRec", "dataset": "toy", "data_path": "."}
+    # A loss that draws beside the dropout: its draws have to go on where they were, too.
+    keys |= {"loss_type": "sampled_popularity", "num_sampled_items": 6}
     options = [f"--{key}={value}" for key, value in keys.items()]
     return subprocess.run(
         [sys.executable, "-c", DRIVER, kind, str(at), *options, "--num_threads=1", *more],

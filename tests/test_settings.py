@@ -218,3 +218,19 @@ def test_our_own_properties_keep_the_rules() -> None:
 def test_every_rule_is_for_a_key_that_some_model_knows() -> None:
     every = set(general_keys()).union(*map(model_keys, [*OUR_MODELS, *recbole_models()]))
     assert set(RULES) <= every
+
+
+@pytest.mark.parametrize(
+    ("model", "value", "allowed"),
+    [
+        ("fMRLRec", "CE", True),
+        ("fMRLRecID", "sampled_in_batch", True),
+        ("fMRLRec", "BPR", False),
+        ("SASRec", "BPR", True),
+        ("SASRec", "sampled_in_batch", False),
+        ("ModelOfMyOwn", "BPR", True),
+        ("ModelOfMyOwn", "sampled_uniform", True),
+    ],
+)
+def test_each_model_has_the_loss_types_that_it_knows(model, value, allowed) -> None:
+    assert rule_of("loss_type", "CE", model).accepts(value) is allowed

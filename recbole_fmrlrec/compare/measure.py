@@ -151,11 +151,13 @@ def _at_size(model: Any, size: int) -> Iterator[None]:
         yield
         return
     network, whole = model.network, model.size
-    model.network, model.size, model._table = network.cut(size).eval(), size, None
+    model.network, model.size = network.cut(size).eval(), size
+    model.eval()  # drops what the model keeps for an evaluation
     try:
         yield
     finally:
-        model.network, model.size, model._table = network, whole, None
+        model.network, model.size = network, whole
+        model.eval()
 
 
 def _single_rows(loader: Any, count: int) -> list[Any]:

@@ -6,6 +6,7 @@ Multimodal Recommendation", Findings of EMNLP 2024 (arXiv 2409.16627).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,12 +16,19 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_fmrlrec.evaluation import nested_mean_ranks
+from recbole_fmrlrec.feature_map import MappedFeatures
 from recbole_fmrlrec.features import load_item_features
 from recbole_fmrlrec.keys import model_defaults
-from recbole_fmrlrec.loss import nested_cross_entropy
+from recbole_fmrlrec.loss import Tail, nested_cross_entropy
 from recbole_fmrlrec.network import FMRLRecNetwork
+from recbole_fmrlrec.projection import split_table
 from recbole_fmrlrec.recurrence import Packing
+from recbole_fmrlrec.sampled_loss import CandidateSampler, sampled_cross_entropy
+from recbole_fmrlrec.schema import SAMPLED_LOSSES
 from recbole_fmrlrec.windows import START_TARGET, TARGETS
+
+#: Above this size what items add to the recurrence is not kept for an evaluation.
+DRIVES_BYTES = 512 * 2**20
 
 
 class _Settings:
@@ -39,6 +47,25 @@ class _Settings:
         return key in self.config or key in self.defaults
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Sequences ``(B, L)``, lengths ``(B,)`` and targets ``(T,)``, items 1..N.
+
+    Windows are trained at every position, or at those of ``trained`` among the packed ones; rows
+    of RecBole at their last one, and have no ``packing``.
+    """
+
+    item_seq: Tensor
+    lengths: Tensor
+    targets: Tensor
+    packing: Packing | None = None
+    trained: Tensor | None = None
+
+    def trained_outputs(self, hidden: Tensor) -> Tensor:
+        """Those of the packed outputs that have a target."""
+        return hidden if self.trained is None else hidden[self.trained]
+
+
 class fMRLRec(SequentialRecommender):
     """One model whose first s dimensions are a model of their own, for every nested size s.
 
@@ -50,23 +77,25 @@ class fMRLRec(SequentialRecommender):
         dataset: the training dataset, for its item vocabulary and feature files.
 
     Raises:
-        ValueError: negative sampling is on; the loss ranks all items and needs none.
+        ValueError: RecBole's negative sampling is on, or ``loss_type`` is none of ours.
     """
 
     input_type = InputType.POINTWISE
+    features: Tensor | MappedFeatures | None
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         if config["train_neg_sample_args"]["distribution"] != "none":
             raise ValueError(
-                f"{type(self).__name__} trains on all items and samples no negatives: set "
-                "train_neg_sample_args to None"
+                f"{type(self).__name__} samples no negatives of RecBole's kind: set "
+                "train_neg_sample_args to None; loss_type has sampled losses"
             )
         settings = _Settings(config, type(self).__name__)
         self.self_distillation = float(settings["self_distillation"])
         self.predict_first_item = bool(settings["predict_first_item"])
         self.loss_block_size = settings["loss_block_size"]
         self._load_features(settings, dataset)
+        self.sampler = self._make_sampler(settings, dataset)
         self.network = FMRLRecNetwork(
             settings["sizes"],
             0 if self.features is None else self.features.shape[1],
@@ -79,19 +108,38 @@ class fMRLRec(SequentialRecommender):
         )
         self.size = self.network.width
         self._table: Tensor | None = None
+        self._drives: Tensor | None = None
 
     def _load_features(self, settings: _Settings, dataset: Any) -> None:
-        features = None
+        features: Tensor | MappedFeatures | None = None
         self.feature_info: dict[str, Any] = {}
         if settings["use_features"]:
             loaded = load_item_features(settings, dataset)
-            features = loaded.matrix * float(settings["feature_scale"])
+            features = loaded.matrix
             self.feature_info = {
                 "encoders": loaded.encoders,
                 "widths": loaded.widths,
                 "missing": loaded.missing,
             }
-        self.register_buffer("features", features, persistent=False)
+        if isinstance(features, MappedFeatures):
+            self.features = features
+        else:
+            self.register_buffer("features", features, persistent=False)
+
+    def _make_sampler(self, settings: _Settings, dataset: Any) -> CandidateSampler | None:
+        """The sampler of a sampled loss; None for the exact one."""
+        kind = str(settings["loss_type"])
+        if kind == "CE":
+            return None
+        if kind not in SAMPLED_LOSSES:
+            raise ValueError(f"loss_type: {kind!r} is none of CE, {', '.join(SAMPLED_LOSSES)}")
+        rows = dataset.inter_feat
+        targets = rows[TARGETS if TARGETS in rows else self.ITEM_ID].flatten()
+        counts = torch.bincount(targets, minlength=self.n_items)
+        if self.predict_first_item and START_TARGET in rows:
+            counts += torch.bincount(rows[START_TARGET], minlength=self.n_items)
+        number = int(settings["num_sampled_items"])
+        return CandidateSampler(kind.removeprefix("sampled_"), number, counts[1:])
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -103,8 +151,8 @@ class fMRLRec(SequentialRecommender):
         return [p for p in self.parameters() if p.ndim < 2]
 
     def train(self, mode: bool = True) -> fMRLRec:
-        """Switch mode; the item table kept for an evaluation is dropped."""
-        self._table = None
+        """Switch mode; what is kept of the items for an evaluation is dropped."""
+        self._table = self._drives = None
         super().train(mode)
         return self
 
@@ -114,43 +162,80 @@ class fMRLRec(SequentialRecommender):
             return self.network.item_table(self.features)
         if self._table is None:
             self._table = self.network.item_table(self.features)
+            if 2 * self._table.nbytes <= DRIVES_BYTES:
+                self._drives = self.network.item_drives(self._table)
         return self._table
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Outputs ``(B, d)`` at the last item of right-padded sequences ``(B, L)``."""
-        return self.network.encode_last(self.item_table(), item_seq, item_seq_len)
+        table = self.item_table()
+        drives = None if torch.is_grad_enabled() else self._drives
+        return self.network.encode_last(table, item_seq, item_seq_len, drives)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Nested cross-entropy of a batch of windows, or of RecBole's prefix rows."""
-        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        table = self.item_table()
-        if TARGETS in interaction:
-            hidden, targets = self._encode_windows(table, item_seq, lengths, interaction)
-        else:
-            hidden = self.network.encode_last(table, item_seq, lengths)
-            targets = interaction[self.POS_ITEM_ID]
-        return nested_cross_entropy(
-            hidden,
-            table[1:],
-            targets - 1,
-            self.sizes,
-            self.self_distillation,
-            self.loss_block_size,
-        )
+        """Loss of a batch of windows, or of RecBole's prefix rows, as ``loss_type`` says."""
+        batch = self._batch(interaction)
+        return self._exact_loss(batch) if self.sampler is None else self._sampled_loss(batch)
 
-    def _encode_windows(
-        self, table: Tensor, item_seq: Tensor, lengths: Tensor, interaction: Interaction
-    ) -> tuple[Tensor, Tensor]:
-        """Outputs and targets at every position that is trained, ``(T, d)`` and ``(T,)``."""
+    def _batch(self, interaction: Interaction) -> _Batch:
+        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        if TARGETS not in interaction:
+            return _Batch(item_seq, lengths, interaction[self.POS_ITEM_ID])
         target_seq = interaction[TARGETS]
         if self.predict_first_item:
             first = interaction[START_TARGET]
             item_seq, lengths, target_seq = _with_starts(item_seq, lengths, target_seq, first)
         packing = Packing.from_lengths(lengths, item_seq.shape[1])
-        hidden = self.network.encode(table[packing.pack(item_seq)], packing)
         targets = packing.pack(target_seq)
         trained = targets > 0
-        return (hidden, targets) if trained.all() else (hidden[trained], targets[trained])
+        if trained.all():
+            return _Batch(item_seq, lengths, targets, packing)
+        return _Batch(item_seq, lengths, targets[trained], packing, trained)
+
+    def _exact_loss(self, batch: _Batch) -> Tensor:
+        tail = None
+        if batch.packing is None:
+            table = self.item_table()
+            hidden = self.network.encode_last(table, batch.item_seq, batch.lengths)
+            items = table[1:]
+        else:
+            ids = batch.packing.pack(batch.item_seq)
+            table, tail = self.network.split_items(self.features, len(batch.targets))
+            vectors, items = split_table(table, ids)
+            inputs = self.network.item_inputs(vectors, tail, ids)
+            hidden = batch.trained_outputs(self.network.encode(inputs, batch.packing))
+        return nested_cross_entropy(
+            hidden,
+            items,
+            batch.targets - 1,
+            self.sizes,
+            self.self_distillation,
+            self.loss_block_size,
+            None if tail is None else Tail(tail.features[1:], tail.weight),
+        )
+
+    def _sampled_loss(self, batch: _Batch) -> Tensor:
+        """No item table: only the items that this batch reads or ranks are projected."""
+        assert self.sampler is not None
+        candidates = self.sampler.draw(batch.targets - 1)
+        read = batch.item_seq.flatten()
+        wanted, place = torch.cat([read, candidates.rows + 1]).unique(return_inverse=True)
+        vectors = self.network.item_table(self.features, wanted)
+        item_seq, ranked = place[: len(read)].view_as(batch.item_seq), place[len(read) :]
+        if batch.packing is None:
+            hidden = self.network.encode_last(vectors, item_seq, batch.lengths)
+        else:
+            inputs = vectors[batch.packing.pack(item_seq)]
+            hidden = batch.trained_outputs(self.network.encode(inputs, batch.packing))
+        return sampled_cross_entropy(
+            hidden,
+            vectors[ranked],
+            candidates,
+            batch.targets - 1,
+            self.sizes,
+            self.self_distillation,
+            self.loss_block_size,
+        )
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores ``(B,)`` of one item per row, at the size ``self.size``."""
