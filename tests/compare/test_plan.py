@@ -136,3 +136,11 @@ def test_a_quick_plan():
     assert [m.baseline for m in plan.models] == [False, True]
     with pytest.raises(UsageError, match="a name stands there twice"):
         quick_plan(["Pop", "Pop"], ["a"], {})
+
+
+def test_the_example_of_the_readme(tmp_path):
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    example = readme.split("## Compare")[1].split("```yaml\n")[1].split("```")[0]
+    plan = read_plan(write(tmp_path, example))
+    assert [model.name for model in plan.models] == ["SASRec", "SASRec-1-layer", "fMRLRec"]
+    assert plan.models[2].sizes == (16, 64, 128) and plan.minutes == 60
