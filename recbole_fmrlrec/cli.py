@@ -152,21 +152,21 @@ def recommend(words: Sequence[str]) -> int:
 
 
 def compare(words: Sequence[str]) -> int:
-    """Compare models on datasets: tables, tests, plots, one page; a YAML file says which."""
+    """Compare models on datasets: tables, tests of significance, plots."""
     from recbole_fmrlrec.compare.command import main
 
     return main(words)
 
 
 def evaluate(words: Sequence[str]) -> int:
-    """Measure a trained model again: any part, metric, cut-off, size and slice of users."""
+    """Measure a trained model again, by part, metric, size and slice."""
     from recbole_fmrlrec.compare.evaluate import main
 
     return main(words)
 
 
 def report(words: Sequence[str]) -> int:
-    """Make tables, plots and page of a comparison anew from its stored runs."""
+    """Make the tables and plots of a comparison anew from its runs."""
     from recbole_fmrlrec.compare.command import report as main
 
     return main(words)

@@ -84,7 +84,7 @@ def test_a_setting_that_cannot_be_names_the_model(plan):
 
 def test_time_is_kept_by_our_trainer_only(plan):
     kgat = Variant("S3Rec", "S3Rec", {"train_stage": "pretrain"}, where="a.yaml, line 3")
-    with pytest.raises(UsageError, match=r"budget\.minutes: S3Rec has a trainer of its own"):
+    with pytest.raises(UsageError, match=r"budget\.minutes: S3Rec has a trainer of RecBole's own"):
         make_cells(replace(plan, models=(kgat,), minutes=1.0))
 
 
