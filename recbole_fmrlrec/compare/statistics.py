@@ -26,7 +26,7 @@ def bootstrap_means(values: np.ndarray, resamples: int, seed: int = SEED) -> np.
     """
     rng, count = np.random.default_rng(seed), len(values)
     means = np.empty((resamples, values.shape[1]))
-    step = max(1, 2**24 // max(1, count))
+    step = max(1, 2**22 // max(1, count))
     for start in range(0, resamples, step):
         part = range(start, min(start + step, resamples))
         weights = np.stack(
