@@ -139,7 +139,7 @@ class _Run:
         config["checkpoint_dir"] = str(self.folder.path)
         model = config.model_class(config, train_data._dataset).to(config["device"])
         logging.getLogger().info(model)
-        _tensorboard_in(self.folder.path)
+        tensorboard_in(self.folder.path)
         trainer = get_trainer_class(config)(config, model)
         if self.resume and hasattr(trainer, "resume"):
             trainer.resume()
@@ -241,7 +241,7 @@ def _rows(model: Any, metrics: Any, by_size: dict[int, Metrics] | None) -> list[
     return [{"size": None, "parameters": count, "metrics": plain}]
 
 
-def _tensorboard_in(folder: Path) -> None:
+def tensorboard_in(folder: Path) -> None:
     """Let RecBole's trainers write their scalars into the run's folder, not the working folder."""
     import recbole.trainer.trainer as recbole_trainer
     from torch.utils.tensorboard import SummaryWriter

@@ -29,8 +29,13 @@ from recbole_fmrlrec.evaluation import rank_metrics, whole_ranks
 from recbole_fmrlrec.optimization import adamw, learning_rate_factor
 from recbole_fmrlrec.ranked import RankEvaluation, serves_ranks
 from recbole_fmrlrec.registry import is_ours
+from recbole_fmrlrec.trimming import encode_by_length
 
 Metrics = dict[str, float]
+
+
+class _TimeIsUp(Exception):
+    """The epochs have used ``max_minutes``."""
 
 
 class Trainer(RankEvaluation, RecBoleTrainer):
@@ -49,6 +54,8 @@ class Trainer(RankEvaluation, RecBoleTrainer):
 
     def __init__(self, config: Any, model: Any, run_dir: Path | None = None) -> None:
         super().__init__(config, model)
+        if config["trim_batches"] and not is_ours(type(model)):  # ours computes no padding anyway
+            encode_by_length(model)
         if config["MODEL_TYPE"] == ModelType.TRADITIONAL:
             self.epochs = 1  # counting and matrix algebra: nothing changes in a second epoch
         self.run_dir = Path(run_dir or config["checkpoint_dir"])
@@ -68,8 +75,15 @@ class Trainer(RankEvaluation, RecBoleTrainer):
 
     @property
     def finished(self) -> bool:
-        """Whether training has reached its last epoch or was stopped early."""
-        return self.start_epoch >= self.epochs or self.cur_step > self.stopping_step
+        """Whether training has reached its last epoch, was stopped early, or has used its time."""
+        stopped = self.cur_step > self.stopping_step or self._time_is_up()
+        return self.start_epoch >= self.epochs or stopped
+
+    def _time_is_up(self) -> bool:
+        """Whether the epochs so far, those before a resume included, took ``max_minutes``."""
+        limit = self.config["max_minutes"]
+        spent = sum(e["train_seconds"] + e.get("valid_seconds", 0.0) for e in self.history)
+        return limit is not None and spent >= 60 * float(limit)
 
     # Optimiser and schedule
 
@@ -120,10 +134,16 @@ class Trainer(RankEvaluation, RecBoleTrainer):
                 self._save_last(epoch)
             if callback_fn is not None:
                 callback_fn(epoch, score)
+            if self._time_is_up():
+                raise _TimeIsUp
 
-        result: tuple[float, Metrics | None] = super().fit(
-            train_data, valid_data, verbose, saved, show_progress, after_validation
-        )
+        try:
+            result: tuple[float, Metrics | None] = super().fit(
+                train_data, valid_data, verbose, saved, show_progress, after_validation
+            )
+        except _TimeIsUp:  # RecBole's loop has no other way out of it
+            self.logger.info("stopped: max_minutes: %s is reached", self.config["max_minutes"])
+            return self.best_valid_score, self.best_valid_result
         return result
 
     def _train_epoch(

@@ -231,6 +231,16 @@ def test_other_data_is_another_run(toy_run, tmp_path):
     assert toy_run(resume=True).run_dir != first.run_dir
 
 
+def test_time_is_up_after_an_epoch(toy_run):
+    result = toy_run(max_minutes=1e-6)
+    assert result.epochs_run == 1 and result.best_epoch == 0 and result.test_result
+    folder = result.run_dir
+    (folder / "result.json").unlink()
+    again = toy_run(max_minutes=1e-6, resume=str(folder))  # it has no time left
+    assert again.epochs_run == 1 and again.test == result.test
+    assert toy_run(max_minutes=60).epochs_run == 3
+
+
 def test_a_split_without_test_part_shows_validation_and_strict_json(toy_run):
     result = toy_run(eval_args={"split": {"LS": "valid_only"}, "order": "TO", "mode": "full"})
     assert result.test_result == {}
