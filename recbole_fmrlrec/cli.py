@@ -101,6 +101,8 @@ def train(arguments: Arguments) -> int:
     from recbole_fmrlrec.runner import run
 
     keys = dict(arguments.keys)
+    if "," in keys.get("model", "") or "," in keys.get("dataset", ""):
+        return _several(arguments)
     result = run(
         model=keys.pop("model", None),
         dataset=keys.pop("dataset", None),
@@ -111,6 +113,17 @@ def train(arguments: Arguments) -> int:
     )
     print(result.table())
     return DONE
+
+
+def _several(arguments: Arguments) -> int:
+    """Several models or datasets with commas between them: one table."""
+    if arguments.config_files or arguments.resume:
+        raise UsageError(
+            "--config_files and --resume are for one run; several models are compared by a file of "
+            "`compare`, and the same command takes a comparison up again"
+        )
+    model = {"model": "fMRLRec"} if "model" not in arguments.keys else {}
+    return compare([f"--{key}={value}" for key, value in {**model, **arguments.keys}.items()])
 
 
 def models(arguments: Arguments) -> int:
@@ -138,10 +151,45 @@ def recommend(words: Sequence[str]) -> int:
     return main(words)
 
 
+def tune(words: Sequence[str]) -> int:
+    """Search the parameters of a model by the validation metric."""
+    from recbole_fmrlrec.tuning.command import main
+
+    return main(words)
+
+
+def compare(words: Sequence[str]) -> int:
+    """Compare models on datasets: tables, tests of significance, plots."""
+    from recbole_fmrlrec.compare.command import main
+
+    return main(words)
+
+
+def evaluate(words: Sequence[str]) -> int:
+    """Measure a trained model again, by part, metric, size and slice."""
+    from recbole_fmrlrec.compare.evaluate import main
+
+    return main(words)
+
+
+def report(words: Sequence[str]) -> int:
+    """Make the tables and plots of a comparison anew from its runs."""
+    from recbole_fmrlrec.compare.command import report as main
+
+    return main(words)
+
+
 COMMANDS: dict[str, Callable[[Arguments], int]] = {"train": train, "models": models}
 
 #: Commands whose options are no configuration keys; each has a ``--help`` of its own.
-OWN_OPTIONS: dict[str, Callable[[Sequence[str]], int]] = {"export": export, "recommend": recommend}
+OWN_OPTIONS: dict[str, Callable[[Sequence[str]], int]] = {
+    "compare": compare,
+    "tune": tune,
+    "evaluate": evaluate,
+    "report": report,
+    "export": export,
+    "recommend": recommend,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

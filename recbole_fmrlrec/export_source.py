@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -61,20 +61,58 @@ def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
         RunError: the checkpoint is missing or damaged.
     """
     compat.apply()
-    from recbole_fmrlrec.checkpoint import load_checkpoint, load_model_state
     from recbole_fmrlrec.data import create_dataset, data_preparation
     from recbole_fmrlrec.registry import OUR_MODELS
 
-    state = load_checkpoint(path)
-    name = state["config"]["model"]
-    if name not in OUR_MODELS:
-        raise UsageError(
-            f"{path}: a checkpoint of {name}; only {' and '.join(OUR_MODELS)} can be exported"
-        )
-    config = _config(state["config"], data_path)
+    config, state = saved_config(path, data_path, only=tuple(OUR_MODELS))
     dataset = create_dataset(config)
     loaders = data_preparation(config, dataset)
-    model = config.model_class(config, loaders[0]._dataset)
+    model = saved_model(path, config, state, loaders[0])
+    ids = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
+    titles = read_titles(Path(dataset.dataset_path) / f"{dataset.dataset_name}.item", ids)
+    recorded = _recorded_metrics(path)
+    return Trained(model, config, ids, titles, _rows(model, loaders[2]), recorded)
+
+
+def saved_config(
+    path: Path,
+    data_path: str | None = None,
+    only: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> tuple[Any, dict[str, Any]]:
+    """The configuration of a checkpoint, our model's or RecBole's, on the CPU, and its content.
+
+    Args:
+        path: ``best.pth`` of a run.
+        data_path: the folder that holds the dataset, where it is not where training had it.
+        only: models that will do; any when empty.
+        settings: changes that leave the shape of the model alone.
+
+    Raises:
+        UsageError: a checkpoint of another model.
+        RunError: the checkpoint is missing or damaged.
+    """
+    compat.apply()
+    from recbole_fmrlrec.checkpoint import load_checkpoint
+
+    state = load_checkpoint(path)
+    name = state["config"]["model"]
+    if only and name not in only:
+        raise UsageError(
+            f"{path}: a checkpoint of {name}; only {' and '.join(only)} can be exported"
+        )
+    return _config(state["config"], data_path, settings or {}), state
+
+
+def saved_model(path: Path, config: Any, state: dict[str, Any], train_data: Any) -> Any:
+    """The model of a checkpoint, in evaluation mode on the configuration's device.
+
+    Raises:
+        UsageError: the dataset's items or features have changed since the training.
+    """
+    from recbole_fmrlrec.checkpoint import load_model_state
+
+    model = config.model_class(config, train_data._dataset).to(config["device"])
     try:
         load_model_state(model, state)
     except RuntimeError as error:
@@ -82,18 +120,15 @@ def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
             f"{path} does not fit {config['dataset']} in {config['data_path']}: its items or the "
             f"width of their features have changed since the training ({error})"
         ) from None
-    ids = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
-    titles = read_titles(Path(dataset.dataset_path) / f"{dataset.dataset_name}.item", ids)
-    recorded = _recorded_metrics(path)
-    return Trained(model.eval(), config, ids, titles, _rows(model, loaders[2]), recorded)
+    return model.eval()
 
 
-def _config(saved: dict[str, Any], data_path: str | None) -> Any:
+def _config(saved: dict[str, Any], data_path: str | None, settings: Mapping[str, Any]) -> Any:
     """The configuration of a checkpoint: what in it differs from the defaults of today."""
     from recbole_fmrlrec.config import NOT_IN_FINGERPRINT, Config
 
     names = saved["model"], saved["dataset"]
-    places = {"data_path": data_path or saved["dataset_root"], "use_gpu": False}
+    places = {"data_path": data_path or saved["dataset_root"], "use_gpu": False, **settings}
     today = Config(*names, config_dict=places).effective()
     skipped = {"model", "dataset", *NOT_IN_FINGERPRINT}
     changed = {

@@ -47,8 +47,7 @@ def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
             features than ``max_missing_features`` allows.
         dataset_tools.errors.FeatureError: a feature file is damaged.
     """
-    folder = _feature_folder(config, dataset)
-    names = _chosen_modalities(config, folder)
+    folder, names = chosen_features(config)
     tokens = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
     found = [read_features(folder, name) for name in names]
     widths = {features.modality: features.matrix.shape[1] for features in found}
@@ -66,6 +65,27 @@ def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
             "item features: %s, %d wide, by %s, from %s", name, widths[name], encoders[name], place
         )
     return ItemFeatures(matrix, encoders, widths, {name: len(lost[name]) for name in names})
+
+
+def chosen_features(config: Any) -> tuple[Path, list[str]]:
+    """The folder of the features that a configuration asks for, and its modalities in order.
+
+    Raises:
+        UsageError: as `load_item_features`.
+    """
+    folder = _feature_folder(config)
+    return folder, _chosen_modalities(config, folder)
+
+
+def find_features(config: Any) -> Path | None:
+    """The folder in which a dataset has features, whatever the model; None where it has none."""
+    # RecBole's own ml-100k lies inside the installed wheel: what we make goes to the user's side.
+    beside, made = Path(config["data_path"]) / "features", _made_features(config)
+    return next((folder for folder in (beside, made) if list_modalities(folder)), None)
+
+
+def _made_features(config: Any) -> Path:
+    return Path(config["dataset_root"] or "dataset") / config["dataset"] / "features"
 
 
 def _on_disk(
@@ -107,27 +127,25 @@ def _chosen_modalities(config: Any, folder: Path) -> list[str]:
     return names
 
 
-def _feature_folder(config: Any, dataset: Dataset) -> Path:
+def _feature_folder(config: Any) -> Path:
     """The folder with features; TF-IDF features are made where there are none yet."""
     if config["feature_path"]:
         folder = Path(config["feature_path"])
         if not list_modalities(folder):
             raise UsageError(f"feature_path: no feature matrix in {folder.absolute()}")
         return folder
-    beside = Path(dataset.dataset_path) / "features"
-    # RecBole's own ml-100k lies inside the installed wheel: what we make goes to the user's side.
-    root = config["dataset_root"]
-    made = Path(root or "dataset") / dataset.dataset_name / "features"
-    for folder in (beside, made):
-        if list_modalities(folder):
-            return folder
-    item_file = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
+    found = find_features(config)
+    if found is not None:
+        return found
+    item_file = Path(config["data_path"]) / f"{config['dataset']}.item"
     if not item_file.is_file():
         raise UsageError(
-            f"no item features in {beside.absolute()} and no text to make them from "
-            f"({item_file.name} is not there); attach features with `python -m dataset_tools "
-            "convert ... --features text=FILE.npy`, or run fMRLRecID with --use_features=False"
+            f"no item features in {(item_file.parent / 'features').absolute()} and no text to make "
+            f"them from ({item_file.name} is not there); attach features with `python -m "
+            "dataset_tools convert ... --features text=FILE.npy`, or run fMRLRecID with "
+            "--use_features=False"
         )
+    made = _made_features(config)
     _make_text_features(item_file, made)
     return made
 

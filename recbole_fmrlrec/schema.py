@@ -158,6 +158,7 @@ SAMPLED_LOSSES = ["sampled_uniform", "sampled_in_batch", "sampled_popularity"]
 
 TRAINING: dict[str, Rule] = {
     "epochs": whole(1),
+    "max_minutes": null_or(number(0, above=True)),
     **dict.fromkeys(["train_batch_size", "eval_batch_size"], whole(1)),
     "learner": _in_any_case("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"),
     "learning_rate": number(0, above=True),

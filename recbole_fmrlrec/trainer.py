@@ -34,6 +34,10 @@ from recbole_fmrlrec.trimming import encode_by_length
 Metrics = dict[str, float]
 
 
+class _TimeIsUp(Exception):
+    """The epochs have used ``max_minutes``."""
+
+
 class Trainer(RankEvaluation, RecBoleTrainer):
     """Train, validate, stop early, checkpoint, resume.
 
@@ -71,8 +75,15 @@ class Trainer(RankEvaluation, RecBoleTrainer):
 
     @property
     def finished(self) -> bool:
-        """Whether training has reached its last epoch or was stopped early."""
-        return self.start_epoch >= self.epochs or self.cur_step > self.stopping_step
+        """Whether training has reached its last epoch, was stopped early, or has used its time."""
+        stopped = self.cur_step > self.stopping_step or self._time_is_up()
+        return self.start_epoch >= self.epochs or stopped
+
+    def _time_is_up(self) -> bool:
+        """Whether the epochs so far, those before a resume included, took ``max_minutes``."""
+        limit = self.config["max_minutes"]
+        spent = sum(e["train_seconds"] + e.get("valid_seconds", 0.0) for e in self.history)
+        return limit is not None and spent >= 60 * float(limit)
 
     # Optimiser and schedule
 
@@ -123,10 +134,16 @@ class Trainer(RankEvaluation, RecBoleTrainer):
                 self._save_last(epoch)
             if callback_fn is not None:
                 callback_fn(epoch, score)
+            if self._time_is_up():
+                raise _TimeIsUp
 
-        result: tuple[float, Metrics | None] = super().fit(
-            train_data, valid_data, verbose, saved, show_progress, after_validation
-        )
+        try:
+            result: tuple[float, Metrics | None] = super().fit(
+                train_data, valid_data, verbose, saved, show_progress, after_validation
+            )
+        except _TimeIsUp:  # RecBole's loop has no other way out of it
+            self.logger.info("stopped: max_minutes: %s is reached", self.config["max_minutes"])
+            return self.best_valid_score, self.best_valid_result
         return result
 
     def _train_epoch(

@@ -1,0 +1,253 @@
+"""From the ranks of all users to everything that tables, plots and pages show, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from recbole_fmrlrec.compare.gather import DatasetRuns, System, out_of_time
+from recbole_fmrlrec.compare.plan import Plan
+from recbole_fmrlrec.compare.slices import slices
+from recbole_fmrlrec.compare.statistics import bootstrap_means, holm, interval, paired, per_user
+from recbole_fmrlrec.registry import OUR_MODELS
+
+#: p-values below it bear a mark.
+LEVEL = 0.05
+
+
+def analyse(plan: Plan, datasets: Sequence[DatasetRuns]) -> dict[str, Any]:
+    """All numbers of a comparison in values that JSON knows.
+
+    Args:
+        plan: the comparison.
+        datasets: its systems on each dataset, from `gather`.
+    """
+    parts = [_OneDataset(plan, runs) for runs in datasets]
+    content = {part.runs.dataset: part.content() for part in parts}
+    tests = [test for of_one in content.values() for test in of_one["tests"]]
+    for family in ("best", "each", "nesting"):
+        members = [test for test in tests if test["family"] == family]
+        for name in ("wilcoxon", "t"):
+            corrected = holm([test[f"{name}_p"] for test in members])
+            for test, p in zip(members, corrected, strict=True):
+                test[f"{name}_holm"] = p
+    return {
+        "name": plan.name,
+        "metrics": plan.columns,
+        "main": plan.main,
+        "seeds": list(plan.seeds),
+        "bootstrap": plan.bootstrap,
+        "baselines": any(variant.baseline for variant in plan.models),
+        "datasets": content,
+        "settings": _settings(plan, datasets),
+    }
+
+
+@dataclass
+class _OneDataset:
+    plan: Plan
+    runs: DatasetRuns
+    metrics: list[str] = field(init=False)
+    values: np.ndarray = field(init=False)  # (systems, metrics, R), averaged over seeds
+    means: np.ndarray = field(init=False)  # (systems, metrics, resamples)
+
+    def __post_init__(self) -> None:
+        self.metrics = list(dict.fromkeys([*self.plan.columns, self.plan.main]))
+        self.values = np.array(
+            [[per_user(s.ranks, m).mean(axis=0) for m in self.metrics] for s in self.systems]
+        )
+        systems, metrics, rows = self.values.shape
+        drawn = bootstrap_means(self.values.reshape(-1, rows).T, self.plan.bootstrap)
+        self.means = drawn.T.reshape(systems, metrics, -1)
+
+    @property
+    def systems(self) -> list[System]:
+        return self.runs.systems
+
+    def content(self) -> dict[str, Any]:
+        masks = slices(self.runs.rows)
+        return {
+            "rows": self.values.shape[2],
+            "items": len(self.runs.rows["item_counts"]),
+            "systems": [self._system(at, masks) for at in range(len(self.systems))],
+            "slices": {name: int(mask.sum()) for name, mask in masks.items()},
+            "tests": [*self._against_best(), *self._against_each(), *self._nesting()],
+            "training": self._training(),
+            "curves": self._curves(),
+            "machines": sorted({self._machine(system) for system in self.systems}),
+        }
+
+    def _system(self, at: int, masks: dict[str, np.ndarray]) -> dict[str, Any]:
+        system = self.systems[at]
+        return {
+            "label": system.label,
+            "variant": system.variant.name,
+            "model": system.variant.model,
+            "size": system.size or None,
+            "alone": system.alone,
+            "baseline": system.variant.baseline,
+            "seeds": system.seeds,
+            "parameters": system.parameters,
+            "metrics": {m: self._metric(at, j) for j, m in enumerate(self.metrics)},
+            "slices": {
+                name: {
+                    m: float(self.values[at, j, mask].mean()) for j, m in enumerate(self.metrics)
+                }
+                for name, mask in masks.items()
+            },
+            "cost": system.cost(),
+            "out_of_time": any(out_of_time(run.result) for run in system.runs),
+            "cells": [run.cell.name for run in system.runs],
+        }
+
+    def _metric(self, at: int, column: int) -> dict[str, Any]:
+        by_seed = per_user(self.systems[at].ranks, self.metrics[column]).mean(axis=1)
+        return {
+            "mean": float(self.values[at, column].mean()),
+            "interval": interval(self.means[at, column]),
+            "by_seed": [float(value) for value in by_seed],
+            "seed_deviation": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None,
+        }
+
+    # Tests
+
+    def _sides(self) -> tuple[list[int], list[int]]:
+        """Which systems are compared, and with which: all with all where one side is empty."""
+        everything = range(len(self.systems))
+        theirs = [at for at in everything if self.systems[at].variant.baseline]
+        ours = [at for at in everything if at not in theirs]
+        return ours or list(everything), theirs or list(everything)
+
+    def _against_best(self) -> Iterator[dict[str, Any]]:
+        ours, theirs = self._sides()
+        for column in range(len(self.metrics)):
+            mean = self.values[:, column].mean(axis=1)
+            for at in ours:
+                name = self.systems[at].variant.name
+                others = [other for other in theirs if self.systems[other].variant.name != name]
+                if others:
+                    best = max(others, key=lambda other: mean[other])
+                    yield self._test("best", at, best, column)
+
+    def _against_each(self) -> Iterator[dict[str, Any]]:
+        ours, theirs = self._sides()
+        pairs = [(a, b) for a in ours for b in theirs if a != b and self._comparable(a, b)]
+        seen: set[frozenset[int]] = set()
+        for a, b in pairs:
+            if frozenset((a, b)) in seen:
+                continue
+            seen.add(frozenset((a, b)))
+            for column in range(len(self.metrics)):
+                yield self._test("each", a, b, column)
+
+    def _comparable(self, a: int, b: int) -> bool:
+        """Two models with sizes are compared at the same size, the same variant never."""
+        one, other = self.systems[a], self.systems[b]
+        if one.variant.name == other.variant.name:
+            return False
+        return not (one.size and other.size) or one.size == other.size
+
+    def _nesting(self) -> Iterator[dict[str, Any]]:
+        for a, nested in enumerate(self.systems):
+            for b, alone in enumerate(self.systems):
+                same = (nested.variant.name, nested.size) == (alone.variant.name, alone.size)
+                if same and alone.alone and not nested.alone:
+                    for column in range(len(self.metrics)):
+                        yield self._test("nesting", a, b, column)
+
+    def _test(self, family: str, a: int, b: int, column: int) -> dict[str, Any]:
+        found = paired(self.values[a, column], self.values[b, column])
+        return {
+            "family": family,
+            "metric": self.metrics[column],
+            "system": self.systems[a].label,
+            "against": self.systems[b].label,
+            **found._asdict(),
+            "interval": interval(self.means[a, column] - self.means[b, column]),
+        }
+
+    # Training
+
+    def _training(self) -> list[dict[str, Any]]:
+        """For each variant with separate models: what one training for all sizes saves."""
+        found = []
+        for name in dict.fromkeys(s.variant.name for s in self.systems if s.alone):
+            own = [system for system in self.systems if system.variant.name == name]
+            together = [s.cost()["training_seconds"] or 0.0 for s in own if not s.alone][:1]
+            alone = {s.size: s.cost()["training_seconds"] for s in own if s.alone}
+            found.append(
+                {
+                    "variant": name,
+                    "together_seconds": together[0] if together else None,
+                    "alone_seconds": {str(size): value for size, value in alone.items()},
+                    "alone_total_seconds": sum(value or 0.0 for value in alone.values()),
+                }
+            )
+        return found
+
+    def _curves(self) -> list[dict[str, Any]]:
+        """Validation metric by epoch and by seconds of training, a curve for each ordinary run."""
+        found, seen = [], set()
+        for system in self.systems:
+            for run in system.runs:
+                if system.alone or run.cell.key in seen:
+                    continue
+                seen.add(run.cell.key)
+                points = list(_curve(run.result["history"], self.plan.main))
+                if points:
+                    epochs, seconds, values = map(list, zip(*points, strict=True))
+                    found.append(
+                        {
+                            "variant": system.variant.name,
+                            "seed": run.cell.seed,
+                            "epochs": epochs,
+                            "seconds": seconds,
+                            "values": values,
+                            "best_epoch": run.result["best_epoch"],
+                        }
+                    )
+        return found
+
+    @staticmethod
+    def _machine(system: System) -> str:
+        run = system.runs[0]
+        threads = run.cost.get("threads", run.result["machine"]["threads"])
+        device = run.cost.get("device") or run.result["machine"]["device"]
+        return f"{device}, {threads} thread{'s' * (threads != 1)}"
+
+
+def _curve(history: Sequence[dict[str, Any]], metric: str) -> Iterator[tuple[int, float, float]]:
+    seconds = 0.0
+    for epoch in history:
+        seconds += epoch["train_seconds"] + epoch.get("valid_seconds", 0.0)
+        if metric in epoch.get("valid", {}):
+            yield epoch["epoch"] + 1, seconds, epoch["valid"][metric]
+
+
+def _settings(plan: Plan, datasets: Sequence[DatasetRuns]) -> list[dict[str, Any]]:
+    """What each model was run with, and what that was chosen by."""
+    shared = {**plan.settings, **({} if plan.epochs is None else {"epochs": plan.epochs})}
+    if plan.minutes is not None:
+        shared["max_minutes"] = plan.minutes
+    ours = "this package's defaults for the model and the dataset (properties/)"
+    found = [
+        {
+            "variant": variant.name,
+            "model": variant.model,
+            "defaults": ours if variant.model in OUR_MODELS else "RecBole's defaults",
+            "settings": variant.settings,
+            "tuned": variant.tuned,
+        }
+        for variant in plan.models
+    ]
+    versions = {
+        run.result["machine"]["packages"]["recbole"]
+        for d in datasets
+        for s in d.systems
+        for run in s.runs
+    }
+    everything: dict[str, Any] = {"variant": None, "settings": shared, "datasets": plan.datasets}
+    return [{**everything, "recbole": sorted(map(str, versions))}, *found]

@@ -1,0 +1,217 @@
+"""Finished cells put together: the systems of a table, each with the ranks of every user."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from recbole_fmrlrec.compare.cells import RESULT, ROWS, Cell, read_cost
+from recbole_fmrlrec.compare.plan import Plan, Variant
+from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished cell.
+
+    Attributes:
+        result: ``result.json`` of the run.
+        sizes: ``(K,)``, 0 for a model without sizes.
+        ranks: ``(K, R)`` rank of the target of each test row, rows in the order of `order_rows`.
+        cost: ``cost.json``.
+    """
+
+    cell: Cell
+    result: dict[str, Any]
+    sizes: list[int]
+    ranks: np.ndarray
+    cost: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class System:
+    """One line of the table: a variant at one size, over all seeds.
+
+    Attributes:
+        size: 0 for a model without sizes.
+        alone: whether it was trained for this size alone.
+        ranks: ``(S, R)``, a row for each seed.
+    """
+
+    variant: Variant
+    size: int
+    alone: bool
+    seeds: list[int]
+    ranks: np.ndarray
+    runs: list[Run]
+
+    @property
+    def label(self) -> str:
+        """``fMRLRec 64``, ``fMRLRec 64 alone``, ``SASRec``."""
+        size = f" {self.size}" if self.size else ""
+        return f"{self.variant.name}{size}{' alone' if self.alone else ''}"
+
+    @property
+    def parameters(self) -> int:
+        """Numbers learned."""
+        rows = self.runs[0].result["test"]
+        return int(next(row["parameters"] for row in rows if (row["size"] or 0) == self.size))
+
+    def cost(self) -> dict[str, float | None]:
+        """Seconds, milliseconds and bytes: means over the seeds, memory the largest."""
+        runs = self.runs
+        measured = [run.cost["by_size"].get(str(self.size), {}) for run in runs]
+        return {
+            "training_seconds": fmean(run.result["seconds"]["training"] for run in runs),
+            "seconds_to_best": _mean([_to_best(run.result) for run in runs]),
+            "test_seconds": fmean(run.result["seconds"]["test"] for run in runs),
+            "epochs_run": _mean([run.result["epochs_run"] for run in runs]),
+            "best_epoch": _mean([_add_one(run.result["best_epoch"]) for run in runs]),
+            "latency_ms": _mean([cost.get("latency_ms") for cost in measured]),
+            "bytes_per_item": _mean([cost.get("bytes_per_item") for cost in measured]),
+            "peak_memory_bytes": max(run.result["peak_memory_bytes"]["process"] for run in runs),
+        }
+
+
+@dataclass(frozen=True)
+class DatasetRuns:
+    """All systems on one dataset, and what is known of its test rows (see `measure`)."""
+
+    dataset: str
+    systems: list[System]
+    rows: dict[str, np.ndarray]
+
+
+def gather(plan: Plan, cells: Sequence[Cell]) -> list[DatasetRuns]:
+    """Read the finished cells and check that all of a dataset have the same test rows.
+
+    Raises:
+        RunError: no cell is finished, or cells of a dataset differ in users or targets.
+    """
+    found = []
+    for dataset in plan.datasets:
+        own = [cell for cell in cells if cell.dataset == dataset and cell.finished]
+        if not own:
+            continue
+        reference = read_rows(own[0].path, own[0])
+        runs = [_read_run(cell, own[0], reference) for cell in own]
+        rows = max((read_rows(cell.path, cell) for cell in own), key=len)  # most modalities known
+        found.append(DatasetRuns(dataset, list(_systems(plan, runs)), rows))
+    if not found:
+        raise RunError("no cell is finished: there is nothing to put in a table")
+    return found
+
+
+def read_rows(folder: Path, cell: Cell) -> dict[str, np.ndarray]:
+    """``rows.npz`` of a cell, its rows in the order of users and targets."""
+    rows = _read_arrays(folder / ROWS)
+    order = order_rows(rows["users"], rows["targets"])
+    per_row = [name for name in rows if name != "item_counts"]
+    return {**rows, **{name: rows[name][order] for name in per_row}}
+
+
+def order_rows(users: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """The order in which test rows of several runs stand side by side: by user, then target."""
+    return np.lexsort((targets, users))
+
+
+def _read_run(cell: Cell, first: Cell, reference: dict[str, np.ndarray]) -> Run:
+    stored = RankRecord.load(cell.path / TEST_RANKS)
+    order = order_rows(stored.users, stored.targets)
+    check_same_rows(
+        (first.label, reference["users"], reference["targets"]),
+        (cell.label, stored.users[order], stored.targets[order]),
+    )
+    result = json.loads((cell.path / RESULT).read_text(encoding="utf-8"))
+    sizes = [int(size) for size in stored.sizes]
+    return Run(cell, result, sizes, stored.ranks[:, order], read_cost(cell.path))
+
+
+Rows = tuple[str, np.ndarray, np.ndarray]
+
+
+def check_same_rows(first: Rows, other: Rows) -> None:
+    """Refuse to compare runs on different test rows.
+
+    Args:
+        first, other: label, users and targets, rows in the order of `order_rows`.
+
+    Raises:
+        RunError: the rows differ; it names both runs and the first difference.
+    """
+    if np.array_equal(first[1], other[1]) and np.array_equal(first[2], other[2]):
+        return
+    pairs = [
+        set(zip(users.tolist(), items.tolist(), strict=True)) for _, users, items in (first, other)
+    ]
+    only = sorted(pairs[0] - pairs[1]), sorted(pairs[1] - pairs[0])
+    user, item = (only[0] or only[1] or [("?", "?")])[0]
+    raise RunError(
+        f"no table: {first[0]} and {other[0]} were tested on different rows ({len(first[1])} and "
+        f"{len(other[1])}; {len(only[0])} and {len(only[1])} of them the other has not, such as "
+        f"user {user} with item {item}); give all models the same data settings and eval_args"
+    )
+
+
+def _read_arrays(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read ({error}); --redo computes its cell anew") from None
+
+
+def _systems(plan: Plan, runs: Sequence[Run]) -> Iterable[System]:
+    for variant in plan.models:
+        own = [run for run in runs if run.cell.variant == variant.name]
+        nested = [run for run in own if run.cell.alone is None]
+        for size in _shown(variant, nested):
+            yield _system(variant, size, False, nested)
+        for size in dict.fromkeys(run.cell.alone for run in own if run.cell.alone is not None):
+            yield _system(variant, size, True, [run for run in own if run.cell.alone == size])
+
+
+def _shown(variant: Variant, runs: Sequence[Run]) -> list[int]:
+    sizes = runs[0].sizes if runs else []
+    return [size for size in sizes if variant.sizes is None or size in variant.sizes]
+
+
+def _system(variant: Variant, size: int, alone: bool, runs: list[Run]) -> System:
+    ranks = np.stack([run.ranks[run.sizes.index(size)] for run in runs])
+    return System(variant, size, alone, [run.cell.seed for run in runs], ranks, runs)
+
+
+def _to_best(result: dict[str, Any]) -> float | None:
+    """Seconds of training until the epoch whose model was kept, validation included."""
+    best = result["best_epoch"]
+    if best is None:
+        return None
+    return float(
+        sum(
+            epoch["train_seconds"] + epoch.get("valid_seconds", 0.0)
+            for epoch in result["history"]
+            if epoch["epoch"] <= best
+        )
+    )
+
+
+def _add_one(epoch: int | None) -> int | None:
+    return None if epoch is None else epoch + 1
+
+
+def out_of_time(result: dict[str, Any]) -> bool:
+    """Whether a training was ended by ``max_minutes``."""
+    limit = result["config"].get("max_minutes")
+    return limit is not None and result["seconds"]["training"] >= 60 * limit
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

@@ -1,0 +1,207 @@
+"""What a trained cell is measured for beside its ranks: cost, and what slices of users need."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_fmrlrec.compare.cells import COST, ROWS
+from recbole_fmrlrec.run_folder import write_json
+
+#: Users whose answer is timed one by one, after those that warm up.
+TIMED, WARM_UP = 50, 5
+
+
+def measure(config: Any, folder: Path) -> None:
+    """Write ``rows.npz``, then ``cost.json``, into a run folder whose model is trained and tested.
+
+    Raises:
+        RunError: the checkpoint is damaged.
+    """
+    from recbole_fmrlrec.checkpoint import load_checkpoint
+    from recbole_fmrlrec.data import create_dataset, data_preparation
+    from recbole_fmrlrec.export_source import saved_model
+
+    dataset = create_dataset(config)
+    counts = count_interactions(dataset)
+    loaders = data_preparation(config, dataset)
+    write_arrays(folder / ROWS, known_of_rows(config, dataset, counts, loaders))
+    checkpoint = folder / "best.pth"
+    if not checkpoint.is_file():  # a trainer of RecBole's own, whose files are pickles
+        note = "not measured: this model's trainer keeps no checkpoint that can be read safely"
+        write_json(folder / COST, {"by_size": {}, "note": note})
+        return
+    state = load_checkpoint(checkpoint, config["device"])
+    model = saved_model(checkpoint, config, state, loaders[0])
+    write_json(folder / COST, _cost(model, loaders[2]))
+
+
+#: Interactions of each user id and of each item id.
+Counts = tuple[np.ndarray, np.ndarray]
+
+
+def count_interactions(dataset: Any) -> Counts:
+    """Count the interactions of a dataset that is not split yet: splitting makes rows of them."""
+    fields = dataset.uid_field, dataset.iid_field
+    users, items = (
+        np.bincount(np.asarray(dataset.inter_feat[field]), minlength=dataset.num(field))
+        for field in fields
+    )
+    return users, items
+
+
+def known_of_rows(
+    config: Any, dataset: Any, counts: Counts, loaders: Sequence[Any], part: str = "test"
+) -> dict[str, np.ndarray]:
+    """What is known of each row of a part before the evaluation.
+
+    Args:
+        counts: of all interactions, from `count_interactions`.
+        loaders: of training, validation and test.
+        part: ``valid`` or ``test``.
+
+    Returns:
+        Arrays (R,): ``users``, ``targets`` (tokens), ``history``, the interactions before the
+        target, ``popularity``, how often training saw the target, and ``without_MODALITY``, whether
+        the target has nothing of it; and ``item_counts`` (N,), those of training, in descending
+        order.
+    """
+    user, item = dataset.uid_field, dataset.iid_field
+    held_out = [loader._dataset.inter_feat for loader in loaders[1:]]
+    before, trained = (column.copy() for column in counts)
+    for at, rows in enumerate(held_out):
+        np.subtract.at(trained, rows[item].numpy(), 1)
+        if part == "valid" or at == 1:
+            np.subtract.at(before, rows[user].numpy(), 1)
+    rows = held_out[("valid", "test").index(part)]
+    users, targets = rows[user].numpy(), rows[item].numpy()
+    found = {
+        "users": dataset.id2token(user, users).astype(str),
+        "targets": dataset.id2token(item, targets).astype(str),
+        "history": before[users].astype(np.int32),
+        "popularity": trained[targets].astype(np.int32),
+        "item_counts": np.sort(trained[1:])[::-1].astype(np.int32),
+    }
+    tokens = dataset.field2id_token[item].astype(str)
+    for name, empty in _without_features(config, tokens).items():
+        found[f"without_{name}"] = empty[targets]
+    return found
+
+
+def _without_features(config: Any, tokens: np.ndarray) -> dict[str, np.ndarray]:
+    """Whether each item has nothing of a modality, by modality."""
+    from dataset_tools.features import list_modalities, read_items, read_manifest
+    from recbole_fmrlrec.features import find_features
+
+    folder = find_features(config)
+    if folder is None:
+        return {}
+    items = set(read_items(folder))
+    found = {}
+    for name in list_modalities(folder):
+        has = items - set(read_manifest(folder, name)["empty_items"])
+        found[name] = np.array([token not in has for token in tokens])
+    return found
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write a compressed ``.npz`` beside ``path`` and rename it into place."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+    os.replace(beside, path)
+
+
+# Cost
+
+
+def _cost(model: Any, loader: Any) -> dict[str, Any]:
+    users = _single_rows(loader, TIMED + WARM_UP)
+    by_size = {}
+    for size in getattr(model, "sizes", None) or [0]:
+        with _at_size(model, size):
+            by_size[str(size)] = {
+                "latency_ms": _latency(model, users),
+                "bytes_per_item": 4 * size if size else _bytes_per_item(model),
+            }
+    device = next(model.parameters(), torch.zeros(0)).device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {"by_size": by_size, "device": name, "threads": torch.get_num_threads(), "note": None}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return "CPU"
+
+
+@contextmanager
+def _at_size(model: Any, size: int) -> Iterator[None]:
+    """The model cut to one of its sizes, as it would be deployed; others as they are."""
+    if not size:
+        yield
+        return
+    network, whole = model.network, model.size
+    model.network, model.size = network.cut(size).eval(), size
+    model.eval()  # drops what the model keeps for an evaluation
+    try:
+        yield
+    finally:
+        model.network, model.size = network, whole
+        model.eval()
+
+
+def _single_rows(loader: Any, count: int) -> list[Any]:
+    rows: list[Any] = []
+    for interaction, *_ in loader:
+        rows += [interaction[at : at + 1] for at in range(min(len(interaction), count - len(rows)))]
+        if len(rows) >= count:
+            break
+    return rows
+
+
+@torch.no_grad()
+def _latency(model: Any, users: Sequence[Any]) -> float | None:
+    """Median milliseconds from one user's row to the ten best of all items.
+
+    None for a model that scores pairs only. Of few users some are timed again and again.
+    """
+    device = next(model.parameters(), torch.zeros(0)).device
+    times = []
+    for at in range(TIMED + WARM_UP):
+        row = users[at % len(users)].to(device)
+        started = time.perf_counter()
+        try:
+            scores = model.full_sort_predict(row).view(-1)
+        except NotImplementedError:
+            return None
+        scores.topk(min(10, len(scores))).indices.cpu()
+        times.append(1000 * (time.perf_counter() - started))
+    return float(np.median(times[WARM_UP:]))
+
+
+def _bytes_per_item(model: Any) -> float:
+    """Bytes of all arrays that have a row for each item, by the number of items."""
+    rows = {model.n_items, model.n_items + 1}  # BERT4Rec has one for its mask
+    arrays = [*model.parameters(), *model.buffers(), *model.other_parameter().values()]
+    shaped = {
+        id(a): a for a in arrays if hasattr(a, "shape") and len(a.shape) and a.shape[0] in rows
+    }
+    return sum(map(_size_of, shaped.values())) / model.n_items
+
+
+def _size_of(array: Any) -> int:
+    if isinstance(array, torch.Tensor):
+        return array.numel() * array.element_size()
+    if hasattr(array, "nnz"):  # scipy: values and a column number each
+        return int(array.nnz * (array.dtype.itemsize + 4))
+    return int(array.nbytes)

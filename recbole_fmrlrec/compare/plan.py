@@ -1,0 +1,142 @@
+"""What a comparison is: datasets, models, seeds, metrics and budget, out of a YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec.errors import UsageError
+
+#: Metrics that follow from the rank of the one target of a test row.
+METRICS = ("NDCG", "Recall", "Hit", "MRR", "MAP", "Precision")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model of a comparison under a name of its own.
+
+    Attributes:
+        name: what the tables call it.
+        model: our model or RecBole's.
+        settings: what differs from the model's defaults.
+        sizes: nested sizes shown; None for all.
+        independent: also train a separate model for each size.
+        baseline: whether the others are compared with it.
+        tuned: what its settings were chosen by, in words; None where nothing was tuned.
+        where: file and line.
+    """
+
+    name: str
+    model: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    sizes: tuple[int, ...] | None = None
+    independent: bool = False
+    baseline: bool = False
+    tuned: str | None = None
+    where: str = "command line"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole comparison.
+
+    Attributes:
+        datasets: settings by dataset, which hold for all models on it.
+        seeds: each model is trained with each.
+        metrics: names in small letters, of `METRICS`.
+        topk: cut-offs.
+        valid_metric: stops training, and is the metric of plots and slices: ``NDCG@10``.
+        settings: hold for all models on all datasets.
+        epochs: epochs of every model whose own settings do not say; None for its default.
+        minutes: training stops after the first epoch that ends later than this.
+        bootstrap: resamples behind a confidence interval.
+        output: folder of cells, tables and plots.
+    """
+
+    name: str
+    datasets: dict[str, dict[str, Any]]
+    models: tuple[Variant, ...]
+    output: Path
+    seeds: tuple[int, ...] = (2020,)
+    metrics: tuple[str, ...] = ("ndcg", "recall")
+    topk: tuple[int, ...] = (5, 10)
+    valid_metric: str = "NDCG@10"
+    settings: dict[str, Any] = field(default_factory=dict)
+    epochs: int | None = None
+    minutes: float | None = None
+    bootstrap: int = 2000
+
+    @property
+    def columns(self) -> list[str]:
+        """Metrics with their cut-offs, ``ndcg@10``, in the order of the tables."""
+        return [f"{metric}@{k}" for k in self.topk for metric in self.metrics]
+
+    @property
+    def main(self) -> str:
+        """The metric of plots and slices, ``ndcg@10``."""
+        return self.valid_metric.lower()
+
+    def settings_of(self, dataset: str, variant: Variant) -> dict[str, Any]:
+        """All settings of a model on a dataset, the seed left out."""
+        budget: dict[str, Any] = {}
+        if self.epochs is not None:
+            budget["epochs"] = self.epochs
+        if self.minutes is not None:
+            budget["max_minutes"] = self.minutes
+        metric, _, k = self.valid_metric.partition("@")
+        watched = {"metrics": [metric], "topk": [int(k)], "valid_metric": self.valid_metric}
+        return {
+            **budget,
+            **self.settings,
+            **self.datasets[dataset],
+            **variant.settings,
+            **watched,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Values that JSON knows."""
+        return {**asdict(self), "output": str(self.output)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], output: Path) -> Plan:
+        """The inverse of `to_json`; ``output`` is where the folder is now."""
+        listed = ("seeds", "metrics", "topk")
+        models = [
+            Variant(**{**model, "sizes": None if model["sizes"] is None else tuple(model["sizes"])})
+            for model in content["models"]
+        ]
+        changed = {key: tuple(content[key]) for key in listed}
+        return cls(**{**content, **changed, "models": tuple(models), "output": output})
+
+
+def quick_plan(
+    models: Sequence[str],
+    datasets: Sequence[str],
+    settings: Mapping[str, Any],
+    output: Path | None = None,
+    seeds: Sequence[int] = (2020,),
+) -> Plan:
+    """A comparison of models with their defaults, from the command line.
+
+    Raises:
+        UsageError: an unknown model, or a name twice.
+    """
+    from recbole_fmrlrec.registry import OUR_MODELS, check_model_name
+
+    for names, what in ((models, "model"), (datasets, "dataset")):
+        if len(set(names)) != len(names):
+            raise UsageError(f"--{what}={','.join(names)}: a name stands there twice")
+    for model in models:
+        check_model_name(model)
+    variants = tuple(Variant(model, model, baseline=model not in OUR_MODELS) for model in models)
+    name = "-".join([*models, *datasets])
+    return Plan(
+        name,
+        {dataset: {} for dataset in datasets},
+        variants,
+        output or Path("comparisons") / name,
+        seeds=tuple(seeds),
+        settings=dict(settings),
+    )

@@ -1,0 +1,232 @@
+"""The YAML file of a comparison: read, checked, and every error with its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec import settings as setting_rules
+from recbole_fmrlrec.compare.plan import METRICS, Plan, Variant
+from recbole_fmrlrec.compare.yaml_lines import Place, load_with_places
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.registry import OUR_MODELS, check_model_name, nearest
+from recbole_fmrlrec.rules import is_number, is_whole
+
+#: Keys of the file.
+KEYS: tuple[str, ...] = ("name", "datasets", "models", "seeds", "metrics", "topk", "valid_metric")
+KEYS += ("settings", "budget", "output", "bootstrap")
+#: Keys of one model in it.
+MODEL_KEYS = ("model", "settings", "sizes", "independent", "baseline", "tuned")
+
+# Settings that have a place of their own in the file, or that would make the rows differ.
+_ELSEWHERE = {
+    "model": "models",
+    "dataset": "datasets",
+    "seed": "seeds",
+    "metrics": "metrics",
+    "topk": "topk",
+    "valid_metric": "valid_metric",
+    "checkpoint_dir": "output",
+    "max_minutes": "budget",
+}
+_NAME = re.compile(r"[\w][\w .+()-]*")
+
+
+def read_plan(path: Path) -> Plan:
+    """Read the file of a comparison.
+
+    Raises:
+        UsageError: it cannot be read, or a key, a value or a name in it cannot be; the message has
+            the line.
+    """
+    return _Reader(path, *load_with_places(path)).plan()
+
+
+@dataclass(frozen=True)
+class _Reader:
+    path: Path
+    values: dict[str, Any]
+    lines: dict[Place, int]
+
+    def where(self, place: Place) -> str:
+        """File and line of an entry, or of the nearest one around it."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return f"{self.path}, line {self.lines[place]}" if place else str(self.path)
+
+    def wrong(self, place: Place, message: str) -> UsageError:
+        return UsageError(f"{self.where(place)}: {message}")
+
+    def plan(self) -> Plan:
+        self._check_keys(self.values, KEYS, ())
+        for key in ("datasets", "models"):
+            if not self.values.get(key):
+                raise UsageError(f"{self.path}: `{key}` is missing; it names the {key} to compare")
+        name = self._name(("name",), self.values.get("name", self.path.stem))
+        budget = self._mapping(("budget",), self.values.get("budget"))
+        self._check_keys(budget, ("epochs", "minutes"), ("budget",))
+        plan = Plan(
+            name=name,
+            datasets=self._datasets(),
+            models=self._models(),
+            output=Path(self._text(("output",), self.values.get("output", f"comparisons/{name}"))),
+            seeds=tuple(self._wholes("seeds", [2020], 0)),
+            metrics=self._metrics(),
+            topk=tuple(self._wholes("topk", [5, 10], 1)),
+            valid_metric=self._valid_metric(),
+            settings=self._mapping(("settings",), self.values.get("settings")),
+            epochs=self._budget(budget, "epochs", is_whole, "an integer of at least 1"),
+            minutes=self._budget(budget, "minutes", is_number, "a number above 0"),
+            bootstrap=self._wholes("bootstrap", [2000], 100)[0],
+        )
+        self._check_settings(plan)
+        return plan
+
+    # Parts of the file
+
+    def _datasets(self) -> dict[str, dict[str, Any]]:
+        given = self.values["datasets"]
+        if isinstance(given, dict):
+            return {str(k): self._mapping(("datasets", str(k)), v) for k, v in given.items()}
+        names = given if isinstance(given, list) else [given]
+        for at, name in enumerate(names):
+            self._text(("datasets", at), name)
+            if name in names[:at]:
+                raise self.wrong(("datasets", at), f"the dataset {name} stands here twice")
+        return {name: {} for name in names}
+
+    def _models(self) -> tuple[Variant, ...]:
+        given = self.values["models"]
+        if isinstance(given, list):
+            for at, name in enumerate(given):
+                if name in given[:at]:
+                    raise self.wrong(("models", at), f"the model {name} stands here twice")
+            return tuple(self._variant(("models", at), n, None) for at, n in enumerate(given))
+        entries = self._mapping(("models",), given).items()
+        return tuple(self._variant(("models", name), name, value) for name, value in entries)
+
+    def _variant(self, place: Place, name: Any, value: Any) -> Variant:
+        name = self._name(place, name)
+        entry = self._mapping(place, value)
+        self._check_keys(entry, MODEL_KEYS, place)
+        model = self._text((*place, "model"), entry.get("model", name))
+        try:
+            check_model_name(model)
+        except UsageError as error:
+            raise self.wrong((*place, "model"), str(error)) from None
+        ours = model in OUR_MODELS
+        if not ours and (entry.get("independent") or "sizes" in entry):
+            key = "sizes" if "sizes" in entry else "independent"
+            raise self.wrong((*place, key), f"`{key}` is for models with sizes; {model} has none")
+        return Variant(
+            name=name,
+            model=model,
+            settings=self._mapping((*place, "settings"), entry.get("settings")),
+            sizes=self._sizes((*place, "sizes"), entry.get("sizes", "all")),
+            independent=self._flag((*place, "independent"), entry.get("independent", False)),
+            baseline=self._flag((*place, "baseline"), entry.get("baseline", not ours)),
+            tuned=None if not entry.get("tuned") else self._text((*place, "tuned"), entry["tuned"]),
+            where=self.where(place),
+        )
+
+    def _sizes(self, place: Place, value: Any) -> tuple[int, ...] | None:
+        if value == "all":
+            return None
+        if not (isinstance(value, list) and value and all(map(is_whole, value))):
+            raise self.wrong(place, f"sizes = {value!r}: must be all, or a list such as [16, 64]")
+        return tuple(sorted(set(value)))
+
+    def _metrics(self) -> tuple[str, ...]:
+        known = {metric.lower() for metric in METRICS}
+        given = self.values.get("metrics", ["NDCG", "Recall"])
+        given = given if isinstance(given, list) else [given]
+        for at, metric in enumerate(given):
+            if not isinstance(metric, str) or metric.lower() not in known:
+                raise self.wrong(
+                    ("metrics", at), f"the metric {metric!r}: must be one of {', '.join(METRICS)}"
+                )
+        return tuple(dict.fromkeys(metric.lower() for metric in given))
+
+    def _valid_metric(self) -> str:
+        given = self.values.get("valid_metric", "NDCG@10")
+        name, _, k = str(given).partition("@")
+        if name.lower() not in {m.lower() for m in METRICS} or not k.isdigit() or int(k) < 1:
+            raise self.wrong(
+                ("valid_metric",),
+                f"valid_metric = {given!r}: must be a metric with its K, such as NDCG@10",
+            )
+        return str(given)
+
+    def _budget(
+        self, budget: dict[str, Any], key: str, accepts: Callable[[Any], bool], says: str
+    ) -> Any:
+        value = budget.get(key)
+        if value is not None and not (accepts(value) and value > 0):
+            raise self.wrong(("budget", key), f"budget.{key} = {value!r}: must be {says}")
+        return value
+
+    # Settings of models are checked as those of a single run are, with the line of this file.
+
+    def _check_settings(self, plan: Plan) -> None:
+        for variant in plan.models:
+            own: Place = ("models", variant.name, "settings")
+            self._check_model(variant.model, own, variant.settings)
+            self._check_model(variant.model, ("settings",), plan.settings)
+            for name, values in plan.datasets.items():
+                self._check_model(variant.model, ("datasets", name), values)
+
+    def _check_model(self, model: str, place: Place, values: dict[str, Any]) -> None:
+        for key, value in values.items():
+            top = str(key).partition(".")[0]
+            where = self.where((*place, str(key)))
+            if top in _ELSEWHERE:
+                raise UsageError(
+                    f"{where}: `{top}` is no setting here; `{_ELSEWHERE[top]}` of this file says it"
+                )
+            setting_rules.apply([setting_rules.Setting(str(key), value, where)], {}, model)
+
+    # Kinds of values
+
+    def _check_keys(self, values: dict[str, Any], known: tuple[str, ...], place: Place) -> None:
+        for key in values:
+            if key not in known:
+                near = nearest(str(key), list(known))
+                hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}"
+                raise self.wrong((*place, str(key)), f"unknown key `{key}`: {hint}")
+
+    def _mapping(self, place: Place, value: Any) -> dict[str, Any]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.wrong(place, f"`{place[-1]}` must hold keys and values, not {value!r}")
+        return {str(key): below for key, below in value.items()}
+
+    def _text(self, place: Place, value: Any) -> str:
+        if not isinstance(value, str) or not value:
+            raise self.wrong(place, f"`{place[-1]}` must be a text, not {value!r}")
+        return value
+
+    def _name(self, place: Place, value: Any) -> str:
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            raise self.wrong(place, f"{value!r} cannot be a name: letters, digits and . + - ( )")
+        return value
+
+    def _flag(self, place: Place, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.wrong(place, f"`{place[-1]}` must be true or false, not {value!r}")
+        return value
+
+    def _wholes(self, key: str, default: list[int], low: int) -> list[int]:
+        given = self.values.get(key, default)
+        given = given if isinstance(given, list) else [given]
+        for at, value in enumerate(given):
+            if not is_whole(value) or value < low or value in given[:at]:
+                raise self.wrong(
+                    (key, at), f"{key}: {value!r} must be an integer of at least {low}, given once"
+                )
+        if not given:
+            raise self.wrong((key,), f"`{key}` is empty")
+        return list(given)

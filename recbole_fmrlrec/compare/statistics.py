@@ -1,0 +1,103 @@
+"""Statistics over per-user ranks: metrics, bootstrap intervals, paired tests, Holm's correction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from recbole_fmrlrec.rank_files import metric_values
+
+#: Seed of the resamples: the same users are drawn for every model.
+SEED = 2020
+
+
+def per_user(ranks: np.ndarray, metric: str) -> np.ndarray:
+    """Values of ``ndcg@10`` and the like, float64, for ranks of any shape (1 is best)."""
+    name, _, k = metric.partition("@")
+    return metric_values(ranks, name, int(k))
+
+
+def bootstrap_means(values: np.ndarray, resamples: int, seed: int = SEED) -> np.ndarray:
+    """Means ``(resamples, C)`` of the columns of ``values`` (R, C) over users drawn with return.
+
+    All columns see the same draws, so that differences of two columns are paired.
+    """
+    rng, count = np.random.default_rng(seed), len(values)
+    means = np.empty((resamples, values.shape[1]))
+    step = max(1, 2**22 // max(1, count))
+    for start in range(0, resamples, step):
+        part = range(start, min(start + step, resamples))
+        weights = np.stack(
+            [np.bincount(rng.integers(0, count, count), minlength=count) for _ in part]
+        )
+        means[start : part.stop] = weights @ values / count
+    return means
+
+
+def interval(means: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The percentile interval of bootstrap means ``(resamples,)``."""
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+class Paired(NamedTuple):
+    """One model against another, user by user.
+
+    ``cohens_d`` is the mean difference by the standard deviation of differences; ``rank_biserial``
+    the share of Wilcoxon's rank sum in favour less the share against, -1 to 1.
+    """
+
+    difference: float
+    wins: int
+    ties: int
+    losses: int
+    wilcoxon_p: float
+    t_p: float
+    cohens_d: float
+    rank_biserial: float
+
+
+def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
+    """Compare two models' values ``(R,)`` of the same users, two-sided.
+
+    Ties are left out of the signed ranks, as Wilcoxon did. Without any difference both p are 1.
+    """
+    from scipy import stats
+
+    differences = ours - theirs
+    # Averages over seeds that mean the same may differ in the last digit.
+    differences[np.abs(differences) < 1e-12] = 0.0
+    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+    ties = len(differences) - wins - losses
+    if wins + losses == 0:
+        return Paired(0.0, 0, ties, 0, 1.0, 1.0, 0.0, 0.0)
+    moved = differences[differences != 0]
+    rank = stats.rankdata(np.abs(moved))
+    biserial = float((rank * np.sign(moved)).sum() / rank.sum())
+    deviation = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    mean = float(differences.mean())
+    alike = deviation <= 1e-12 * abs(mean)  # one and the same difference for all: t is infinite
+    return Paired(
+        difference=mean,
+        wins=wins,
+        ties=ties,
+        losses=losses,
+        wilcoxon_p=float(stats.wilcoxon(moved).pvalue),
+        t_p=0.0
+        if alike
+        else float(stats.ttest_rel(differences, np.zeros_like(differences)).pvalue),
+        cohens_d=0.0 if alike else mean / deviation,
+        rank_biserial=biserial,
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of one family corrected by Holm (1979): never smaller, in the same order."""
+    count, largest = len(p_values), 0.0
+    corrected = [0.0] * count
+    for place, at in enumerate(sorted(range(count), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (count - place) * p_values[at]))
+        corrected[at] = largest
+    return corrected

@@ -1,0 +1,200 @@
+"""The tables of a comparison as rows of text, whatever they are written as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from recbole_fmrlrec.compare.analysis import LEVEL
+
+#: Head, rows, and how many first columns hold text.
+Grid = tuple[list[str], list[list[str]], int]
+#: Makes a cell of a value, whether it is best, whether it is second, and its marks.
+Decorate = Callable[[str, bool, bool, str], str]
+
+_SHORT = {"ndcg": "N", "recall": "R", "hit": "H", "mrr": "MRR", "map": "MAP", "precision": "P"}
+
+
+def short(metric: str) -> str:
+    """``ndcg@10`` as tables write it: ``N@10``."""
+    name, _, k = metric.partition("@")
+    return f"{_SHORT[name]}@{k}"
+
+
+def number(value: float) -> str:
+    """A metric with four places and no leading zero."""
+    return f"{value:.4f}".replace("0.", ".", 1)
+
+
+def ranking(systems: Sequence[dict[str, Any]], metric: str) -> tuple[set[str], set[str]]:
+    """Labels of the best and of the second-best systems, as the table rounds them."""
+    shown = {s["label"]: number(s["metrics"][metric]["mean"]) for s in systems}
+    values = sorted(set(shown.values()), reverse=True)
+    best = {label for label, text in shown.items() if text == values[0]}
+    second = {label for label, text in shown.items() if text in values[1:2]}
+    return best, second
+
+
+def marks(dataset: dict[str, Any], label: str, metric: str) -> str:
+    """``*``: better than the best baseline by Wilcoxon; ``†``: by the t-test; both after Holm."""
+    for test in dataset["tests"]:
+        key = (test["family"], test["system"], test["metric"])
+        if key == ("best", label, metric) and test["difference"] > 0:
+            stars = "*" if test["wilcoxon_holm"] < LEVEL else ""
+            return stars + ("†" if test["t_holm"] < LEVEL else "")
+    return ""
+
+
+def p_text(p: float) -> str:
+    """A p-value with three places, or its power of ten."""
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}" if p > 0 else "< 1e-300"
+
+
+def metric_cells(
+    dataset: dict[str, Any], metrics: Sequence[str], decorate: Decorate
+) -> list[list[str]]:
+    """A row for each system, a cell for each metric: value, best, second, marks to a text."""
+    systems = dataset["systems"]
+    ranked = {metric: ranking(systems, metric) for metric in metrics}
+    return [
+        [
+            decorate(
+                _value(system["metrics"][metric]),
+                system["label"] in ranked[metric][0],
+                system["label"] in ranked[metric][1],
+                marks(dataset, system["label"], metric),
+            )
+            for metric in metrics
+        ]
+        for system in systems
+    ]
+
+
+def _value(metric: dict[str, Any]) -> str:
+    deviation = metric["seed_deviation"]
+    text = number(metric["mean"])
+    return text if deviation is None else f"{text} ± {number(deviation)}"
+
+
+def sections(
+    analysis: dict[str, Any], dataset: dict[str, Any], decorate: Decorate
+) -> list[tuple[str, Grid]]:
+    """Titles and tables of one dataset; those without a row are left out."""
+    found = [
+        ("Quality", quality_grid(analysis, dataset, decorate)),
+        (f"Tests, {short(analysis['main'])}", tests_grid(analysis, dataset, ("best", "each"))),
+        ("Nested against trained alone", tests_grid(analysis, dataset, ("nesting",))),
+        ("Training for all sizes", training_grid(dataset)),
+        (f"Slices, {short(analysis['main'])}", slices_grid(analysis, dataset)),
+        ("Cost", cost_grid(dataset)),
+    ]
+    return [(title, grid) for title, grid in found if grid[1]]
+
+
+def quality_grid(analysis: dict[str, Any], dataset: dict[str, Any], decorate: Decorate) -> Grid:
+    """Model, size, parameters and every metric."""
+    metrics = analysis["metrics"]
+    cells = metric_cells(dataset, metrics, decorate)
+    rows = [
+        [*_naming(system), f"{system['parameters']:,}" if system["parameters"] else "", *values]
+        for system, values in zip(dataset["systems"], cells, strict=True)
+    ]
+    return ["model", "size", "parameters", *map(short, metrics)], rows, 1
+
+
+def _naming(system: dict[str, Any]) -> list[str]:
+    name = system["variant"] + (", alone" if system["alone"] else "")
+    return [name, str(system["size"] or "")]
+
+
+def tests_grid(analysis: dict[str, Any], dataset: dict[str, Any], families: Sequence[str]) -> Grid:
+    """Paired tests on the main metric."""
+    head = ["model", "against", "difference", "95 % interval", "wins / ties / losses"]
+    head += ["Wilcoxon p", "Holm", "t-test p", "Holm", "d", "rank r"]
+    best = {
+        (t["system"], t["against"])
+        for t in dataset["tests"]
+        if t["family"] == "best" and t["metric"] == analysis["main"]
+    }
+    rows = []
+    for family in families:
+        for test in dataset["tests"]:
+            pair = (test["system"], test["against"])
+            if test["family"] != family or test["metric"] != analysis["main"]:
+                continue
+            if family == "each" and pair in best and "best" in families:
+                continue  # shown with the stricter family already
+            rows.append(_test_row(test, " (best)" if family == "best" else ""))
+    return head, rows, 2
+
+
+def _test_row(test: dict[str, Any], suffix: str) -> list[str]:
+    low, high = test["interval"]
+    return [
+        test["system"],
+        test["against"] + suffix,
+        f"{test['difference']:+.4f}",
+        f"{low:+.4f} to {high:+.4f}",
+        f"{test['wins']:,} / {test['ties']:,} / {test['losses']:,}",
+        *(p_text(test[key]) for key in ("wilcoxon_p", "wilcoxon_holm", "t_p", "t_holm")),
+        f"{test['cohens_d']:+.3f}",
+        f"{test['rank_biserial']:+.3f}",
+    ]
+
+
+def training_grid(dataset: dict[str, Any]) -> Grid:
+    """One training for all sizes against one for each."""
+    rows = []
+    for saved in dataset["training"]:
+        together, alone = saved["together_seconds"], saved["alone_total_seconds"]
+        factor = f"{alone / together:.1f}" if together else ""
+        count = len(saved["alone_seconds"])
+        seconds = "" if together is None else f"{together:,.0f}"
+        rows.append([saved["variant"], seconds, str(count), f"{alone:,.0f}", factor])
+    head = ["model", "once for all sizes, s", "separate models", "all of them, s", "times as long"]
+    return head, rows, 1
+
+
+def slices_grid(analysis: dict[str, Any], dataset: dict[str, Any]) -> Grid:
+    """The main metric of every system in every slice; the best of a slice bold."""
+    names, metric = list(dataset["slices"]), analysis["main"]
+    head = ["model", "size", *(f"{name} ({dataset['slices'][name]:,})" for name in names)]
+    rows = [
+        [*_naming(system), *(number(system["slices"][name][metric]) for name in names)]
+        for system in dataset["systems"]
+    ]
+    return head, rows if names else [], 1
+
+
+def cost_grid(dataset: dict[str, Any]) -> Grid:
+    """What each system costs."""
+    head = ["model", "size", "parameters", "training, s", "to the best epoch, s", "test, s"]
+    head += ["epochs, best", "one user, ms", "bytes per item", "peak memory, MB"]
+    rows = []
+    for system in dataset["systems"]:
+        cost = system["cost"]
+        rows.append(
+            [
+                *_naming(system),
+                f"{system['parameters']:,}" if system["parameters"] else "",
+                _optional(cost["training_seconds"], ",.1f"),
+                _optional(cost["seconds_to_best"], ",.1f"),
+                _optional(cost["test_seconds"], ",.1f"),
+                _epochs(cost),
+                _optional(cost["latency_ms"], ".2f"),
+                _optional(cost["bytes_per_item"], ",.0f"),
+                _optional(cost["peak_memory_bytes"] / 1e6, ",.0f"),
+            ]
+        )
+    return head, rows, 1
+
+
+def _optional(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _epochs(cost: dict[str, Any]) -> str:
+    """Epochs run and the best of them, means over the seeds."""
+    if cost["best_epoch"] is None:
+        return _optional(cost["epochs_run"], "g")
+    return f"{cost['epochs_run']:g}, {cost['best_epoch']:g}"

@@ -1,0 +1,103 @@
+"""The process that computes one cell: ``python -m recbole_fmrlrec.compare.worker < CELL.json``.
+
+A process for each, so that memory is measured by the cell and a crash ends one cell only. It holds
+the cell's lock, and ends when the command that started it is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from recbole_fmrlrec.compare.cells import RESULT, Cell
+from recbole_fmrlrec.errors import RunError, usage_errors
+from recbole_fmrlrec.rank_files import TEST_RANKS
+
+DONE, FAILED, WRONG_USE, BUSY = 0, 1, 2, 75
+
+
+def main() -> int:
+    """Compute the cell described on standard input; returns the exit code."""
+    job = json.load(sys.stdin)
+    cell = Cell.from_json(job["cell"], Path(job["root"]))
+    _end_with(job["parent"])
+    lock = cell.lock
+    if not lock.acquire():
+        return BUSY
+    lock.keep(lost=lambda: os._exit(BUSY))
+    try:
+        if not cell.finished:
+            compute(cell)
+        return DONE
+    except Exception as error:
+        import traceback
+
+        wrong = isinstance(error, usage_errors())
+        if not wrong:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_USE if wrong else FAILED
+    finally:
+        lock.release()
+
+
+def _end_with(parent: int) -> None:
+    """End this process at once when its parent has ended, however that came about."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(BUSY)
+
+    Thread(target=watch, daemon=True).start()
+
+
+def compute(cell: Cell) -> None:
+    """Train, test and measure a cell, from where an earlier attempt has got to.
+
+    Raises:
+        UsageError: its settings or its data cannot be used.
+        RunError: the run failed.
+    """
+    from recbole_fmrlrec import compat
+
+    compat.apply()
+    from recbole_fmrlrec.compare.measure import measure
+    from recbole_fmrlrec.runner import run
+
+    cell.path.mkdir(parents=True, exist_ok=True)
+    if not (cell.path / RESULT).is_file():
+        _begin(cell)
+        run(cell.model, cell.dataset, config_dict=cell.settings, resume=cell.path)
+    if not (cell.path / TEST_RANKS).is_file():
+        raise RunError(
+            f"{cell.label}: the run left no {TEST_RANKS}; a comparison needs one test "
+            "item a row and eval_args.mode: full"
+        )
+    measure(_config(cell), cell.path)
+    (cell.path / "last.pth").unlink(missing_ok=True)  # the finished cell needs no way to go on
+
+
+def _config(cell: Cell) -> Any:
+    from recbole_fmrlrec.config import Config
+
+    return Config(cell.model, cell.dataset, config_dict=cell.settings)
+
+
+def _begin(cell: Cell) -> None:
+    """Make the cell a run folder in which the run can be taken up."""
+    from recbole_fmrlrec.run_folder import RunFolder, run_fingerprint
+
+    config = _config(cell)
+    RunFolder(
+        cell.path, cell.model, cell.dataset, run_fingerprint(config), config.overrides()
+    ).begin(config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Which run a cell is: what changes its key and what does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from recbole_fmrlrec import compat
+from recbole_fmrlrec.compare import cells as cells_module
+from recbole_fmrlrec.compare.cells import choose, make_cells, read_record, write_record
+from recbole_fmrlrec.compare.code_version import code_version
+from recbole_fmrlrec.compare.locks import Lock
+from recbole_fmrlrec.compare.plan import Variant
+from recbole_fmrlrec.errors import UsageError
+from tests import toy
+from tests.compare.synthetic import make_plan
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    """Two models on the toy dataset."""
+    compat.apply()
+    monkeypatch.chdir(tmp_path)
+    toy.write_toy(tmp_path / "dataset")
+    models = [
+        Variant("Pop", "Pop", baseline=True),
+        Variant("ours", "fMRLRec", {"sizes": [2, 4, 8]}, independent=True),
+    ]
+    places = {"data_path": str(tmp_path / "dataset"), "use_gpu": False}
+    return make_plan(tmp_path / "out", models, seeds=(1, 2), settings=places)
+
+
+def keys(plan):
+    return [cell.key for cell in make_cells(plan)]
+
+
+def test_a_cell_for_each_seed_size_and_model(plan):
+    found = make_cells(plan)
+    assert [(cell.variant, cell.alone, cell.seed) for cell in found] == [
+        *(("Pop", None, seed) for seed in (1, 2)),
+        *(("ours", size, seed) for size in (None, 2, 4, 8) for seed in (1, 2)),
+    ]
+    assert len({cell.key for cell in found}) == len(found)
+    assert found[4].settings["sizes"] == [2] and found[2].settings["sizes"] == [2, 4, 8]
+    assert found[4].name == f"toy/ours-alone2-seed1-{found[4].key}"
+
+
+def test_what_a_key_hangs_on(plan, tmp_path, monkeypatch):
+    models = (plan.models[0], replace(plan.models[1], independent=False))
+    plan = replace(plan, models=models, seeds=(1,))
+    before = keys(plan)
+    same = replace(plan, metrics=("mrr",), topk=(20,), bootstrap=500, output=tmp_path / "other")
+    assert keys(same) == before
+    assert keys(replace(plan, settings={**plan.settings, "num_threads": 1})) == before
+    assert not set(keys(replace(plan, epochs=3))) & set(before)
+    assert not set(keys(replace(plan, minutes=3.0))) & set(before)
+    assert not set(keys(replace(plan, valid_metric="Recall@10"))) & set(before)
+    monkeypatch.setattr(cells_module, "code_version", lambda: "another")
+    assert not set(keys(plan)) & set(before)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    features = tmp_path / "dataset" / "toy" / "features" / "text.npy"
+    content = bytearray(features.read_bytes())
+    content[-1] ^= 1
+    features.write_bytes(content)
+    changed = [old != new for old, new in zip(before, keys(plan), strict=True)]
+    assert changed == [False, True]  # Pop reads no features
+    with (tmp_path / "dataset" / "toy" / "toy.inter").open("a", encoding="utf-8") as file:
+        file.write("u0\ti7\t5000\n")
+    assert not set(keys(plan)) & set(before)
+
+
+def test_sizes_are_checked(plan):
+    with pytest.raises(UsageError, match=r"ours has no size 5 on toy; it has \[2, 4, 8\]"):
+        make_cells(replace(plan, models=(replace(plan.models[1], sizes=(2, 5)),)))
+
+
+def test_a_setting_that_cannot_be_names_the_model(plan):
+    wrong = replace(plan.models[0], settings={"valid_metric_bigger": "no"}, where="a.yaml, line 3")
+    with pytest.raises(UsageError, match=r"a\.yaml, line 3: Pop on toy: valid_metric_bigger"):
+        make_cells(replace(plan, models=(wrong,)))
+
+
+def test_time_is_kept_by_our_trainer_only(plan):
+    kgat = Variant("S3Rec", "S3Rec", {"train_stage": "pretrain"}, where="a.yaml, line 3")
+    with pytest.raises(UsageError, match=r"budget\.minutes: S3Rec has a trainer of RecBole's own"):
+        make_cells(replace(plan, models=(kgat,), minutes=1.0))
+
+
+def test_choosing(plan):
+    found = make_cells(plan)
+    assert {cell.variant for cell in choose(found, ["Pop"], "--only")} == {"Pop"}
+    assert choose(found, ["seed1", found[1].key], "--only") == [
+        cell for cell in found if cell.seed == 1 or cell is found[1]
+    ]
+    assert choose(found, ["all"], "--redo") == found
+    with pytest.raises(UsageError, match=r"--only: no cell is called `pop`; there are .*Pop"):
+        choose(found, ["pop"], "--only")
+
+
+def test_discarding_needs_the_lock(plan):
+    cell = make_cells(plan)[0]
+    cell.path.mkdir(parents=True)
+    other = Lock(cell.path)
+    assert other.acquire() and cell.state().startswith("running (process ")
+    with pytest.raises(UsageError, match="--redo: Pop on toy, seed 1 is being computed by process"):
+        cell.discard()
+    other.release()
+    cell.discard()
+    assert not cell.path.exists() and cell.state() == "to do"
+
+
+def test_the_record(plan):
+    found = make_cells(plan)
+    write_record(plan, found)
+    assert read_record(plan.output) == (plan, found)
+
+
+def test_the_code_version_is_a_hash_of_what_runs():
+    assert len(code_version()) == 12 and int(code_version(), 16) >= 0

@@ -1,0 +1,147 @@
+"""The whole command with real processes: killed, taken up again, shared by two."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from recbole_fmrlrec.cli import main, parse, train
+from recbole_fmrlrec.compare import report
+from recbole_fmrlrec.errors import UsageError
+from tests import toy
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = """\
+datasets: [toy]
+settings: {data_path: dataset, use_gpu: false, num_threads: 1}
+models:
+  Pop:
+  ours:
+    model: fMRLRec
+    settings:
+      {sizes: [2, 4], epochs: 60, stopping_step: 60, learning_rate: 0.00001,
+       train_batch_size: 8, MAX_ITEM_LIST_LENGTH: 4}
+"""
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "run_recbole.py"), "compare", "toy.yaml", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.time() + seconds
+    while not condition():
+        assert time.time() < deadline, "it took too long"
+        time.sleep(0.05)
+
+
+def cell_folder(folder: Path, variant: str) -> Path:
+    found = [p for p in folder.glob(f"comparisons/toy/cells/toy/{variant}-seed*") if p.is_dir()]
+    return found[0] if found else folder / "none"
+
+
+def epochs_in(log: Path) -> int:
+    return log.read_text(encoding="utf-8").count(" training [time") if log.is_file() else 0
+
+
+def test_killed_and_taken_up_again(tmp_path):
+    toy.write_toy(tmp_path / "dataset")
+    (tmp_path / "toy.yaml").write_text(FILE, encoding="utf-8")
+    first = start(tmp_path)
+    wait_for(lambda: epochs_in(cell_folder(tmp_path, "ours") / "run.log") > 5)
+    workers = psutil.Process(first.pid).children()
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    psutil.wait_procs(workers, timeout=20)  # a worker does not outlive the command
+    assert not any(worker.is_running() for worker in workers)
+    finished = cell_folder(tmp_path, "Pop") / "cost.json"
+    written = finished.stat().st_mtime_ns
+    ours = cell_folder(tmp_path, "ours")
+    assert not (ours / "result.json").exists() and (ours / "last.pth").is_file()
+
+    # Fewer epochs would be another cell, so the second command has all of them to run.
+    second, third = start(tmp_path), start(tmp_path)
+    ended = [process.communicate(timeout=300) for process in (second, third)]
+    assert [second.returncode, third.returncode] == [0, 0], ended
+    assert all("Test on toy, 40 rows" in out for out, _ in ended)
+    assert finished.stat().st_mtime_ns == written
+    record = json.loads((ours / "result.json").read_text(encoding="utf-8"))
+    assert [epoch["epoch"] for epoch in record["history"]] == list(range(60))
+    log = (ours / "run.log").read_text(encoding="utf-8")
+    assert "continuing after epoch" in log
+    assert epochs_in(ours / "run.log") < 60 + 20  # little was computed twice, by whichever command
+    left = {file.name for file in (tmp_path / "comparisons/toy/cells/toy").iterdir()}
+    assert left == {ours.name, finished.parent.name} and not (ours / "last.pth").exists()
+    analysis = json.loads((tmp_path / "comparisons/toy/results.json").read_text(encoding="utf-8"))
+    systems = analysis["datasets"]["toy"]["systems"]
+    assert [system["label"] for system in systems] == ["Pop", "ours 2", "ours 4"]
+    assert systems[2]["metrics"]["ndcg@10"]["mean"] == pytest.approx(
+        record["test"][1]["metrics"]["ndcg@10"], abs=1e-6
+    )
+
+
+def test_a_cell_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "write_plots", lambda analysis, folder: [])
+    toy.write_toy(tmp_path / "dataset")
+    text = FILE.split("  ours:")[0] + "  BPR: {settings: {embedding_size: -3}}\n"
+    (tmp_path / "toy.yaml").write_text(text, encoding="utf-8")
+    assert main(["compare", "toy.yaml", "--list"]) == 0
+    assert capsys.readouterr().out.count(": to do\n") == 2
+    assert main(["compare", "toy.yaml", "--only=Pop"]) == 0
+    assert "Not finished, and in no table: BPR on toy, seed 2020." in (
+        tmp_path / "comparisons/toy/table.md"
+    ).read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["compare", "toy.yaml"]) == 1
+    shown = capsys.readouterr()
+    assert "error: BPR on toy, seed 2020: " in shown.err and "worker.log)" in shown.err
+    assert "Test on toy, 40 rows" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "compare needs a file, as in `compare properties/comparison/ml-100k-quick.yaml`"),
+        (["none.yaml"], "cannot read the configuration file none.yaml"),
+        (["a.yaml", "--model=Pop"], "--model and a file: the file says what is compared"),
+        (["a.yaml", "--epochs=3"], "--epochs=3 and a file"),
+        (["--model=Pop", "--epocs=3"], "unknown key `epocs` (command line)"),
+        (["--model=Pop,Nop"], "there is no model `Nop`"),
+        (["--model=Pop", "--workers=0"], "--workers takes a number of at least 1"),
+        (["--model=Pop", "--seeds=a"], "--seeds takes whole numbers"),
+    ],
+)
+def test_wrong_use(words, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", *words]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_several_models_with_commas_are_a_comparison(monkeypatch):
+    from recbole_fmrlrec import cli
+
+    asked: list[list[str]] = []
+    monkeypatch.setattr(cli, "compare", lambda words: asked.append(list(words)) or 0)
+    assert main(["--model=fMRLRec,SASRec", "--dataset=toy", "--epochs=2"]) == 0
+    assert main(["--dataset=a,b"]) == 0
+    assert asked == [
+        ["--model=fMRLRec,SASRec", "--dataset=toy", "--epochs=2"],
+        ["--model=fMRLRec", "--dataset=a,b"],
+    ]
+    with pytest.raises(UsageError, match="--config_files and --resume are for one run"):
+        train(parse(["--model=A,B", "--resume"]))

@@ -1,0 +1,176 @@
+"""What is known of test rows, and cost, against the toy dataset worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_fmrlrec import run
+from recbole_fmrlrec.compare.evaluate import evaluate
+from recbole_fmrlrec.compare.evaluate import main as evaluate_main
+from recbole_fmrlrec.compare.gather import order_rows
+from recbole_fmrlrec.compare.measure import _at_size, _bytes_per_item, measure
+from recbole_fmrlrec.compare.statistics import per_user
+from recbole_fmrlrec.errors import UsageError
+from tests import toy
+from tests.conftest import write_inter
+
+GENERAL = ("data_path", "checkpoint_dir", "use_gpu", "topk", "metrics", "epochs")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs on the toy dataset of a model of ours, a sequential and a general one of RecBole's."""
+    root = tmp_path_factory.mktemp("runs")
+    toy.write_toy(root)
+    keys = toy.settings(root, num_threads=1)
+    theirs = {key: keys[key] for key in GENERAL}
+    small = {"hidden_size": 8, "inner_size": 8, "n_layers": 1, "MAX_ITEM_LIST_LENGTH": 4}
+    return {
+        "fMRLRec": run("fMRLRec", "toy", config_dict=keys),
+        "SASRec": run("SASRec", "toy", config_dict={**theirs, **small, "epochs": 1}),
+        "BPR": run("BPR", "toy", config_dict={**theirs, "epochs": 1}),
+    }
+
+
+def events():
+    """The toy's interactions by user, in their order."""
+    return {
+        f"u{user}": [f"i{(user + step * (1 + user % 3)) % toy.ITEMS}" for step in range(toy.EVENTS)]
+        for user in range(toy.USERS)
+    }
+
+
+@pytest.mark.parametrize("part", ["test", "valid"])
+@pytest.mark.parametrize("model", ["fMRLRec", "SASRec", "BPR"])
+def test_rows_of_every_kind_of_dataset(runs, model, part):
+    record, rows = evaluate(runs[model].run_dir / "best.pth", part)
+    at = -1 if part == "test" else -2
+    targets = {user: items[at] for user, items in events().items()}
+    assert dict(zip(rows["users"], rows["targets"], strict=True)) == targets
+    assert np.array_equal(record.users, rows["users"])
+    assert np.array_equal(record.targets, rows["targets"])
+    trained = Counter(item for items in events().values() for item in items[:-2])
+    assert rows["popularity"].tolist() == [trained[item] for item in rows["targets"]]
+    assert set(rows["history"]) == {toy.EVENTS - (1 if part == "test" else 2)}
+    counts = sorted((trained[f"i{item}"] for item in range(toy.ITEMS)), reverse=True)
+    assert rows["item_counts"].tolist() == counts
+    assert not rows["without_text"].any()
+
+
+@pytest.mark.parametrize("model", ["fMRLRec", "SASRec", "BPR"])
+def test_evaluate_gives_what_the_run_recorded(runs, model):
+    result = runs[model]
+    for part, recorded in (("test", result.test), ("valid", result.valid)):
+        record, _ = evaluate(result.run_dir / "best.pth", part)
+        assert [size or None for size in record.sizes.tolist()] == [r["size"] for r in recorded]
+        for ranks, row in zip(record.ranks, recorded, strict=True):
+            for metric in ("recall@5", "ndcg@10"):
+                assert per_user(ranks, metric).mean() == pytest.approx(
+                    row["metrics"][metric], abs=1e-6
+                )
+
+
+def test_evaluate_by_slice_and_size(runs, tmp_path, capsys):
+    options = [f"--checkpoint={runs['fMRLRec'].run_dir / 'best.pth'}"]
+    words = [*options, "--slices=all", "--metrics=MRR", "--topk=25", "--sizes=4"]
+    assert evaluate_main([*words, f"--output={tmp_path / 'o.json'}"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["slice", "rows", "size", "mrr@25"]
+    values = json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))["values"]
+    by_slice = {value["slice"]: value for value in values}
+    assert {value["size"] for value in values} == {4} and by_slice["all"]["rows"] == toy.USERS
+    popular = [by_slice[name] for name in ("head", "middle", "tail") if name in by_slice]
+    total = sum(value["rows"] * value["metrics"]["mrr@25"] for value in popular)
+    assert total / toy.USERS == pytest.approx(by_slice["all"]["metrics"]["mrr@25"])
+    for wrong, says in [
+        ("--slices=heads", "no row is in `heads`; there are"),
+        ("--sizes=5", r"no size 5; its sizes are \[2, 4, 8\]"),
+        ("--metrics=GAUC", "no metric 'gauc'"),
+        ("--topk=0", "at least 1"),
+    ]:
+        with pytest.raises(UsageError, match=says):
+            evaluate_main([*options, wrong])
+
+
+def test_cost_and_rows_of_a_run(runs):
+    from recbole_fmrlrec.config import Config
+
+    result = runs["fMRLRec"]
+    config = Config("fMRLRec", "toy", config_dict=_given(result))
+    measure(config, result.run_dir)
+    cost = json.loads((result.run_dir / "cost.json").read_text(encoding="utf-8"))
+    assert {size: c["bytes_per_item"] for size, c in cost["by_size"].items()} == {
+        "2": 8,
+        "4": 16,
+        "8": 32,
+    }
+    assert all(c["latency_ms"] > 0 for c in cost["by_size"].values())
+    with np.load(result.run_dir / "rows.npz", allow_pickle=False) as rows:
+        assert rows["history"].shape == (toy.USERS,)
+
+
+def _given(result):
+    return {key: result.config[key] for key in ("sizes", "MAX_ITEM_LIST_LENGTH", "use_gpu")} | {
+        "data_path": result.config["dataset_root"]
+    }
+
+
+def test_latency_is_that_of_the_cut_model():
+    from recbole_fmrlrec.network import FMRLRecNetwork
+
+    class Model:
+        network = FMRLRecNetwork([2, 4], 3).eval()
+        size = 4
+        table = "kept"
+
+        def eval(self):
+            self.table = None
+
+    model = Model()
+    whole = model.network
+    with _at_size(model, 2):
+        assert model.network.width == 2 and model.size == 2 and model.table is None
+    assert model.network is whole and model.size == 4
+
+
+def test_bytes_of_arrays_with_a_row_for_each_item():
+    class Model(torch.nn.Module):
+        n_items = 10
+
+        def __init__(self):
+            super().__init__()
+            self.items = torch.nn.Embedding(10, 4)
+            self.with_mask = torch.nn.Parameter(torch.zeros(11, 2))
+            self.users = torch.nn.Embedding(7, 4)
+
+        def other_parameter(self):
+            return {"counts": np.zeros(10, dtype=np.int64)}
+
+    assert _bytes_per_item(Model()) == (160 + 88 + 80) / 10
+
+
+def test_cold_targets_and_short_histories(tmp_path):
+    rows = [("u1", item, at) for at, item in enumerate("abcz")]
+    rows += [("u2", item, at) for at, item in enumerate("bca")]
+    rows += [("u3", item, at) for at, item in enumerate("abcab")]
+    rows += [("u4", item, at) for at, item in enumerate("dc")]
+    write_inter(tmp_path, rows)
+    result = run(
+        "Pop",
+        "toy",
+        config_dict={
+            "data_path": str(tmp_path),
+            "use_gpu": False,
+            "checkpoint_dir": str(tmp_path / "saved"),
+        },
+    )
+    _, known = evaluate(result.run_dir / "best.pth")
+    order = order_rows(known["users"], known["targets"])
+    shown = {name: known[name][order].tolist() for name in ("users", "targets", "history")}
+    # u2's three interactions leave none to validate on, two to train on.
+    assert shown == {"users": ["u1", "u2", "u3"], "targets": ["z", "a", "b"], "history": [3, 2, 4]}
+    assert known["popularity"][order].tolist() == [0, 2, 3]

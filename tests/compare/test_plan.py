@@ -1,0 +1,146 @@
+"""The file of a comparison: what it means, and errors with their lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recbole_fmrlrec.compare.plan import Plan, Variant, quick_plan
+from recbole_fmrlrec.compare.plan_file import read_plan
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.yaml_files import properties_dir
+
+GOOD = """\
+datasets:
+  ml-100k: {MAX_ITEM_LIST_LENGTH: 20}
+seeds: [1, 2]
+metrics: [Recall, MRR]
+topk: [5]
+budget: {epochs: 3, minutes: 1.5}
+settings: {num_threads: 1}
+models:
+  SASRec:
+    settings: {n_layers: 1}
+    tuned: n_layers on validation
+  small:
+    model: fMRLRec
+    sizes: [64, 16]
+    independent: true
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_a_file_is_read(tmp_path):
+    file = write(tmp_path, GOOD)
+    plan = read_plan(file)
+    assert (plan.name, plan.output) == ("mine", Path("comparisons/mine"))
+    assert plan.columns == ["recall@5", "mrr@5"] and plan.main == "ndcg@10"
+    theirs, ours = plan.models
+    assert theirs == Variant(
+        "SASRec",
+        "SASRec",
+        settings={"n_layers": 1},
+        baseline=True,
+        tuned="n_layers on validation",
+        where=f"{file}, line 9",
+    )
+    assert (ours.model, ours.sizes, ours.independent, ours.baseline) == (
+        "fMRLRec",
+        (16, 64),
+        True,
+        False,
+    )
+
+
+def test_later_settings_win_and_the_metric_is_watched(tmp_path):
+    text = GOOD.replace("{n_layers: 1}", "{n_layers: 1, epochs: 7, MAX_ITEM_LIST_LENGTH: 9}")
+    plan = read_plan(write(tmp_path, text))
+    assert plan.settings_of("ml-100k", plan.models[0]) == {
+        "epochs": 7,
+        "max_minutes": 1.5,
+        "num_threads": 1,
+        "MAX_ITEM_LIST_LENGTH": 9,
+        "n_layers": 1,
+        "metrics": ["NDCG"],
+        "topk": [10],
+        "valid_metric": "NDCG@10",
+    }
+    assert plan.settings_of("ml-100k", plan.models[1])["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("seeds:", "seads:", 3, "unknown key `seads`: did you mean `seeds`?"),
+        ("[1, 2]", "[1, -2]", 3, "seeds: -2 must be an integer of at least 0"),
+        ("[1, 2]", "[1, 1]", 3, "given once"),
+        ("[Recall, MRR]", "[Recall, GAUC]", 4, "the metric 'GAUC': must be one of NDCG"),
+        ("epochs: 3", "epochs: 0", 6, "budget.epochs = 0: must be an integer of at least 1"),
+        ("minutes: 1.5", "hours: 1", 6, "unknown key `hours`"),
+        ("num_threads: 1", "num_threads: 0", 7, "num_threads = 0"),
+        ("num_threads: 1", "seed: 3", 7, "`seed` is no setting here; `seeds` of this file says it"),
+        ("  SASRec:", "  SASREC:", 9, "there is no model `SASREC`: it is spelled `SASRec`"),
+        ("n_layers: 1}", "n_layer: 1}", 10, "unknown key `n_layer`"),
+        ("tuned: n", "sizes: [8]\n    tuned: n", 11, "`sizes` is for models with sizes; SASRec"),
+        ("sizes: [64, 16]", "sizes: some", 14, "sizes = 'some': must be all, or a list"),
+        ("independent: true", "independent: 3", 15, "`independent` must be true or false"),
+        ("  small:\n", "  SASRec:\n", 12, "`SASRec` stands on line 9 too"),
+        ("  small:\n", "  a/b:\n", 12, "'a/b' cannot be a name"),
+    ],
+)
+def test_errors_have_the_line(tmp_path, old, new, line, says):
+    file = write(tmp_path, GOOD.replace(old, new, 1))
+    with pytest.raises(UsageError) as error:
+        read_plan(file)
+    assert f"{file}, line {line}: " in str(error.value) or f"({file}, line {line})" in str(
+        error.value
+    )
+    assert says in str(error.value)
+
+
+def test_what_is_missing_and_lists(tmp_path):
+    with pytest.raises(UsageError, match="`models` is missing"):
+        read_plan(write(tmp_path, "datasets: [a]\n"))
+    plan = read_plan(write(tmp_path, "datasets: a\nmodels: [Pop, fMRLRec]\n"))
+    assert list(plan.datasets) == ["a"] and [m.baseline for m in plan.models] == [True, False]
+    with pytest.raises(UsageError, match="line 2: the model Pop stands here twice"):
+        read_plan(write(tmp_path, "datasets: a\nmodels: [Pop, Pop]\n"))
+
+
+@pytest.mark.parametrize("name", ["ml-100k-quick", "amazon-beauty", "modalities"])
+def test_shipped_files(name):
+    plan = read_plan(properties_dir() / "comparison" / f"{name}.yaml")
+    assert plan.name == name
+    if name == "modalities":
+        assert [m.name for m in plan.models] == ["text", "image", "both", "ids", "hybrid"]
+    else:
+        assert {m.name for m in plan.models} >= {"SASRec", "fMRLRec", "fMRLRecID"}
+
+
+def test_a_plan_survives_json(tmp_path):
+    plan = read_plan(write(tmp_path, GOOD))
+    stored = json.loads(json.dumps(plan.to_json()))
+    assert Plan.from_json(stored, plan.output) == plan
+
+
+def test_a_quick_plan():
+    plan = quick_plan(["fMRLRec", "SASRec"], ["a", "b"], {"epochs": 2}, seeds=[1, 2])
+    assert plan.output == Path("comparisons/fMRLRec-SASRec-a-b") and plan.seeds == (1, 2)
+    assert [m.baseline for m in plan.models] == [False, True]
+    with pytest.raises(UsageError, match="a name stands there twice"):
+        quick_plan(["Pop", "Pop"], ["a"], {})
+
+
+def test_the_example_of_the_readme(tmp_path):
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    example = readme.split("## Compare")[1].split("```yaml\n")[1].split("```")[0]
+    plan = read_plan(write(tmp_path, example))
+    assert [model.name for model in plan.models] == ["SASRec", "SASRec-1-layer", "fMRLRec"]
+    assert plan.models[2].sizes == (16, 64, 128) and plan.minutes == 60

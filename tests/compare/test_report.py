@@ -1,0 +1,256 @@
+"""Tables, results, plots and page out of cells whose ranks are known."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_fmrlrec.cli import main
+from recbole_fmrlrec.compare import report
+from recbole_fmrlrec.compare.cells import read_record, write_record
+from recbole_fmrlrec.compare.formats import latex, markdown
+from recbole_fmrlrec.compare.plan import Variant
+from recbole_fmrlrec.compare.report import write_report
+from recbole_fmrlrec.compare.tables import marks, number
+from recbole_fmrlrec.errors import RunError
+from tests.compare.synthetic import make_plan, write_cell
+
+ROOT = Path(__file__).resolve().parents[2]
+SASREC = Variant("SASRec", "SASRec", {"n_layers": 1}, baseline=True, tuned="n_layers on validation")
+POP = Variant("Pop", "Pop", baseline=True)
+OURS = Variant("ours", "fMRLRec", independent=True)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A plan, its cells, and the analysis that was written."""
+    tmp_path = tmp_path_factory.mktemp("trial") / "comparison"
+    plan = make_plan(tmp_path, [POP, SASREC, OURS])
+    cells = [
+        write_cell(tmp_path, POP, {0: [20, 20, 20, 20]}, order=[3, 1, 0, 2]),
+        write_cell(tmp_path, SASREC, {0: [1, 4, 2, 11]}),
+        write_cell(tmp_path, OURS, {8: [2, 11, 11, 11], 16: [1, 2, 1, 3]}, training=30.0),
+        write_cell(tmp_path, OURS, {8: [1, 11, 11, 11]}, alone=8, training=20.0),
+        write_cell(tmp_path, OURS, {16: [1, 2, 1, 2]}, alone=16, training=25.0),
+    ]
+    write_record(plan, cells)
+    return plan, cells, write_report(plan, cells)
+
+
+@pytest.fixture
+def trial(written):
+    """The same with an analysis of the test's own."""
+    plan, cells, analysis = written
+    return plan, cells, copy.deepcopy(analysis)
+
+
+@pytest.fixture
+def no_plots(monkeypatch):
+    """Reports without plots: they take a second or two."""
+    monkeypatch.setattr(report, "write_plots", lambda analysis, folder: [])
+
+
+def of(analysis, label):
+    systems = analysis["datasets"]["toy"]["systems"]
+    return next(system for system in systems if system["label"] == label)
+
+
+def test_metrics_are_means_over_users(trial):
+    _, _, analysis = trial
+    labels = [system["label"] for system in analysis["datasets"]["toy"]["systems"]]
+    assert labels == ["Pop", "SASRec", "ours 8", "ours 16", "ours 8 alone", "ours 16 alone"]
+    sasrec = of(analysis, "SASRec")
+    assert sasrec["metrics"]["recall@2"]["mean"] == 0.5
+    expected = (1 + 1 / math.log2(5) + 1 / math.log2(3)) / 4
+    assert sasrec["metrics"]["ndcg@10"]["mean"] == pytest.approx(expected)
+    low, high = sasrec["metrics"]["ndcg@10"]["interval"]
+    assert low < expected < high
+    assert of(analysis, "Pop")["metrics"]["ndcg@10"]["interval"] == (0.0, 0.0)
+
+
+def test_slices_and_cost(trial):
+    _, _, analysis = trial
+    sizes = analysis["datasets"]["toy"]["slices"]
+    # a has 9 of 15 training interactions, b and another item 3 each: b ends the second third.
+    assert sizes == {
+        "history 1-5": 1,
+        "history 6-10": 1,
+        "history 11-20": 1,
+        "history 51 and more": 1,
+        "head": 1,
+        "middle": 2,
+        "cold": 1,
+        "without image": 2,
+    }
+    ours = of(analysis, "ours 16")
+    assert ours["slices"]["cold"]["ndcg@10"] == 0.5
+    assert ours["slices"]["without image"]["recall@2"] == 1.0
+    cost = ours["cost"]
+    assert (cost["latency_ms"], cost["bytes_per_item"], cost["seconds_to_best"]) == (17, 64, 8)
+    assert ours["parameters"] == 1016
+
+
+def test_tests_against_the_best_baseline_each_and_the_model_alone(trial):
+    _, _, analysis = trial
+    tests = [t for t in analysis["datasets"]["toy"]["tests"] if t["metric"] == "ndcg@10"]
+    pairs = {family: set() for family in ("best", "each", "nesting")}
+    for test in tests:
+        pairs[test["family"]].add((test["system"], test["against"]))
+    ours = ["ours 8", "ours 16", "ours 8 alone", "ours 16 alone"]
+    assert pairs["best"] == {(name, "SASRec") for name in ours}
+    assert pairs["each"] == {(name, other) for name in ours for other in ("Pop", "SASRec")}
+    assert pairs["nesting"] == {("ours 8", "ours 8 alone"), ("ours 16", "ours 16 alone")}
+    test = next(t for t in tests if (t["family"], t["system"]) == ("best", "ours 16"))
+    assert (test["wins"], test["ties"], test["losses"]) == (3, 1, 0)
+    assert test["wilcoxon_p"] == 0.25 and test["wilcoxon_holm"] == 1.0
+    (saved,) = analysis["datasets"]["toy"]["training"]
+    assert saved["together_seconds"] == 30 and saved["alone_total_seconds"] == 45
+
+
+def test_markdown_and_csv(trial):
+    plan, _, analysis = trial
+    text = (plan.output / "table.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith("| ours | 16 |"))
+    best = number(of(analysis, "ours 16")["metrics"]["ndcg@2"]["mean"])
+    assert row.split(" | ")[3] == f"<u>{best}</u>"
+    assert "SASRec: RecBole's defaults, with n_layers: 1; tuned: n_layers on validation." in text
+    assert "Pop: RecBole's defaults; not tuned for this comparison." in text
+    assert "One seed (2020)" in text
+    with (plan.output / "table.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 6 * 4
+    line = next(x for x in lines if (x["variant"], x["metric"]) == ("SASRec", "recall@2"))
+    assert float(line["mean"]) == 0.5 and line["baseline"] == "True"
+
+
+def test_latex_is_a_booktabs_table(trial):
+    plan, _, analysis = trial
+    text = (plan.output / "table.tex").read_text(encoding="utf-8")
+    body = text[text.index(r"\begin{table}") :]
+    assert re.findall(r"\\(?:top|bottom)rule", body) == [r"\toprule", r"\bottomrule"]
+    rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert {line.count(" & ") for line in rows} == {6} and len(rows) == 7
+    assert r"\begin{tabular}{lrrrrrr}" in body and r"\textbf{" in body and r"\underline{" in body
+    assert body.count("{") == body.count("}")
+    analysis["datasets"] = {"a_b&c": analysis["datasets"]["toy"]}
+    assert r"\caption{Test metrics on a\_b\&c, 4 test rows." in latex(analysis)
+    assert r"\label{tab:a-b-c}" in latex(analysis)
+
+
+def test_marks_need_both_direction_and_a_corrected_p(trial):
+    _, _, analysis = trial
+    dataset = analysis["datasets"]["toy"]
+    test = next(t for t in dataset["tests"] if t["family"] == "best" and t["system"] == "ours 16")
+    metric = test["metric"]
+    assert marks(dataset, "ours 16", metric) == ""
+    test.update(wilcoxon_holm=0.01, t_holm=0.2)
+    assert marks(dataset, "ours 16", metric) == "*"
+    assert r"$^{*}$" in latex(analysis) and r"\*" in markdown(analysis)
+    test.update(t_holm=0.01)
+    assert marks(dataset, "ours 16", metric) == "*†"
+    test.update(difference=-1.0)
+    assert marks(dataset, "ours 16", metric) == ""
+
+
+def test_seeds_are_averaged_by_user(tmp_path, no_plots):
+    plan = make_plan(tmp_path, [POP, SASREC], seeds=(1, 2))
+    cells = [
+        write_cell(tmp_path, variant, {0: ranks}, seed=seed)
+        for variant, seed, ranks in [
+            (POP, 1, [11, 11, 11, 11]),
+            (POP, 2, [11, 11, 11, 11]),
+            (SASREC, 1, [1, 11, 11, 11]),
+            (SASREC, 2, [1, 1, 1, 11]),
+        ]
+    ]
+    analysis = write_report(plan, cells)
+    metric = of(analysis, "SASRec")["metrics"]["recall@10"]
+    assert metric["by_seed"] == [0.25, 0.75] and metric["mean"] == 0.5
+    assert metric["seed_deviation"] == pytest.approx(np.std([0.25, 0.75], ddof=1))
+    (test,) = [
+        t
+        for t in analysis["datasets"]["toy"]["tests"]
+        if t["metric"] == "recall@10" and t["family"] == "each"
+    ]
+    assert abs(test["difference"]) == 0.5 and test["ties"] == 1
+    assert "| SASRec |  | 1,000 | **.5000 ± .3536** |" in markdown(analysis)
+
+
+def test_other_rows_are_refused(tmp_path):
+    plan = make_plan(tmp_path, [POP, SASREC])
+    cells = [
+        write_cell(tmp_path, POP, {0: [1, 1, 1, 1]}),
+        write_cell(tmp_path, SASREC, {0: [1, 1, 1, 1]}, targets=["a", "b", "b", "a"]),
+    ]
+    with pytest.raises(RunError) as error:
+        write_report(plan, cells)
+    assert str(error.value).startswith(
+        "no table: Pop on toy, seed 2020 and SASRec on toy, seed 2020 were tested on different "
+        "rows (4 and 4; 1 and 1 of them the other has not, such as user u4 with item c)"
+    )
+    assert not (tmp_path / "table.md").exists()
+
+
+def test_unfinished_cells_are_named(tmp_path, no_plots):
+    plan = make_plan(tmp_path, [POP, SASREC])
+    cells = [write_cell(tmp_path, variant, {0: [1, 2, 3, 4]}) for variant in (POP, SASREC)]
+    (cells[1].path / "cost.json").unlink()
+    analysis = write_report(plan, cells)
+    assert "Not finished, and in no table: SASRec on toy, seed 2020." in markdown(analysis)
+    (cells[0].path / "cost.json").unlink()
+    with pytest.raises(RunError, match="no cell is finished"):
+        write_report(plan, cells)
+
+
+def test_the_page_stands_alone(trial):
+    plan, _, _ = trial
+    page = (plan.output / "report.html").read_text(encoding="utf-8")
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)
+    assert len(sources) == 5 and all(s.startswith("data:image/svg+xml;base64,") for s in sources)
+    assert "<script" not in page and "http" not in page.replace("http://www.w3.org", "")
+    names = {file.name for file in (plan.output / "plots").iterdir()}
+    kinds = ("size", "latency", "bytes", "epochs", "seconds")
+    assert names == {f"toy-{kind}.{end}" for kind in kinds for end in ("svg", "png")}
+
+
+def test_report_makes_the_same_again_without_recbole(trial, tmp_path, capsys):
+    plan = trial[0]
+    names = ["table.md", "table.csv", "table.tex", "results.json", "plots/toy-size.svg"]
+    before = {name: (plan.output / name).read_bytes() for name in names}
+    for name in names:
+        (plan.output / name).unlink()
+    code = (
+        "import sys\nfrom recbole_fmrlrec.cli import main\n"
+        f"assert main(['report', {str(plan.output)!r}]) == 0\n"
+        "print(sorted({'torch', 'recbole', 'pandas'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert {name: (plan.output / name).read_bytes() for name in names} == before
+    assert json.loads(before["results.json"])["name"] == "trial"
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+    assert "no comparison in" in capsys.readouterr().err
+
+
+def test_a_comparison_may_move(written, tmp_path):
+    plan, cells, _ = written
+    shutil.copytree(plan.output, tmp_path / "moved")
+    stored, again = read_record(tmp_path / "moved")
+    assert stored.output == tmp_path / "moved"
+    assert [cell.finished for cell in again] == [True] * len(cells)

@@ -1,0 +1,78 @@
+"""Statistics against values worked out by hand, scipy's own, and properties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from recbole_fmrlrec.compare.statistics import bootstrap_means, holm, interval, paired, per_user
+
+
+def test_values_of_ranks():
+    ranks = np.array([[1, 2, 11], [3, 10, 1]])
+    assert per_user(ranks, "recall@10").tolist() == [[1, 1, 0], [1, 1, 1]]
+    assert per_user(ranks, "mrr@2").tolist() == [[1, 0.5, 0], [0, 0, 1]]
+    expected = [[1, 1 / np.log2(3), 0], [0.5, 1 / np.log2(11), 1]]
+    np.testing.assert_allclose(per_user(ranks, "ndcg@10"), expected)
+
+
+def test_holm_by_hand():
+    # Sorted: .01 * 4, .02 * 3, .03 * 2, .04 * 1; each at least the one before it.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_raises_and_keeps_the_order(p_values):
+    corrected = holm(p_values)
+    assert all(p <= c <= 1 for p, c in zip(p_values, corrected, strict=True))
+    order = np.argsort(p_values, kind="stable")
+    assert (np.diff(np.array(corrected)[order]) >= 0).all()
+
+
+def test_a_pair_by_hand():
+    # Differences 3, -1, 2, 0: ranks of |d| without the tie are 3, 1, 2.
+    found = paired(np.array([4.0, 0, 3, 5]), np.array([1.0, 1, 1, 5]))
+    assert (found.wins, found.ties, found.losses) == (2, 1, 1)
+    assert found.difference == 1.0
+    assert found.rank_biserial == pytest.approx((3 - 1 + 2) / 6)
+    assert found.cohens_d == pytest.approx(1 / np.sqrt(10 / 3))  # deviations 2, -2, 1, -1
+    assert found.wilcoxon_p == 0.5  # 4 of the 8 sign patterns are as far out: W is 1
+    assert found.t_p == pytest.approx(2 * stats.t.sf(1 / (np.sqrt(10 / 3) / 2), 3))
+
+
+def test_pairs_are_scipys_on_many_users():
+    rng = np.random.default_rng(0)
+    ours = per_user(rng.integers(1, 40, 500), "ndcg@10")
+    theirs = per_user(rng.integers(1, 50, 500), "ndcg@10")
+    found = paired(ours, theirs)
+    assert found.wilcoxon_p == pytest.approx(stats.wilcoxon(ours, theirs).pvalue, rel=1e-6)
+    assert found.t_p == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
+    assert found.wins + found.ties + found.losses == 500
+    back = paired(theirs, ours)
+    assert (back.wins, back.losses) == (found.losses, found.wins)
+    assert back.rank_biserial == pytest.approx(-found.rank_biserial)
+
+
+def test_pairs_without_spread():
+    same = paired(np.array([0.5, 0.2]), np.array([0.5, 0.2 + 1e-17]))
+    assert (same.wilcoxon_p, same.t_p, same.cohens_d, same.ties) == (1.0, 1.0, 0.0, 2)
+    shifted = paired(np.array([2.0, 3.0, 4.0]), np.array([1.0, 2.0, 3.0]))
+    assert (shifted.wins, shifted.t_p, shifted.difference) == (3, 0.0, 1.0)
+
+
+def test_bootstrap_draws_the_same_users_for_all_columns():
+    values = np.random.default_rng(1).random((300, 2))
+    both = np.column_stack([values, values[:, 0] + 1])
+    means = bootstrap_means(both, 1000)
+    np.testing.assert_allclose(means[:, 2] - means[:, 0], 1)
+    low, high = interval(means[:, 0])
+    # The percentile interval of a mean is about 1.96 standard errors to each side.
+    error = values[:, 0].std() / np.sqrt(300)
+    assert low == pytest.approx(values[:, 0].mean() - 1.96 * error, abs=0.3 * error)
+    assert high == pytest.approx(values[:, 0].mean() + 1.96 * error, abs=0.3 * error)
+    assert np.array_equal(means, bootstrap_means(both, 1000))
