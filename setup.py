@@ -51,6 +51,7 @@ EXTRAS = {
     "encoders": ["transformers>=4.40", "pillow>=10.0"],
     "plots": ["matplotlib>=3.7"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
+    "tune": ["optuna>=4.9"],
     "faiss": ["faiss-cpu>=1.8"],
 }
 

@@ -30,7 +30,7 @@ from dataset_tools.files import replacing
 from recbole_fmrlrec.result import machine_facts
 from recbole_fmrlrec.schema import SAMPLED_LOSSES
 
-HEAD = ["loss_type", "steps/s", "positions/s", "ranked users/s", "loading s"]
+HEAD = ["loss_type", "steps/s", "positions/s", "CPU s/step", "ranked users/s", "loading s"]
 HEAD += ["GiB loaded", "GiB trained", "GiB ranked", "loss at start", "at end", "NDCG@10"]
 
 
@@ -109,6 +109,7 @@ def _print(options: argparse.Namespace, rows: list[dict[str, Any]], facts: dict[
             row["loss_type"],
             row["steps_per_second"],
             row["positions_per_second"],
+            row["processor_seconds_per_step"],
             row["ranked_users_per_second"],
             row["seconds"]["data"],
             *(row["peak_memory_bytes"][phase] / 2**30 for phase in ("data", "train", "rank")),
@@ -118,5 +119,7 @@ def _print(options: argparse.Namespace, rows: list[dict[str, Any]], facts: dict[
         ]
         for row in rows
     ]
-    print(tabulate(table, HEAD, floatfmt=("", ".3f", ".0f", ".1f", ".0f", *[".2f"] * 5, ".4f")))
+    print(
+        tabulate(table, HEAD, floatfmt=("", ".3f", ".0f", ".2f", ".1f", ".0f", *[".2f"] * 5, ".4f"))
+    )
     sys.stdout.flush()

@@ -172,11 +172,19 @@ def report(words: Sequence[str]) -> int:
     return main(words)
 
 
+def tune(words: Sequence[str]) -> int:
+    """Search the parameters of a model by the validation metric."""
+    from recbole_fmrlrec.tuning.command import main
+
+    return main(words)
+
+
 COMMANDS: dict[str, Callable[[Arguments], int]] = {"train": train, "models": models}
 
 #: Commands whose options are no configuration keys; each has a ``--help`` of its own.
 OWN_OPTIONS: dict[str, Callable[[Sequence[str]], int]] = {
     "compare": compare,
+    "tune": tune,
     "evaluate": evaluate,
     "report": report,
     "export": export,

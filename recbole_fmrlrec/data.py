@@ -21,8 +21,8 @@ from recbole.sampler import KGSampler
 from recbole.utils import ModelType, dataset_arguments
 
 from recbole_fmrlrec.exact_order import in_exact_order
-from recbole_fmrlrec.rows import TRIMMABLE
 from recbole_fmrlrec.tables import DataError
+from recbole_fmrlrec.trimming import TRIMMABLE
 from recbole_fmrlrec.windows import UserWindowDataset
 
 __all__ = ["DataError", "create_dataset", "data_preparation", "dataset_class"]

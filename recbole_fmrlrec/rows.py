@@ -8,20 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from recbole.data.interaction import Interaction
 
-_ATTENTION = "masks padding by its item 0, counts positions from the left"
-_RECURRENT = "reads from left to right, and its last output at item_length - 1"
-_GRAPH = "makes a graph of each row's own items, and reads the last one at item_length - 1"
-
-#: Models that compute the same from lists cut to any width that holds the rows, and why. The others
-#: are built for the full width (Caser, HGN, DIN), count positions or attend from the end (STAMP,
-#: LightSANs, NextItNet), average over padding (HRM, NPE), or go back to the whole dataset (FEARec).
-TRIMMABLE = {
-    **dict.fromkeys(["SASRec", "SASRecF", "FDSA", "CORE"], _ATTENTION),
-    **dict.fromkeys(["GRU4Rec", "GRU4RecF", "GRU4RecKG", "KSR", "NARM"], _RECURRENT),
-    **dict.fromkeys(["fMRLRec", "fMRLRecID"], _RECURRENT),
-    **dict.fromkeys(["SRGNN", "GCSAN"], _GRAPH),
-}
-
 
 def gather_rows(
     values: torch.Tensor, start: torch.Tensor, length: torch.Tensor, width: int

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ def run(
     config_dict: Mapping[str, Any] | None = None,
     cli_args: Mapping[str, Any] | None = None,
     resume: bool | str | Path = False,
+    test: bool = True,
+    after_validation: Callable[[int, float], None] | None = None,
 ) -> RunResult:
     """Train a model on a dataset and test it.
 
@@ -38,6 +41,10 @@ def run(
         config_dict: settings that win over the files.
         cli_args: settings as text, that win over all.
         resume: True continues the latest run of the same configuration, a path that run.
+        test: False leaves the test data alone and the run without ``result.json``, so that
+            ``resume`` tests it later, without training again.
+        after_validation: called with the epoch (from 0) and its validation score; what it raises
+            ends the run. Models whose RecBole trainer takes no such function do without.
 
     Returns:
         The result: metrics, times, places; `RunResult.table` is the table of test metrics.
@@ -67,7 +74,7 @@ def run(
             folder.begin(config)
             for note in config.notes:
                 logging.getLogger().info(note)
-            return _Run(config, folder, resume=bool(resume), started=started).execute()
+            return _Run(config, folder, bool(resume), started, test, after_validation).execute()
     except usage_errors():
         if not resume:
             folder.discard_unstarted()
@@ -102,6 +109,8 @@ class _Run:
     folder: RunFolder
     resume: bool
     started: float
+    test: bool
+    after_validation: Callable[[int, float], None] | None
 
     def execute(self) -> RunResult:
         from recbole.utils import init_seed
@@ -148,12 +157,16 @@ class _Run:
         train_data, valid_data, test_data = loaders
         shown = bool(config["show_progress"])
         clock = time.perf_counter()
-        score, valid = trainer.fit(train_data, valid_data, show_progress=shown)
+        score, valid = trainer.fit(
+            train_data, valid_data, show_progress=shown, **self._hook(trainer)
+        )
         seconds["training"] = _training_seconds(trainer, time.perf_counter() - clock)
-        clock = time.perf_counter()
-        test = trainer.evaluate(test_data, load_best_model=True, show_progress=shown)
-        seconds["test"] = time.perf_counter() - clock
-        self._save_ranks(trainer, test_data)
+        test = None
+        if self.test:
+            clock = time.perf_counter()
+            test = trainer.evaluate(test_data, load_best_model=True, show_progress=shown)
+            seconds["test"] = time.perf_counter() - clock
+            self._save_ranks(trainer, test_data)
         seconds["total"] = time.time() - self.started
         result = RunResult(
             model=config["model"],
@@ -174,8 +187,13 @@ class _Run:
             config=config.effective(),
             machine=machine_facts(),
         )
-        self.folder.finish(result)
+        if self.test:
+            self.folder.finish(result)
         return result
+
+    def _hook(self, trainer: Any) -> dict[str, Any]:
+        takes = "callback_fn" in inspect.signature(trainer.fit).parameters
+        return {"callback_fn": self.after_validation} if takes and self.after_validation else {}
 
     def _save_ranks(self, trainer: Any, test_data: Any) -> None:
         ranks = getattr(trainer, "ranks", None)

@@ -29,6 +29,7 @@ from recbole_fmrlrec.evaluation import rank_metrics, whole_ranks
 from recbole_fmrlrec.optimization import adamw, learning_rate_factor
 from recbole_fmrlrec.ranked import RankEvaluation, serves_ranks
 from recbole_fmrlrec.registry import is_ours
+from recbole_fmrlrec.trimming import encode_by_length
 
 Metrics = dict[str, float]
 
@@ -53,6 +54,8 @@ class Trainer(RankEvaluation, RecBoleTrainer):
 
     def __init__(self, config: Any, model: Any, run_dir: Path | None = None) -> None:
         super().__init__(config, model)
+        if config["trim_batches"] and not is_ours(type(model)):  # ours computes no padding anyway
+            encode_by_length(model)
         if config["MODEL_TYPE"] == ModelType.TRADITIONAL:
             self.epochs = 1  # counting and matrix algebra: nothing changes in a second epoch
         self.run_dir = Path(run_dir or config["checkpoint_dir"])

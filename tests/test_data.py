@@ -150,10 +150,15 @@ def test_knowledge_models_get_their_triples(config: MakeConfig, rich: Path) -> N
     assert {"user_id", "neg_item_id", "head_id", "neg_tail_id"} <= set(next(iter(train)).columns)
 
 
-def test_saved_datasets_and_loaders(config: MakeConfig, toy: Path, tmp_path: Path) -> None:
-    keys = {"training_windows": "overlap"}
+@pytest.mark.parametrize(
+    ("windows", "kind"), [("overlap", "UserWindowDataset"), ("prefix", "ExactSequentialDataset")]
+)
+def test_saved_datasets_and_loaders(
+    config: MakeConfig, toy: Path, tmp_path: Path, windows: str, kind: str
+) -> None:
+    keys = {"training_windows": windows}
     first = create_dataset(config(save_dataset=True, **keys))
-    path = tmp_path / "saved" / "toy-UserWindowDataset.pth"
+    path = tmp_path / "saved" / f"toy-{kind}.pth"
     (toy / "toy.inter").unlink()
     again = create_dataset(config(dataset_save_path=str(path), **keys))
     assert again.inter_feat.equals(first.inter_feat)
@@ -165,6 +170,7 @@ def test_saved_datasets_and_loaders(config: MakeConfig, toy: Path, tmp_path: Pat
         assert torch.equal(
             left._dataset.inter_feat["item_id"], right._dataset.inter_feat["item_id"]
         )
+        assert torch.equal(left._dataset[:]["item_id_list"], right._dataset[:]["item_id_list"])
 
 
 def test_a_saved_dataset_of_other_settings_is_not_taken(

@@ -18,8 +18,9 @@ from recbole_fmrlrec import exact_order
 from recbole_fmrlrec.config import Config
 from recbole_fmrlrec.data import create_dataset, data_preparation
 from recbole_fmrlrec.registry import get_trainer_class, list_models
-from recbole_fmrlrec.rows import TRIMMABLE, PrefixRows
+from recbole_fmrlrec.rows import PrefixRows
 from recbole_fmrlrec.tables import DataError
+from recbole_fmrlrec.trimming import TRIMMABLE
 from tests.conftest import MakeConfig
 
 
@@ -177,22 +178,27 @@ def with_recboles_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("model", sorted(TRIMMABLE.keys() - {"fMRLRec"}))
-def test_trimmed_batches_give_the_same_scores_and_losses(rich: Path, model: str) -> None:
+def test_trimmed_batches_give_the_same_scores_losses_and_gradients(rich: Path, model: str) -> None:
     keys = {"use_features": False, "training_windows": "prefix"} if model == "fMRLRecID" else {}
     found = []
     for trim in (False, True):
         config = small(rich.parent, model, MAX_ITEM_LIST_LENGTH=9, trim_batches=trim, **keys)
         train, _, test = data_preparation(config, create_dataset(config))
-        torch.manual_seed(1)
         network = config.model_class(config, train._dataset).eval()
+        torch.manual_seed(1)
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
+        get_trainer_class(config)(config, network)
         batch, scored = next(iter(train)), next(iter(test))[0]
         assert batch["item_id_list"].shape[1] == (int(batch["item_length"].max()) if trim else 9)
+        assert len(set(batch["item_length"].tolist())) > 2  # several groups of rows
+        loss = network.calculate_loss(batch)
+        loss.backward()
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
         with torch.no_grad():
-            found += [network.calculate_loss(batch), network.full_sort_predict(scored)]
+            found.append([loss.detach(), network.full_sort_predict(scored), *gradients])
     # The matrices are of other shapes, and sums of other order: float32, not to the bit.
-    torch.testing.assert_close(found[2:], found[:2], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
 
 
 def test_trimming_is_refused_where_it_would_change_results(rich: Path) -> None:

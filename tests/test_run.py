@@ -248,3 +248,20 @@ def test_a_split_without_test_part_shows_validation_and_strict_json(toy_run):
     none = toy_run(eval_args={"split": {"LS": "test_only"}, "order": "TO", "mode": "full"})
     text = (none.run_dir / "result.json").read_text(encoding="utf-8")
     assert json.loads(text)["best_valid_score"] is None and "Infinity" not in text
+
+
+def test_a_run_without_test_is_tested_later_and_hears_of_each_validation(toy_run, tmp_path):
+    whole = toy_run()
+    base, heard = toy.settings(tmp_path), []
+    untested = run(
+        "fMRLRec",
+        "toy",
+        config_dict=base,
+        test=False,
+        after_validation=lambda epoch, score: heard.append((epoch, score)),
+    )
+    assert untested.test == [] and not (untested.run_dir / "result.json").exists()
+    assert heard == [(e["epoch"], e["valid"]["ndcg@10"]) for e in whole.history]
+    tested = run("fMRLRec", "toy", config_dict=base, resume=untested.run_dir)
+    assert tested.test == whole.test and len(tested.history) == len(whole.history)
+    assert (untested.run_dir / "result.json").exists()

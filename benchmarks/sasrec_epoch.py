@@ -1,0 +1,243 @@
+"""An epoch of RecBole's SASRec against an epoch of fMRLRec with sizes up to 256.
+
+    python -m benchmarks sasrec-epoch [--dataset NAME ...] [--batches N] [--json FILE] [--quick]
+
+Each model trains by its own defaults, batches of both in turn, each in a process of its own that
+waits while the other works. The median time of a batch is scaled to the epoch. RecBole is measured
+twice: `as shipped`, with its own dataset, anomaly detection on as its sine.py leaves it, and the C
+library's defaults; and `here`, as this package runs it. What RecBole 1.2.1 cannot run without on
+current libraries is mended in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tabulate import tabulate
+from tqdm import tqdm
+
+from recbole_fmrlrec.run_folder import write_json
+
+DATASETS = ("ml-100k", "amazon-beauty")
+SIZES = (8, 16, 32, 64, 128, 256)
+WAYS = ("as shipped", "here")
+#: The ratio of CPU time that this package aims at.
+TARGETS = {"ml-100k": 15, "amazon-beauty": 4}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks sasrec-epoch", description=__doc__)
+    add = parser.add_argument
+    add("--dataset", action="append", help="only this dataset; may be given again")
+    add("--data_path", default="dataset", help="the folder of datasets (dataset)")
+    add("--batches", type=int, default=8, help="batches of each model that are timed (8)")
+    add("--num_threads", type=int, default=1, help="threads of torch (1)")
+    add("--json", type=Path, metavar="FILE", help="write the figures there too")
+    add("--quick", action="store_true", help="two batches on ml-100k only")
+    add("--worker", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the figures; 0 done, 1 a model could not be trained."""
+    options = build_parser().parse_args(words)
+    if options.worker:
+        return _work(options.worker, options)
+    if options.quick:
+        options.batches, options.dataset = 2, options.dataset or ["ml-100k"]
+    found = []
+    for dataset in options.dataset or DATASETS:
+        for way in WAYS:
+            try:
+                found.append(_compare(dataset, way, options))
+            except _WorkerError as error:
+                print(f"error: {dataset}, {error}", file=sys.stderr)
+                return 1
+    _print(found, options)
+    if options.json:
+        write_json(options.json, {"threads": options.num_threads, "results": found})
+    return 0
+
+
+def _compare(dataset: str, way: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Time the batches of both models in turn."""
+    with _Worker(way, dataset, options) as sasrec, _Worker("fMRLRec", dataset, options) as ours:
+        times: dict[str, list[tuple[float, float]]] = {"sasrec": [], "fmrlrec": []}
+        for _ in tqdm(range(1 + options.batches), desc=f"{dataset}, {way}"):
+            times["sasrec"].append(sasrec.batch())
+            # Its batches are small: as many as take about a quarter of the other's time.
+            ours_count = max(1, round(times["sasrec"][-1][1] / 4 / max(ours.last, 1e-3)))
+            parts = [ours.batch() for _ in range(min(ours_count, 50))]
+            times["fmrlrec"].append((median(p[0] for p in parts), median(p[1] for p in parts)))
+        pairs = list(zip(times["sasrec"][1:], times["fmrlrec"][1:], strict=True))
+        scale = sasrec.per_epoch / ours.per_epoch
+        return {
+            "dataset": dataset,
+            "recbole": way,
+            "batches_timed": options.batches,
+            "sasrec": sasrec.figures([pair[0] for pair in pairs]),
+            "fmrlrec": ours.figures([pair[1] for pair in pairs]),
+            "ratio_cpu": median(s[1] / f[1] for s, f in pairs) * scale,
+            "ratio_wall": median(s[0] / f[0] for s, f in pairs) * scale,
+            "target": TARGETS.get(dataset),
+        }
+
+
+class _WorkerError(Exception):
+    """A process could not train its model."""
+
+
+class _Worker:
+    """A process that trains one batch whenever it is told to."""
+
+    def __init__(self, kind: str, dataset: str, options: argparse.Namespace) -> None:
+        self.kind, self.last = kind, 0.0
+        words = [f"--worker={kind}", f"--dataset={dataset}", f"--data_path={options.data_path}"]
+        words.append(f"--num_threads={options.num_threads}")
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "sasrec-epoch", *words]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.per_epoch = 0
+
+    def __enter__(self) -> _Worker:
+        self.per_epoch = int(self._read()[0])
+        self.batch()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _read(self) -> list[float]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("benchmark: "):
+                return [float(word) for word in json.loads(line.partition(" ")[2])]
+        raise _WorkerError(f"{self.kind}: the process ended with {self.process.wait()}")
+
+    def batch(self) -> tuple[float, float]:
+        """Train one batch; its seconds by the wall and of CPU."""
+        assert self.process.stdin is not None
+        try:
+            print("next", file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            raise _WorkerError(f"{self.kind}: the process ended") from None
+        wall, self.last = self._read()
+        return wall, self.last
+
+    def figures(self, times: Sequence[tuple[float, float]]) -> dict[str, float]:
+        """Median seconds of a batch, and scaled to the epoch."""
+        wall, cpu = (median(column) for column in zip(*times, strict=True))
+        return {
+            "batches": self.per_epoch,
+            "batch_cpu": cpu,
+            "batch_wall": wall,
+            "epoch_cpu": cpu * self.per_epoch,
+            "epoch_wall": wall * self.per_epoch,
+        }
+
+
+def _work(kind: str, options: argparse.Namespace) -> int:
+    """The worker: build the model, then train a batch for every line on standard input."""
+    if kind != "as shipped":
+        from recbole_fmrlrec.allocator import keep_freed_memory
+
+        keep_freed_memory()
+    from recbole_fmrlrec import compat
+
+    compat.apply()
+    import torch
+
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(options.num_threads)
+    build = _as_shipped if kind == "as shipped" else _as_here
+    trainer, loader = build(kind, options.dataset[0], options.data_path)
+    batches = _NextBatch(loader)
+    print(f"benchmark: [{len(loader)}]", flush=True)
+    for _ in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        trainer._train_epoch(batches, 0)
+        took = [time.perf_counter() - wall, time.process_time() - cpu]
+        print(f"benchmark: {json.dumps(took)}", flush=True)
+    return 0
+
+
+class _NextBatch:
+    """A loader of one batch, another one each time: its trainer takes that for an epoch."""
+
+    def __init__(self, loader: Any) -> None:
+        self.batches = self._endless(loader)
+
+    @staticmethod
+    def _endless(loader: Any) -> Iterator[Any]:
+        while True:
+            yield from loader
+
+    def __iter__(self) -> Iterator[Any]:
+        yield next(self.batches)
+
+    def __len__(self) -> int:
+        return 1
+
+
+def _as_here(kind: str, dataset: str, data_path: str) -> tuple[Any, Any]:
+    from recbole.utils import init_seed
+
+    from recbole_fmrlrec.config import Config
+    from recbole_fmrlrec.data import create_dataset, data_preparation
+    from recbole_fmrlrec.registry import get_trainer_class
+
+    model = "SASRec" if kind == "here" else kind
+    keys: dict[str, Any] = {"data_path": data_path, "show_progress": False, "use_gpu": False}
+    if model != "SASRec":
+        keys["sizes"] = list(SIZES)
+    config = Config(model, dataset, config_dict=keys)
+    init_seed(config["seed"], config["reproducibility"])
+    train, *_ = data_preparation(config, create_dataset(config))
+    trainer = get_trainer_class(config)(config, config.model_class(config, train._dataset))
+    if hasattr(trainer, "_start_schedule"):
+        trainer._start_schedule(trainer.epochs * len(train))
+    return trainer, train
+
+
+def _as_shipped(kind: str, dataset: str, data_path: str) -> tuple[Any, Any]:
+    import torch
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.model.sequential_recommender import SASRec
+    from recbole.trainer import Trainer
+    from recbole.utils import init_seed
+
+    torch.autograd.set_detect_anomaly(True)
+    keys: dict[str, Any] = {"data_path": data_path, "train_neg_sample_args": None}
+    keys |= {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "use_gpu": False}
+    keys["eval_args"] = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}
+    sys.argv = sys.argv[:1]  # RecBole reads the command line
+    config = Config("SASRec", dataset, config_dict=keys)
+    init_seed(config["seed"], config["reproducibility"])
+    train, *_ = data_preparation(config, create_dataset(config))
+    return Trainer(config, SASRec(config, train.dataset)), train
+
+
+def _print(found: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:
+    print(f"\nCPU seconds of an epoch, {options.num_threads} threads, medians of batches")
+    head = ["dataset", "RecBole", "SASRec", "batch", "fMRLRec", "batch", "times", "by wall", "aim"]
+    rows = []
+    for row in found:
+        cells: list[Any] = [row["dataset"], row["recbole"]]
+        for model in ("sasrec", "fmrlrec"):
+            cells += [row[model]["epoch_cpu"], row[model]["batch_cpu"]]
+        rows.append([*cells, row["ratio_cpu"], row["ratio_wall"], row["target"]])
+    print(tabulate(rows, head, floatfmt=".2f"))

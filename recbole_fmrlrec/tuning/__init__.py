@@ -1,0 +1,1 @@
+"""Hyper-parameter search: a YAML file or a RecBole range file to an Optuna study."""

@@ -1,0 +1,138 @@
+"""The command line of ``run_recbole.py tune``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recbole_fmrlrec.deploy.arguments import Parser
+from recbole_fmrlrec.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.tuning.plan import Plan
+
+DESCRIPTION = """\
+Search the parameters of a model by the validation metric, with Optuna. FILE is a YAML file (see
+properties/grid/) or a range file of RecBole (.test). The same command again goes on with the study,
+after a kill too; the same command elsewhere works on it as well. The test data is read once, at the
+end, by the best configuration.
+"""
+EPILOG = """\
+Any key of the model can be given as --KEY=VALUE too: it is fixed, and stands over the file's
+settings. FILE's name without path may be one of the files that come with the package:
+`tune fMRLRec.yaml`.
+"""
+
+
+def build_parser() -> Parser:
+    """The parser of what follows FILE; imports nothing heavy."""
+    parser = Parser(
+        prog="run_recbole.py tune",
+        usage="run_recbole.py tune FILE [options] [--KEY=VALUE ...]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--trials", type=int, metavar="N", help="the budget in trials")
+    parser.add_argument(
+        "--hours", type=float, metavar="H", help="the budget in hours of all trials together"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes on this machine (1)"
+    )
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, mysql+pymysql://..., or "
+        "sqlite:///FILE (study.db in the output folder)",
+    )
+    parser.add_argument("--study", metavar="NAME", help="name of the study (the file's)")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder of runs and tables (saved/tune/STUDY)"
+    )
+    parser.add_argument("--model", metavar="NAME", help="the model, or one of the file's models")
+    parser.add_argument("--dataset", metavar="NAME", help="the dataset")
+    parser.add_argument("--show", action="store_true", help="print the trials and do nothing")
+    parser.add_argument(
+        "--retry_failed", action="store_true", help="run trials again that ended in an error"
+    )
+    parser.add_argument("--debug", action="store_true", help="show logs of runs and tracebacks")
+    return parser
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command; returns 0, or 130 after an interruption.
+
+    Raises:
+        UsageError: an option, the file, or a stored study that does not agree with it.
+        RunError: no trial succeeded, or the storage cannot be used.
+    """
+    words = list(words)
+    parser = build_parser()
+    if not words or words[0].startswith("-"):
+        parser.parse_known_args(words)  # --help ends here
+        raise UsageError("tune needs a file, as in `tune properties/grid/fMRLRec.yaml`")
+    options, rest = parser.parse_known_args(words[1:])
+    for name in ("trials", "hours", "workers"):
+        if getattr(options, name) is not None and getattr(options, name) <= 0:
+            raise UsageError(f"--{name} must be above 0")
+    if importlib.util.find_spec("optuna") is None:
+        raise RunError("tuning needs Optuna, which is not installed: pip install optuna")
+    try:
+        for plan in _plans(Path(words[0]), options, rest):
+            _search(plan, options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with the study", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _plans(file: Path, options: argparse.Namespace, rest: list[str]) -> list[Plan]:
+    from recbole_fmrlrec import compat
+    from recbole_fmrlrec.cli import parse
+    from recbole_fmrlrec.tuning.file import read_drafts
+    from recbole_fmrlrec.yaml_files import properties_dir
+
+    shipped = properties_dir() / "grid" / file
+    drafts = read_drafts(shipped if not file.exists() and shipped.is_file() else file)
+    more = parse(rest)
+    if len(drafts) > 1 and options.model:
+        names = [draft.model for draft in drafts]
+        drafts = [draft for draft in drafts if draft.model == options.model]
+        if not drafts:
+            raise UsageError(f"--model={options.model}: {file} has {', '.join(map(str, names))}")
+    if len(drafts) > 1 and (options.study or options.output):
+        raise UsageError("--study and --output belong to one model: add --model")
+    compat.apply()
+    from recbole_fmrlrec.tuning.plan import Given, make_plan
+
+    given = Given(
+        options.model,
+        options.dataset,
+        options.study,
+        options.output,
+        tuple(more.config_files),
+        more.keys,
+    )
+    drafts = [
+        replace(d, trials=options.trials or d.trials, hours=options.hours or d.hours)
+        for d in drafts
+    ]
+    return [make_plan(draft, given) for draft in drafts]
+
+
+def _search(plan: Plan, options: argparse.Namespace) -> None:
+    from recbole_fmrlrec.tuning.search import retry_failed, search, show
+
+    url = options.storage or f"sqlite:///{plan.output / 'study.db'}"
+    if options.show:
+        print(show(plan, url))
+        return
+    if options.retry_failed:
+        retry_failed(plan, url)
+    print(search(plan, url, options.workers, debug=options.debug))

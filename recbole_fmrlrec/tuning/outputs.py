@@ -1,0 +1,180 @@
+"""What a study leaves behind: the best configuration, the table of trials, the plots, the test."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+from optuna.trial import FrozenTrial, TrialState
+from tabulate import tabulate
+
+from dataset_tools.files import replacing
+from recbole_fmrlrec.tuning.plan import Plan
+from recbole_fmrlrec.tuning.study import best_of, experimental, outcomes
+from recbole_fmrlrec.tuning.trial import quiet, run_place
+
+TESTS = "tests"  # the study's record of places that were tested
+
+
+def chosen(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
+    """The settings of a stored trial."""
+    return plan.space.suggest(optuna.trial.FixedTrial(trial.params))
+
+
+def table(plan: Plan, study: optuna.Study) -> tuple[list[str], list[list[Any]]]:
+    """Head and rows of all trials in the order of their places; what is not there is empty."""
+    names = [parameter.name for parameter in plan.space.parameters]
+    rows = []
+    for place, trial in outcomes(study).items():
+        attrs = trial.user_attrs
+        values = [trial.params.get(name, "") for name in names]
+        note = attrs.get("error") or (f"as trial {attrs['copy_of']}" if "copy_of" in attrs else "")
+        if trial.state == TrialState.FAIL and not note:
+            note = "its process died"
+        epochs = attrs.get("epochs") or (
+            max(trial.intermediate_values) + 1 if trial.intermediate_values else ""
+        )
+        seconds = round(attrs["seconds"], 1) if "seconds" in attrs else ""
+        value = trial.values[0] if trial.values else ""
+        state = "failed" if trial.state == TrialState.FAIL else trial.state.name.lower()
+        run = str(plan.run_root(attrs.get("copy_of", place)))
+        rows.append([place, state, value, epochs, seconds, *values, run, note])
+    return ["trial", "state", plan.metric, "epochs", "seconds", *names, "folder", "note"], rows
+
+
+def as_text(plan: Plan, study: optuna.Study) -> str:
+    """The table of trials for people, in Markdown, best first; folders are left out."""
+    head, rows = table(plan, study)
+    sign = -1 if plan.maximize else 1
+    rows.sort(key=lambda row: (row[1] != "complete", sign * row[2] if row[2] != "" else 0))
+    at = head.index("folder")
+    shown = [[_short(cell) for cell in [*row[:at], *row[at + 1 :]]] for row in rows]
+    return tabulate(shown, [*head[:at], *head[at + 1 :]], "github", disable_numparse=True)
+
+
+def _short(cell: Any) -> Any:
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell).replace("|", "\\|")
+
+
+def write_trials(plan: Plan, study: optuna.Study) -> None:
+    """Write ``trials.csv`` and ``trials.md``."""
+    head, rows = table(plan, study)
+    with replacing(plan.output / "trials.csv") as file:
+        csv.writer(file, lineterminator="\n").writerows([head, *rows])
+    with replacing(plan.output / "trials.md") as file:
+        file.write(f"# {plan.study}: {plan.model} on {plan.dataset}\n\n{as_text(plan, study)}\n")
+
+
+def write_best(plan: Plan, place: int, trial: FrozenTrial) -> Path:
+    """Write ``best.yaml``: the best configuration, which ``--config_files`` takes."""
+    content = {
+        "model": plan.model,
+        "dataset": plan.dataset,
+        **plan.settings,
+        **chosen(plan, trial),
+    }
+    path = plan.output / "best.yaml"
+    with replacing(path) as file:
+        file.write(
+            f"# Best of the study {plan.study}: trial {place}, "
+            f"{plan.metric} {trial.values[0]:.6g} on validation.\n"
+        )
+        yaml.safe_dump(content, file, sort_keys=False, allow_unicode=True)
+    return path
+
+
+def write_plots(plan: Plan, study: optuna.Study) -> None:
+    """Write ``plots.html``: history, validation curves, importance, slices; needs no network."""
+    shown = {
+        "History": optuna.visualization.plot_optimization_history,
+        "Validation curves": optuna.visualization.plot_intermediate_values,
+        "Importance": optuna.visualization.plot_param_importances,
+        "Slices": optuna.visualization.plot_slice,
+    }
+    view = _visible(study, plan)
+    parts = [f"<title>{html.escape(plan.study)}</title>", '<meta charset="utf-8">']
+    for index, (title, draw) in enumerate(shown.items()):
+        parts.append(f"<h2>{title}</h2>")
+        parts.append(_figure(draw, view, with_library=index == 0))
+    with replacing(plan.output / "plots.html") as file:
+        file.write("\n".join(["<!DOCTYPE html>", *parts, ""]))
+
+
+def _visible(study: optuna.Study, plan: Plan) -> optuna.Study:
+    """A copy in memory of the latest trial of each place: dead ones would stand there twice."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    copy = optuna.create_study(
+        study_name=plan.study, direction="maximize" if plan.maximize else "minimize"
+    )
+    with experimental():
+        copy.set_metric_names([plan.metric])
+    copy.add_trials([t for t in outcomes(study).values() if t.state != TrialState.WAITING])
+    optuna.logging.set_verbosity(level)
+    return copy
+
+
+def _figure(draw: Callable[..., Any], study: optuna.Study, *, with_library: bool) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            figure = draw(study)
+    except (ValueError, RuntimeError) as error:  # too few trials, or all of one value
+        return f"<p>Cannot be drawn: {html.escape(str(error))}</p>"
+    text: str = figure.to_html(full_html=False, include_plotlyjs=with_library)
+    return text
+
+
+def test_of_best(
+    plan: Plan, study: optuna.Study, place: int, trial: FrozenTrial, *, debug: bool = False
+) -> dict[str, Any]:
+    """The test of the best trial: run once, then remembered in the study and in ``test.json``."""
+    tests = study.user_attrs.get(TESTS, {})
+    if str(place) not in tests:
+        with quiet(not debug):
+            result = run_place(plan, place, chosen(plan, trial), test=True)
+        tests = {**tests, str(place): {"test": result.test, "run_dir": str(result.run_dir)}}
+        study.set_user_attr(TESTS, tests)
+    content = {
+        "study": plan.study,
+        "model": plan.model,
+        "dataset": plan.dataset,
+        "trial": place,
+        "valid": {plan.metric: trial.values[0]},
+        "parameters": chosen(plan, trial),
+        **tests[str(place)],
+    }
+    with replacing(plan.output / "test.json") as file:
+        json.dump(content, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+    return content
+
+
+def test_table(content: dict[str, Any]) -> str:
+    """The test metrics as text, a row for every size."""
+    rows = content["test"]
+    names = list(rows[0]["metrics"]) if rows else []
+    nested = any(row["size"] is not None for row in rows)
+    cells = [
+        [*([row["size"]] if nested else []), *(f"{row['metrics'][name]:.4f}" for name in names)]
+        for row in rows
+    ]
+    head = [*(["size"] if nested else []), *names]
+    return tabulate(cells, head, disable_numparse=True, colalign=["right"] * len(head))
+
+
+def write_outputs(plan: Plan, study: optuna.Study) -> tuple[int, FrozenTrial] | None:
+    """Write everything but the test; returns place and trial of the best, if there is one."""
+    write_trials(plan, study)
+    write_plots(plan, study)
+    best = best_of(study, plan.maximize)
+    if best is not None:
+        write_best(plan, *best)
+    return best

@@ -1,0 +1,126 @@
+"""Values for a trial: Optuna's samplers, seeded by the trial's place, and a grid by place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from recbole_fmrlrec.tuning.plan import Plan
+from recbole_fmrlrec.tuning.space import label
+from recbole_fmrlrec.tuning.study import experimental, place_of
+
+
+class GridPoints(BaseSampler):
+    """One point of a grid.
+
+    Optuna's GridSampler knows no conditions and may give one point to two workers; the place of a
+    trial is its own, so that its point is too.
+    """
+
+    def __init__(self, point: dict[str, Any]) -> None:
+        self.point = point
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Nothing: every value is given by itself."""
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """The point's value."""
+        return label(self.point[param_name])
+
+
+class PlacedSampler(BaseSampler):
+    """Hands every trial to a sampler of its own, made from the trial's place.
+
+    A sampler that lives through a study would start its random numbers anew in each process: a
+    study that goes on would repeat its first trials, and two workers would share them.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.points = plan.space.points() if plan.sampler == "grid" else []
+        self.inner: BaseSampler = RandomSampler()
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Find the place, note it, and make the sampler."""
+        place = place_of(study, trial)
+        study._storage.set_trial_user_attr(trial._trial_id, "place", place)
+        trial.set_user_attr("place", place)  # Optuna does not read it again
+        self.inner = self._sampler(place)
+        self.inner.before_trial(study, trial)
+
+    def _sampler(self, place: int) -> BaseSampler:
+        seed = (self.plan.seed * 1_000_003 + place) % 2**32
+        if self.plan.sampler == "grid":
+            return GridPoints(self.points[place] if place < len(self.points) else {})
+        if self.plan.sampler == "random":
+            return RandomSampler(seed=seed)
+        with experimental():
+            return TPESampler(seed=seed, multivariate=True, group=self.plan.space.conditional)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """As the trial's sampler has it."""
+        return self.inner.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """As the trial's sampler has it."""
+        return self.inner.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """As the trial's sampler has it."""
+        return self.inner.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """As the trial's sampler has it."""
+        self.inner.after_trial(study, trial, state, values)
+
+
+def make_pruner(settings: dict[str, Any], epochs: int) -> BasePruner:
+    """Optuna's pruner of a plan; its steps are epochs.
+
+    ``startup_trials`` finish before any is cut off (median); ``warmup_epochs`` pass in every trial.
+    """
+    name, warmup = settings["name"], settings.get("warmup_epochs", 0)
+    if name == "median":
+        return optuna.pruners.MedianPruner(settings.get("startup_trials", 5), warmup)
+    if name == "halving":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, warmup))
+    if name == "hyperband":
+        return optuna.pruners.HyperbandPruner(min_resource=max(1, warmup), max_resource=epochs)
+    return optuna.pruners.NopPruner()

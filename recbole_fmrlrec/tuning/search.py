@@ -1,0 +1,110 @@
+"""One study from its opening to the test of its best trial."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from optuna.trial import FrozenTrial, TrialState
+
+from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.tuning import outputs
+from recbole_fmrlrec.tuning.plan import Plan, with_data
+from recbole_fmrlrec.tuning.study import open_storage, open_study, outcomes, retry
+from recbole_fmrlrec.tuning.worker import Job, finished, hours_used, work_together
+
+
+def search(plan: Plan, url: str, workers: int, *, debug: bool = False) -> str:
+    """Go on with a study until its budget is used up; write its tables; test the best.
+
+    Returns:
+        What to print.
+
+    Raises:
+        UsageError: the stored study does not agree with the plan.
+        RunError: no trial succeeded, or the workers died.
+        KeyboardInterrupt: interrupted; the open trials are back in the queue.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    plan = with_data(plan)
+    study = open_study(open_storage(url), plan)
+    print(f"{state(plan, study)}; everything goes to {plan.output}", file=sys.stderr)
+    job = Job(plan, url, uuid.uuid4().hex, debug)
+    work_together(job, workers)
+    if not finished(study, plan):
+        raise RunError(f"{state(plan, study)}: not finished; the same command goes on")
+    best = outputs.write_outputs(plan, study)
+    if best is None:
+        raise RunError(f"{state(plan, study)}: there is no best; trials.md has the errors")
+    return _report(study, best, job)
+
+
+def _report(study: optuna.Study, best: tuple[int, FrozenTrial], job: Job) -> str:
+    plan, (place, trial) = job.plan, best
+    lines = [
+        state(plan, study),
+        f"best {plan.metric} on validation {trial.values[0]:.4f}, trial {place}: "
+        + ", ".join(f"{name} {value}" for name, value in outputs.chosen(plan, trial).items()),
+    ]
+    tested = str(place) in study.user_attrs.get(outputs.TESTS, {})
+    if tested or _is_last(study, job.command):
+        content = outputs.test_of_best(plan, study, place, trial, debug=job.debug)
+        lines += ["its test:", outputs.test_table(content)]
+    else:
+        lines.append("its test is run by the command that finished the last trial")
+    names = ("best.yaml", "trials.csv", "trials.md", "plots.html", "test.json")
+    lines += [str(plan.output / name) for name in names if (plan.output / name).is_file()]
+    return "\n".join(lines)
+
+
+def _is_last(study: optuna.Study, command: str) -> bool:
+    """Whether this command finished the last trial, or none: of several, one is to test."""
+    done = [
+        (trial.datetime_complete, trial.user_attrs["owner"]["command"])
+        for trial in outcomes(study).values()
+        if trial.datetime_complete and "owner" in trial.user_attrs
+    ]
+    return command not in [name for _, name in done] or max(done)[1] == command
+
+
+def state(plan: Plan, study: optuna.Study) -> str:
+    """How far a study is, in one line."""
+    trials = outcomes(study)
+    counted = Counter(trial.state.name.lower() for trial in trials.values())
+    counted["failed"] = counted.pop("fail", 0)
+    parts = [f"{count} {name}" for name, count in counted.items() if count]
+    budget = f" of {plan.trials}" if plan.trials is not None else ""
+    if plan.hours is not None:
+        parts.append(f"{hours_used(study):.2f} of {plan.hours:g} hours")
+    inside = f" ({', '.join(parts)})" if parts else ""
+    return f"{plan.study}: {len(trials)}{budget} trials{inside}"
+
+
+def show(plan: Plan, url: str) -> str:
+    """The state of a study and its trials, best first; nothing is changed.
+
+    Raises:
+        UsageError: there is no such study yet.
+    """
+    address = sqlalchemy.make_url(url)
+    file = Path(address.database or "") if address.drivername.startswith("sqlite") else None
+    if file is not None and not file.is_file():
+        raise UsageError(f"there is no study `{plan.study}` yet: {file} is not there")
+    storage = open_storage(url)
+    if plan.study not in optuna.get_all_study_names(storage):
+        raise UsageError(f"there is no study `{plan.study}` yet in this storage")
+    study = optuna.load_study(storage=storage, study_name=plan.study)
+    return f"{state(plan, study)}\n\n{outputs.as_text(plan, study)}"
+
+
+def retry_failed(plan: Plan, url: str) -> None:
+    """Put trials that ended in an error back in the queue."""
+    plan = with_data(plan)
+    study = open_study(open_storage(url), plan)
+    for trial in outcomes(study).values():
+        if trial.state == TrialState.FAIL:
+            retry(study, trial)

@@ -1,0 +1,261 @@
+"""The stored study: opening it, the place of each trial, trials whose process has died."""
+
+from __future__ import annotations
+
+import copy
+import os
+import socket
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import sqlalchemy
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.tuning.plan import FINGERPRINT, Plan
+
+#: Seconds between two signs of life of a trial, and without one until it counts as dead.
+HEARTBEAT, GRACE = 15, 60
+#: How often a trial is taken up again: one that kills its process would go on for ever.
+MAX_RETRIES = 10
+
+DEFINITION = "definition"
+
+
+@contextmanager
+def experimental() -> Iterator[None]:
+    """Without Optuna's warnings that heartbeats and the like may change; its version is pinned."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Optuna's storage in a database: SQLite, PostgreSQL, MySQL.
+
+    Raises:
+        UsageError: the url is none, or its driver is not installed.
+        RunError: the database cannot be used.
+    """
+    try:
+        address = sqlalchemy.make_url(url)
+    except sqlalchemy.exc.ArgumentError as error:
+        raise UsageError(
+            f"--storage={url} is no url such as sqlite:///study.db or "
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+        ) from error
+    if address.drivername.startswith("sqlite") and address.database:
+        Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(4):  # two processes that make the tables at once disturb one another
+        try:
+            return _connect(address)
+        except (ImportError, sqlalchemy.exc.NoSuchModuleError) as error:
+            raise UsageError(
+                f"--storage: {error}; for PostgreSQL `pip install psycopg[binary]` and "
+                "postgresql+psycopg://..., for MySQL `pip install pymysql` and mysql+pymysql://..."
+            ) from error
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            reason = error
+            time.sleep(0.5 * attempt)
+    shown = address.render_as_string(hide_password=True)
+    raise RunError(f"the storage {shown} cannot be used: {reason}") from reason
+
+
+def _connect(address: sqlalchemy.URL) -> RDBStorage:
+    sqlite = address.drivername.startswith("sqlite")
+    with experimental():
+        storage = RDBStorage(
+            address.render_as_string(hide_password=False),
+            engine_kwargs={"connect_args": {"timeout": 120}} if sqlite else None,
+            heartbeat_interval=HEARTBEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=retry,
+        )
+    if sqlite:
+        _serialise(storage.engine)
+    return storage
+
+
+def _serialise(engine: Any) -> None:
+    """Let a transaction on SQLite have the file for itself from its first reading on.
+
+    Optuna claims a waiting trial by reading its state under SELECT ... FOR UPDATE and writing it,
+    and SQLite has no FOR UPDATE: two workers could both claim it.
+    """
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def _(connection: Any, record: Any) -> None:
+        connection.isolation_level = None
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def _(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()
+
+
+def open_study(storage: RDBStorage, plan: Plan) -> optuna.Study:
+    """The plan's study, made where there is none.
+
+    Raises:
+        UsageError: there is one of another definition; the message has the differences.
+    """
+    direction = StudyDirection.MAXIMIZE if plan.maximize else StudyDirection.MINIMIZE
+    try:
+        study = optuna.create_study(storage=storage, study_name=plan.study, direction=direction)
+        with experimental():
+            study.set_metric_names([plan.metric])
+    except DuplicatedStudyError:
+        study = optuna.load_study(storage=storage, study_name=plan.study)
+    stored, wanted = study.user_attrs.get(DEFINITION), plan.definition()
+    if stored is None:
+        study.set_user_attr(DEFINITION, wanted)
+    elif stored != wanted:
+        found = differences(stored, wanted)
+        # The fingerprint differs wherever anything does: it counts where nothing else is found.
+        found = [line for line in found if not line.startswith(FINGERPRINT)] or found
+        lines = "\n  ".join(found)
+        raise UsageError(
+            f"the study `{plan.study}` was made by another file:\n  {lines}\n"
+            "Its trials cannot be compared with new ones: undo that, or give --study=NEW_NAME"
+        )
+    return study
+
+
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any], above: str = "") -> list[str]:
+    """A line for each entry in which two definitions differ."""
+    found = []
+    for key in [*stored, *(key for key in wanted if key not in stored)]:
+        before, now = stored.get(key), wanted.get(key)
+        if before == now and (key in stored) == (key in wanted):
+            continue
+        if isinstance(before, dict) and isinstance(now, dict):
+            found += differences(before, now, f"{above}{key}.")
+            continue
+        sides = [repr(side[key]) if key in side else "not there" for side in (stored, wanted)]
+        found.append(f"{above}{key}: {sides[0]} in the study, {sides[1]} now")
+    return found
+
+
+# Places. Trials have numbers in the order in which they are made, which the database hands out one
+# at a time; a trial that is taken up again is a new one for Optuna. Its place is that of the first.
+
+
+def place_of(study: optuna.Study, trial: FrozenTrial) -> int:
+    """How many other trials were begun before this one was begun for the first time."""
+    if "place" in trial.user_attrs:
+        return int(trial.user_attrs["place"])
+    first = trial.system_attrs.get("failed_trial", trial.number)
+    # From the storage: a pruner with brackets hands samplers a study with some trials only.
+    trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+    return sum(begun_first(other) and other.number < first for other in trials)
+
+
+def begun_first(trial: FrozenTrial) -> bool:
+    """Whether a trial is neither one taken up again nor one beyond the budget."""
+    return "failed_trial" not in trial.system_attrs and not trial.user_attrs.get("surplus")
+
+
+def outcomes(study: optuna.Study) -> dict[int, FrozenTrial]:
+    """The latest trial of each place, by place."""
+    found = {}
+    for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number):
+        if "place" in trial.user_attrs and not trial.user_attrs.get("surplus"):
+            found[int(trial.user_attrs["place"])] = trial
+    return dict(sorted(found.items()))
+
+
+def best_of(study: optuna.Study, maximize: bool) -> tuple[int, FrozenTrial] | None:
+    """Place and trial of the best value, the earliest among equals."""
+    sign = -1 if maximize else 1
+    done = [
+        (sign * trial.values[0], place, trial)
+        for place, trial in outcomes(study).items()
+        if trial.state == TrialState.COMPLETE
+    ]
+    return min(done, key=lambda item: item[:2])[1:] if done else None
+
+
+# Dead trials.
+
+
+def retry(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Put a trial whose process has died back in the queue, with its place, values and curve."""
+    kept = copy.copy(trial)
+    # With the dead owner's name on it, the new trial would be taken for dead as soon as it runs.
+    gone = ("owner", "error")
+    kept.user_attrs = {key: v for key, v in trial.user_attrs.items() if key not in gone}
+    with experimental():
+        RetryHeartbeatStaleTrialCallback(MAX_RETRIES, inherit_intermediate_values=True)(study, kept)
+
+
+def this_process() -> dict[str, Any]:
+    """What tells a process on this machine, since its start, from all others."""
+    return {
+        "machine": _machine(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": psutil.Process().create_time(),
+    }
+
+
+def _machine() -> str:
+    """This boot of this machine and, in a container, the container: where a pid means something."""
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    if boot.is_file() and namespace.is_symlink():
+        return f"{boot.read_text().strip()} {os.readlink(namespace)}"
+    return socket.gethostname()
+
+
+def _is_dead(trial: FrozenTrial) -> bool:
+    """Whether the process of a running trial is known to be gone, without waiting for its pulse."""
+    owner = trial.user_attrs.get("owner")
+    if owner is None:  # perhaps killed before it could say who it was
+        begun = trial.datetime_start
+        return begun is not None and time.time() - begun.timestamp() > GRACE
+    if owner["machine"] != _machine():
+        return False
+    try:
+        return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) > 1
+    except psutil.NoSuchProcess:
+        return True
+
+
+def take_up_dead(study: optuna.Study) -> None:
+    """Put trials that died back in the queue: processes of this machine, and silent ones."""
+    with experimental():
+        optuna.storages.fail_stale_trials(study)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if not _is_dead(trial):
+            continue
+        try:
+            study.tell(trial.number, state=TrialState.FAIL)
+        except (UpdateFinishedTrialError, ValueError):
+            continue  # another worker was faster, and queues it
+        retry(study, trial)
+
+
+def take_up_lost(study: optuna.Study) -> bool:
+    """Queue trials that were marked as dead by a process that died before it could queue them.
+
+    Only to be called when nothing runs. Returns whether there was one.
+    """
+    lost = [
+        trial
+        for trial in outcomes(study).values()
+        if trial.state == TrialState.FAIL
+        and "error" not in trial.user_attrs
+        and len(trial.system_attrs.get("retry_history", [])) < MAX_RETRIES
+    ]
+    for trial in lost:
+        retry(study, trial)
+    return bool(lost)

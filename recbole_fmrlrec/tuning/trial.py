@@ -1,0 +1,151 @@
+"""One trial is one run that never reads the test data; the best one is tested at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.exceptions import TrialPruned, UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, Trial, TrialState
+from tqdm import tqdm
+
+from recbole_fmrlrec.errors import RunError, plain_errors
+from recbole_fmrlrec.result import RunResult
+from recbole_fmrlrec.tuning.plan import Plan
+from recbole_fmrlrec.tuning.study import begun_first, outcomes, this_process
+
+
+@dataclass
+class Objective:
+    """What Optuna calls with a trial: trains, reports each validation, returns the best.
+
+    Attributes:
+        command: names the command that this worker belongs to.
+        worker: number of the worker, the row of its progress bar.
+        go_on: asked after each validation; False interrupts.
+        number: Optuna's number of the trial that was begun last.
+    """
+
+    plan: Plan
+    study: optuna.Study
+    command: str
+    worker: int = 0
+    debug: bool = False
+    go_on: Callable[[], bool] = lambda: True
+    number: int | None = None
+
+    def __call__(self, trial: Trial) -> float:
+        """Run a trial.
+
+        Raises:
+            TrialPruned: its curve is worse than those of others.
+            RunError: it is beyond the budget (another worker was faster), or has no score.
+        """
+        self.number, place = trial.number, int(trial.user_attrs["place"])
+        stored = self.study._storage.get_trial(trial._trial_id)
+        if self.plan.trials is not None and place >= self.plan.trials and begun_first(stored):
+            trial.set_user_attr("surplus", True)
+            raise RunError("beyond the budget")
+        trial.set_user_attr("owner", {**this_process(), "command": self.command})
+        try:
+            chosen = self.plan.space.suggest(trial)
+            twin = self._twin(trial, place)
+            return self._copy(trial, twin) if twin else self._train(trial, place, chosen)
+        except (TrialPruned, UpdateFinishedTrialError):
+            raise
+        except Exception as error:
+            trial.set_user_attr("error", _one_line(error))
+            raise
+
+    def _twin(self, trial: Trial, place: int) -> tuple[int, FrozenTrial] | None:
+        """A finished trial of the same values: training it again would give the same value."""
+        for other, found in outcomes(self.study).items():
+            alike = found.state == TrialState.COMPLETE and found.params == trial.params
+            if alike and other != place:
+                return other, found
+        return None
+
+    def _copy(self, trial: Trial, twin: tuple[int, FrozenTrial]) -> float:
+        place, found = twin
+        trial.set_user_attr("copy_of", found.user_attrs.get("copy_of", place))
+        return float(found.values[0])
+
+    def _train(self, trial: Trial, place: int, chosen: dict[str, Any]) -> float:
+        stream, before = sys.stderr, float(trial.user_attrs.get("seconds", 0.0))
+        started = time.monotonic()
+        epochs = int(chosen.get("epochs", self.plan.epochs))
+        shown = {"disable": not stream.isatty(), "position": self.worker, "leave": False}
+        with tqdm(total=epochs, desc=f"trial {place}", unit="epoch", file=stream, **shown) as bar:
+
+            def after_validation(epoch: int, score: float) -> None:
+                trial.report(float(score), epoch)
+                trial.set_user_attr("seconds", before + time.monotonic() - started)
+                bar.set_postfix_str(f"{self.plan.metric} {score:.4f}", refresh=False)
+                bar.update(epoch + 1 - bar.n)
+                if not self.go_on():
+                    raise KeyboardInterrupt
+                if trial.should_prune():
+                    raise TrialPruned
+
+            with quiet(not self.debug):
+                result = run_place(self.plan, place, chosen, False, after_validation)
+        trial.set_user_attr("seconds", before + time.monotonic() - started)
+        trial.set_user_attr("run_dir", str(result.run_dir))
+        trial.set_user_attr("epochs", result.epochs_run)
+        if result.best_valid_score is None:
+            raise RunError("the run ended without a validation score")
+        return result.best_valid_score
+
+
+def run_place(
+    plan: Plan,
+    place: int,
+    chosen: dict[str, Any],
+    test: bool,
+    after_validation: Callable[[int, float], None] | None = None,
+) -> RunResult:
+    """The run of a place: begun in a folder of its own, or continued there after a kill."""
+    from recbole_fmrlrec.runner import run
+
+    root = plan.run_root(place)
+    try:
+        return run(
+            plan.model,
+            plan.dataset,
+            config_dict={**plan.settings, **chosen, "checkpoint_dir": str(root)},
+            resume=root.is_dir(),
+            test=test,
+            after_validation=after_validation,
+        )
+    finally:
+        gc.collect()  # a model and its trainer know one another; the next trial needs the memory
+
+
+def drop_checkpoints(plan: Plan, study: optuna.Study, best: int | None) -> None:
+    """Remove checkpoints of finished trials that are not the best; their logs stay."""
+    for place, trial in outcomes(study).items():
+        if place != best and trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            for file in plan.run_root(place).glob("*/*.pth"):
+                file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def quiet(wanted: bool) -> Iterator[None]:
+    """Leave a run's log to its ``run.log``: several workers would write through one another."""
+    if not wanted:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error) if isinstance(error, plain_errors()) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:500]

@@ -1,0 +1,207 @@
+"""Workers: processes that take trials of one study until its budget is used up."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+from tqdm import tqdm
+
+from recbole_fmrlrec import compat
+from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.tuning.plan import Plan
+from recbole_fmrlrec.tuning.sampler import PlacedSampler, make_pruner
+from recbole_fmrlrec.tuning.study import (
+    begun_first,
+    best_of,
+    open_storage,
+    open_study,
+    outcomes,
+    retry,
+    take_up_dead,
+    take_up_lost,
+)
+from recbole_fmrlrec.tuning.trial import Objective, drop_checkpoints
+
+#: So many failures, and nothing else, end a command.
+FAILURES = 3
+_OPEN = (TrialState.RUNNING, TrialState.WAITING)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know; it travels to another process."""
+
+    plan: Plan
+    url: str
+    command: str
+    debug: bool = False
+
+
+def work(job: Job, worker: int = 0, go_on: Callable[[], bool] = lambda: True) -> None:
+    """Take trials until the budget is used up and no trial is open any more.
+
+    Raises:
+        RunError: the first trials all failed.
+        KeyboardInterrupt: interrupted; the open trial is back in the queue.
+    """
+    compat.apply()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = open_study(open_storage(job.url), job.plan)
+    study.sampler = PlacedSampler(job.plan)
+    study.pruner = make_pruner(job.plan.pruner, job.plan.epochs)
+    objective = Objective(job.plan, study, job.command, worker, job.debug, go_on)
+    failures = 0
+    while go_on():
+        take_up_dead(study)
+        if may_begin(study, job.plan):
+            trial = _run_one(study, objective)
+            _tell(study, job.plan, trial)
+            failures += trial.state == TrialState.FAIL and "error" in trial.user_attrs
+            _stop_if_all_fail(study, failures, trial)
+        elif study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            time.sleep(1)  # another worker's: should that die, its trial is for this one
+        elif not take_up_lost(study):
+            return
+
+
+def may_begin(study: optuna.Study, plan: Plan) -> bool:
+    """Whether a trial waits or the budget has room for one."""
+    trials = study.get_trials(deepcopy=False)
+    if any(trial.state == TrialState.WAITING for trial in trials):
+        return True
+    if plan.trials is not None and sum(map(begun_first, trials)) >= plan.trials:
+        return False
+    return plan.hours is None or hours_used(study) < plan.hours
+
+
+def hours_used(study: optuna.Study) -> float:
+    """Hours of training of all trials together."""
+    return sum(t.user_attrs.get("seconds", 0.0) for t in outcomes(study).values()) / 3600
+
+
+def finished(study: optuna.Study, plan: Plan) -> bool:
+    """Whether the budget is used up and no trial is open."""
+    return not may_begin(study, plan) and not study.get_trials(deepcopy=False, states=_OPEN)
+
+
+def _run_one(study: optuna.Study, objective: Objective) -> FrozenTrial:
+    objective.number = None
+    try:
+        study.optimize(objective, n_trials=1, catch=(Exception,))
+    except KeyboardInterrupt:
+        if objective.number is not None:
+            trial = _numbered(study, objective.number)
+            if trial.state == TrialState.FAIL:
+                retry(study, trial)
+        raise
+    except (ValueError, UpdateFinishedTrialError):
+        # This process was silent for too long (a laptop that slept), and the trial was taken from
+        # it; whoever has it now goes on from its last checkpoint.
+        if objective.number is None or not _numbered(study, objective.number).state.is_finished():
+            raise
+    assert objective.number is not None
+    return _numbered(study, objective.number)
+
+
+def _numbered(study: optuna.Study, number: int) -> FrozenTrial:
+    return next(t for t in study.get_trials(deepcopy=False) if t.number == number)
+
+
+def _tell(study: optuna.Study, plan: Plan, trial: FrozenTrial) -> None:
+    """Say on standard error how a trial ended, and free the disk of what is not needed."""
+    if trial.user_attrs.get("surplus"):
+        return
+    best = best_of(study, plan.maximize)
+    drop_checkpoints(plan, study, best[0] if best else None)
+    value = f"{plan.metric} {trial.values[0]:.4f}" if trial.values else "no value"
+    parts = [f"trial {trial.user_attrs['place']}: {trial.state.name.lower()}, {value}"]
+    parts.append(f"best {best[1].values[0]:.4f}, trial {best[0]}" if best else "none complete yet")
+    if "error" in trial.user_attrs:
+        parts.append(trial.user_attrs["error"])
+    parts.append(
+        ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in trial.params.items()
+        )
+    )
+    tqdm.write("; ".join(parts), file=sys.stderr)
+
+
+def _stop_if_all_fail(study: optuna.Study, failures: int, trial: FrozenTrial) -> None:
+    done = (TrialState.COMPLETE, TrialState.PRUNED)
+    if failures >= FAILURES and not study.get_trials(deepcopy=False, states=done):
+        raise RunError(
+            f"{failures} trials failed and none succeeded; the last: "
+            f"{trial.user_attrs['error']}. When the cause is gone, --retry_failed runs them again"
+        )
+
+
+# Several workers on one machine.
+
+
+def work_together(job: Job, workers: int) -> None:
+    """Run workers, each a process; returns when all have ended.
+
+    Raises:
+        RunError: none of them came to its end.
+        KeyboardInterrupt: interrupted; they have put their trials back.
+    """
+    if workers == 1:
+        return work(job)
+    if "num_threads" not in job.plan.settings:
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        job = replace(
+            job, plan=replace(job.plan, settings={**job.plan.settings, "num_threads": threads})
+        )
+    context = multiprocessing.get_context("spawn")
+    processes: list[Any] = [
+        context.Process(target=_child, args=(job, worker), name=f"worker {worker}")
+        for worker in range(workers)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+    except KeyboardInterrupt:
+        begun = [process for process in processes if process.pid is not None]
+        for process in begun:
+            process.terminate()
+        for process in begun:
+            process.join()
+        raise
+    ended = [process.exitcode for process in processes]
+    for process in processes:
+        if process.exitcode and process.exitcode < 0:
+            tqdm.write(f"{process.name} was killed by signal {-process.exitcode}", file=sys.stderr)
+    if all(ended):
+        raise RunError("no worker came to its end; the same command goes on with the study")
+
+
+def _child(job: Job, worker: int) -> None:
+    # The terminal sends Ctrl-C to all; one interruption, the parent's, is enough.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _interrupt)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    try:
+        work(job, worker, parent.is_alive)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except RunError as error:
+        tqdm.write(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt

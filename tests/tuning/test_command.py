@@ -1,0 +1,86 @@
+"""The command line of tune: what it refuses, and what it imports."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recbole_fmrlrec.cli import main
+
+FILE = "model: fMRLRec\nparameters:\n  learning_rate: {choice: [0.01]}\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f.yaml").write_text(FILE)
+    (tmp_path / "two.yaml").write_text(
+        "models:\n  SASRec: {parameters: {n_layers: {int: [1, 2]}}}\n"
+        "  BPR: {parameters: {embedding_size: {choice: [8]}}}\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "tune needs a file, as in `tune properties/grid/fMRLRec.yaml`"),
+        (["none.yaml"], "cannot read the configuration file none.yaml"),
+        (["f.yaml", "--workers=0"], "--workers must be above 0"),
+        (["f.yaml", "--trials=many"], "argument --trials: invalid int value"),
+        (["f.yaml", "--lerning_rate=1"], "unknown key `lerning_rate` (command line): the nearest"),
+        (["f.yaml", "--show"], "there is no study `f` yet: saved/tune/f/study.db is not there"),
+        (["two.yaml", "--model=Pop"], "--model=Pop: two.yaml has SASRec, BPR"),
+        (["two.yaml", "--study=x"], "--study and --output belong to one model: add --model"),
+        (["two.yaml", "--model=BPR", "--show", "--study=x"], "there is no study `x` yet"),
+    ],
+)
+def test_wrong_use(
+    words: list[str], says: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tune", *words]) == 2
+    shown = capsys.readouterr()
+    assert says in shown.err and shown.out == ""
+    assert not (folder / "saved").exists()
+
+
+def test_without_optuna_it_says_what_to_install(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+
+    def without(name: str, package: str | None = None) -> Any:
+        return None if name == "optuna" else find(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    assert main(["tune", "f.yaml"]) == 1
+    assert "tuning needs Optuna, which is not installed: pip install optuna" in (
+        capsys.readouterr().err
+    )
+
+
+def test_an_interruption_has_its_exit_code(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recbole_fmrlrec.tuning.command._search", interrupted)
+    assert main(["tune", "f.yaml"]) == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on with the study\n"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from recbole_fmrlrec.cli import main\n"
+        "try: main(['tune', '--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "print({'torch', 'recbole', 'numpy', 'optuna', 'sqlalchemy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--retry_failed" in done.stdout and done.stdout.endswith("set()\n")

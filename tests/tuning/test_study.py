@@ -1,0 +1,287 @@
+"""Places, budgets, dead trials, pruning: on trials that train nothing."""
+
+from __future__ import annotations
+
+import csv
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.tuning import outputs, search, worker
+from recbole_fmrlrec.tuning.space import Parameter, Space
+from recbole_fmrlrec.tuning.study import (
+    begun_first,
+    best_of,
+    open_storage,
+    open_study,
+    outcomes,
+    retry,
+    take_up_dead,
+    this_process,
+)
+from tests.tuning.conftest import Runs, make, url, work
+
+GONE = {**this_process(), "started": 1.0, "command": "before"}  # our pid, of a process before us
+
+
+def rates(study: Any) -> list[float]:
+    return [trial.params["learning_rate"] for trial in outcomes(study).values()]
+
+
+@pytest.mark.parametrize(("sampler", "count"), [("random", 4), ("tpe", 12)])
+def test_the_same_file_gives_the_same_trials_however_often_it_is_taken_up(
+    tmp_path: Path, runs: Runs, sampler: str, count: int
+) -> None:
+    plan = make(tmp_path / "a", sampler=sampler, trials=count)
+    at_once = rates(work(plan))
+    assert len(set(at_once)) == count
+    in_parts = make(tmp_path / "b", sampler=sampler)
+    for trials in (count - 1, count):
+        study = work(replace(in_parts, trials=trials))
+        assert rates(study) == at_once[:trials]
+    assert rates(work(make(tmp_path / "c", sampler=sampler, seed=2, trials=1))) != at_once[:1]
+
+
+def test_a_grid_takes_each_point_once(tmp_path: Path, runs: Runs) -> None:
+    space = Space.of([Parameter("learning_rate", "choice", (0.1, 0.2, 0.3))])
+    study = work(make(tmp_path, sampler="grid", space=space, trials=3))
+    assert rates(study) == [0.1, 0.2, 0.3] and runs.begun == [0, 1, 2]
+    assert best_of(study, True)[0] == 2 and best_of(study, False)[0] == 0
+
+
+def test_a_trial_of_a_dead_process_is_taken_up_in_its_place(tmp_path: Path, runs: Runs) -> None:
+    undisturbed = rates(work(make(tmp_path / "a")))
+    plan = make(tmp_path / "b")
+    runs.begun.clear()
+
+    class Killed(BaseException):
+        pass
+
+    def kill(place: int, epoch: int) -> None:
+        if (place, epoch) == (1, 1):
+            raise Killed
+
+    runs.do = kill
+    with pytest.raises(Killed):
+        work(plan)
+    study = open_study(open_storage(url(plan)), plan)
+    running = outcomes(study)[1]
+    assert running.state == TrialState.RUNNING
+    take_up_dead(study)
+    assert outcomes(study)[1].state == TrialState.RUNNING  # this process lives
+    study._storage.set_trial_user_attr(running._trial_id, "owner", GONE)
+    runs.do = lambda place, epoch: None
+    study = work(plan)
+    assert runs.begun == [0, 1, 1, 2, 3]
+    assert rates(study) == undisturbed
+    assert [trial.number for trial in outcomes(study).values()] == [0, 2, 3, 4]
+    assert study.trials[1].state == TrialState.FAIL
+    assert study.trials[2].intermediate_values == pytest.approx(
+        {epoch: undisturbed[1] * (epoch + 1) for epoch in range(3)}
+    )
+
+
+def test_a_trial_that_was_marked_dead_and_not_queued_is_found(tmp_path: Path, runs: Runs) -> None:
+    study = work(make(tmp_path, trials=2))
+    study.add_trial(study.trials[0])  # any; only its state and its place count
+    lost = study.ask()
+    lost.set_user_attr("place", 3)
+    study.tell(lost.number, state=TrialState.FAIL)
+    study = work(make(tmp_path, trials=2))
+    assert runs.begun == [0, 1, 3] and outcomes(study)[3].state == TrialState.COMPLETE
+
+
+def test_an_interrupted_trial_waits_for_the_next_command(tmp_path: Path, runs: Runs) -> None:
+    plan = make(tmp_path)
+
+    def interrupt(place: int, epoch: int) -> None:
+        if (place, epoch) == (2, 1):
+            raise KeyboardInterrupt
+
+    runs.do = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        work(plan)
+    study = open_study(open_storage(url(plan)), plan)
+    assert outcomes(study)[2].state == TrialState.WAITING
+    assert "owner" not in outcomes(study)[2].user_attrs
+    runs.do = lambda place, epoch: None
+    assert len(rates(work(plan))) == 4 and runs.begun == [0, 1, 2, 2, 3]
+
+
+def test_a_trial_beyond_the_budget_is_given_up(tmp_path: Path, runs: Runs) -> None:
+    plan = make(tmp_path, trials=2)
+    study = work(plan)
+    study = open_study(open_storage(url(plan)), plan)
+    job = worker.Job(plan, url(plan), "c")
+    study.sampler = worker.PlacedSampler(plan)
+    study.optimize(worker.Objective(plan, study, job.command), n_trials=1, catch=(RunError,))
+    assert runs.begun == [0, 1] and study.trials[2].user_attrs["surplus"]
+    assert [begun_first(trial) for trial in study.trials] == [True, True, False]
+    assert list(outcomes(work(replace(plan, trials=3)))) == [0, 1, 2] and runs.begun == [0, 1, 2]
+
+
+def test_pruned_trials_keep_their_last_value(tmp_path: Path, runs: Runs) -> None:
+    space = Space.of([Parameter("learning_rate", "choice", (0.5, 0.4, 0.1, 0.6))])
+    pruner = {"name": "median", "startup_trials": 2, "warmup_epochs": 1}
+    study = work(make(tmp_path, sampler="grid", space=space, pruner=pruner))
+    found = {place: (t.state.name, t.values[0]) for place, t in outcomes(study).items()}
+    assert found == {
+        0: ("COMPLETE", 1.5),
+        1: ("COMPLETE", pytest.approx(1.2)),
+        2: ("PRUNED", 0.2),  # after the second epoch: the first passes
+        3: ("COMPLETE", pytest.approx(1.8)),
+    }
+
+
+def test_equal_values_are_not_trained_twice(tmp_path: Path, runs: Runs) -> None:
+    space = Space.of([Parameter("learning_rate", "choice", (0.1, 0.2))])
+    study = work(make(tmp_path, space=space, trials=8))
+    assert sorted(runs.begun) == [
+        min(p for p in range(8) if rates(study)[p] == r) for r in dict.fromkeys(rates(study))
+    ]
+    assert all(
+        t.values[0] == pytest.approx(3 * t.params["learning_rate"])
+        for t in outcomes(study).values()
+    )
+
+
+def test_hours_are_those_of_all_trials(
+    tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 10**6, 600))  # every look at it is ten minutes later
+    monkeypatch.setattr("recbole_fmrlrec.tuning.trial.time.monotonic", lambda: next(clock))
+    plan = make(tmp_path, trials=None, hours=2.0)  # 40 minutes a trial: 3 reports, 1 end
+    study = work(plan)
+    assert len(outcomes(study)) == 3 and worker.hours_used(study) == pytest.approx(2)
+    assert len(outcomes(work(replace(plan, hours=2.1)))) == 4
+
+
+def test_failures_are_recorded_and_end_a_hopeless_study(tmp_path: Path, runs: Runs) -> None:
+    def fail(place: int, epoch: int) -> None:
+        if place in (0, 2):
+            raise RunError("loss is nan")
+
+    runs.do = fail
+    study = work(make(tmp_path / "a"))
+    assert [t.state.name for t in outcomes(study).values()] == ["FAIL", "COMPLETE"] * 2
+    assert outcomes(study)[0].user_attrs["error"] == "loss is nan"
+
+    runs.do = lambda place, epoch: fail(0, 0)
+    plan = make(tmp_path / "b", trials=9)
+    with pytest.raises(RunError, match="3 trials failed and none succeeded; the last: loss is nan"):
+        work(plan)
+
+
+def test_outputs(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "run_place", runs)
+    monkeypatch.setattr(search, "with_data", lambda plan: plan)
+    space = Space.of(
+        [
+            Parameter("learning_rate", "choice", (0.1, 0.3, 0.2)),
+            Parameter("sizes", "choice", ([8], [8, 16]), {"learning_rate": (0.3,)}),
+        ]
+    )
+    plan = make(tmp_path, sampler="grid", space=space, settings={"epochs": 3})
+    shown = search.search(plan, url(plan), 1)
+    assert "best NDCG@10 on validation 0.9000, trial 1: learning_rate 0.3, sizes [8]" in shown
+    assert yaml.safe_load((tmp_path / "best.yaml").read_text()) == {
+        "model": "fMRLRec",
+        "dataset": "toy",
+        "epochs": 3,
+        "learning_rate": 0.3,
+        "sizes": [8],
+    }
+    with (tmp_path / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["trial"], row["state"], row["learning_rate"], row["sizes"]) for row in rows] == [
+        ("0", "complete", "0.1", ""),
+        ("1", "complete", "0.3", "[8]"),
+        ("2", "complete", "0.3", "[8, 16]"),
+        ("3", "complete", "0.2", ""),
+    ]
+    lines = (tmp_path / "trials.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in lines[4:]] == ["1", "2", "3", "0"]
+    page = (tmp_path / "plots.html").read_text()
+    assert page.count("Plotly.newPlot(") == 4 and 'src="http' not in page
+    assert runs.tested == [1]
+    assert search.search(plan, url(plan), 1) == shown and runs.tested == [1]
+    assert "4 of 4 trials (4 complete)" in search.show(plan, url(plan))
+
+
+def test_checkpoints_of_all_but_the_best_are_removed(tmp_path: Path, runs: Runs) -> None:
+    plan = make(tmp_path)
+
+    def save(place: int, epoch: int) -> None:
+        folder = plan.run_root(place) / "run"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "best.pth").write_text("")
+        (folder / "run.log").write_text("")
+
+    runs.do = save
+    best = best_of(work(plan), True)
+    assert [file.parts[-3] for file in tmp_path.glob("trials/*/*/*.pth")] == [f"{best[0]:04d}"]
+    assert len(list(tmp_path.glob("trials/*/*/run.log"))) == 4
+
+
+def test_one_of_several_commands_tests(tmp_path: Path, runs: Runs) -> None:
+    study = work(make(tmp_path, trials=1), "first")
+    assert search._is_last(study, "first") and search._is_last(study, "started later")
+    study = work(make(tmp_path, trials=2), "second")
+    assert search._is_last(study, "second") and not search._is_last(study, "first")
+
+
+def test_failed_trials_run_again_when_asked(
+    tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "with_data", lambda plan: plan)
+    plan = make(tmp_path, trials=2)
+
+    def fail(place: int, epoch: int) -> None:
+        if place == 0:
+            raise RunError("out of memory")
+
+    runs.do = fail
+    study = work(plan)
+    runs.do = lambda place, epoch: None
+    search.retry_failed(plan, url(plan))
+    study = work(plan)
+    assert [t.state.name for t in outcomes(study).values()] == ["COMPLETE"] * 2
+    assert "error" not in outcomes(study)[0].user_attrs
+
+
+def test_a_trial_that_kills_its_process_is_given_up_in_the_end(tmp_path: Path, runs: Runs) -> None:
+    study = work(make(tmp_path, trials=1))
+    trial = study.trials[0]
+    for _ in range(12):
+        retry(study, trial)
+        waiting = [t for t in study.trials if t.state == TrialState.WAITING]
+        if not waiting:
+            break
+        study.tell(study.ask().number, state=TrialState.FAIL)
+        trial = study.trials[-1]
+    assert len(study.trials) == 11
+
+
+def test_a_trial_of_another_machine_is_dead_when_it_gives_no_sign(
+    tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recbole_fmrlrec.tuning.study.GRACE", 1)
+    plan = make(tmp_path)
+    study = open_study(open_storage(url(plan)), plan)
+    study.sampler = worker.PlacedSampler(plan)
+    far = study.ask()
+    far.set_user_attr("owner", {**GONE, "machine": "elsewhere"})
+    study._storage.record_heartbeat(far._trial_id)
+    take_up_dead(study)
+    assert outcomes(study)[0].state == TrialState.RUNNING
+    time.sleep(2.5)  # the database counts in seconds
+    take_up_dead(study)
+    take_up_dead(study)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert outcomes(study)[0].number == 1
