@@ -151,6 +151,13 @@ def recommend(words: Sequence[str]) -> int:
     return main(words)
 
 
+def tune(words: Sequence[str]) -> int:
+    """Search the parameters of a model by the validation metric."""
+    from recbole_fmrlrec.tuning.command import main
+
+    return main(words)
+
+
 def compare(words: Sequence[str]) -> int:
     """Compare models on datasets: tables, tests of significance, plots."""
     from recbole_fmrlrec.compare.command import main
@@ -168,13 +175,6 @@ def evaluate(words: Sequence[str]) -> int:
 def report(words: Sequence[str]) -> int:
     """Make the tables and plots of a comparison anew from its runs."""
     from recbole_fmrlrec.compare.command import report as main
-
-    return main(words)
-
-
-def tune(words: Sequence[str]) -> int:
-    """Search the parameters of a model by the validation metric."""
-    from recbole_fmrlrec.tuning.command import main
 
     return main(words)
 
