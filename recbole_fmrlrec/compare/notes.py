@@ -38,18 +38,20 @@ def notes(analysis: dict[str, Any]) -> list[str]:
 
 
 def _cut_short(analysis: dict[str, Any]) -> list[str]:
-    """Which trainings the budget has ended, and whether they were still getting better."""
-    found = []
+    """Which trainings the budget has ended, and which were best at their very end."""
+    found: dict[str, None] = {}
     for name, dataset in analysis["datasets"].items():
         for system in dataset["systems"]:
             cost = system["cost"]
-            if not system["out_of_time"]:
-                continue
-            rising = cost["best_epoch"] is not None and cost["best_epoch"] == cost["epochs_run"]
-            end = "; its last epoch was its best, so that more may be better" if rising else ""
-            epochs = f"{cost['epochs_run']:g} epochs"
-            found.append(f"{system['label']} on {name} had no time for more than {epochs}{end}.")
-    return found
+            epochs = cost["epochs_run"]
+            # The sizes of one training have its epochs in common.
+            label = f"{system['label' if system['alone'] else 'variant']} on {name}"
+            if system["out_of_time"]:
+                found[f"{label}: its time was up after {epochs:g} epochs."] = None
+            if epochs is not None and epochs > 1 and cost["best_epoch"] == epochs:
+                last = f"its last epoch, {epochs:g}, was its best; more may be better"
+                found[f"{label}: {last}."] = None
+    return list(found)
 
 
 def _settings_notes(analysis: dict[str, Any]) -> list[str]:

@@ -254,3 +254,14 @@ def test_a_comparison_may_move(written, tmp_path):
     stored, again = read_record(tmp_path / "moved")
     assert stored.output == tmp_path / "moved"
     assert [cell.finished for cell in again] == [True] * len(cells)
+
+
+def test_trainings_that_ended_early_are_named(trial):
+    _, _, analysis = trial
+    assert "was its best" not in markdown(analysis)
+    for label in ("ours 8", "ours 16"):
+        of(analysis, label)["out_of_time"] = True
+        of(analysis, label)["cost"]["best_epoch"] = 3
+    text = markdown(analysis)
+    assert text.count("- ours on toy: its time was up after 3 epochs.\n") == 1
+    assert text.count("- ours on toy: its last epoch, 3, was its best; more may be better.\n") == 1
