@@ -64,6 +64,7 @@ def main(words: Sequence[str]) -> int:
         options.items = options.users = 20_000
         options.features, options.ranked_users = 128, 1000
         options.steps, options.exact_steps, options.candidates = 10, 2, 1024
+        options.batch = 32
     shape = Shape(options.items, options.users, options.features)
     name = f"fmrlrec-catalogue-{shape.items}-{shape.users}-{shape.width}"
     folder = options.folder or Path(tempfile.gettempdir()) / name

@@ -30,14 +30,17 @@ BLOCK_BYTES = 160 * 2**20
 #: in the cache from one step to the next.
 CACHED_BYTES = 4 * 2**20
 
+#: Positions that a block has at least, whatever they take: each block reads the whole item table.
+FEWEST_ROWS = 64
+
 #: Rows of logits begin at multiples of this many numbers: a matrix product into rows that begin
 #: anywhere takes half as long again.
 ALIGNED = 32
 
 
 def block_rows(num_items: int, num_sizes: int, positions: int) -> int:
-    """Positions per block, at least 16, so that a block's logits take about `BLOCK_BYTES`."""
-    fitting = max(16, BLOCK_BYTES // (4 * max(1, num_items) * num_sizes))
+    """Positions per block: so many that its logits take about `BLOCK_BYTES`, or `FEWEST_ROWS`."""
+    fitting = max(FEWEST_ROWS, BLOCK_BYTES // (4 * max(1, num_items) * num_sizes))
     blocks = -(-positions // fitting)
     return -(-positions // max(1, blocks))
 

@@ -175,4 +175,4 @@ def test_blocks_cover_the_positions_evenly_and_keep_memory_bounded():
         rows = block_rows(12_101, 8, positions)
         assert 1 <= rows <= positions
         assert rows * 12_101 * 8 * 4 <= BLOCK_BYTES
-    assert block_rows(1_000_000, 8, 5000) == 16
+    assert block_rows(1_000_000, 8, 640) == 64

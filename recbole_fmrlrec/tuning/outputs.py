@@ -140,7 +140,12 @@ def test_of_best(
     if str(place) not in tests:
         with quiet(not debug):
             result = run_place(plan, place, chosen(plan, trial), test=True)
-        tests = {**tests, str(place): {"test": result.test, "run_dir": str(result.run_dir)}}
+        tested = {
+            "valid_of_tested": {plan.metric: result.best_valid_score},
+            "test": result.test,
+            "run_dir": str(result.run_dir),
+        }
+        tests = {**tests, str(place): tested}
         study.set_user_attr(TESTS, tests)
     content = {
         "study": plan.study,

@@ -54,6 +54,9 @@ def _report(study: optuna.Study, best: tuple[int, FrozenTrial], job: Job) -> str
     if tested or _is_last(study, job.command):
         content = outputs.test_of_best(plan, study, place, trial, debug=job.debug)
         lines += ["its test:", outputs.test_table(content)]
+        value = content["valid_of_tested"][plan.metric]
+        if value != trial.values[0]:  # its checkpoint was not here, and training is not exact
+            lines.append(f"trained again for the test: {value:.4f} on validation")
     else:
         lines.append("its test is run by the command that finished the last trial")
     names = ("best.yaml", "trials.csv", "trials.md", "plots.html", "test.json")

@@ -209,7 +209,7 @@ def test_outputs(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) ->
     assert [line.split("|")[1].strip() for line in lines[4:]] == ["1", "2", "3", "0"]
     page = (tmp_path / "plots.html").read_text()
     assert page.count("Plotly.newPlot(") == 4 and 'src="http' not in page
-    assert runs.tested == [1]
+    assert runs.tested == [1] and "trained again" not in shown
     assert search.search(plan, url(plan), 1) == shown and runs.tested == [1]
     assert "4 of 4 trials (4 complete)" in search.show(plan, url(plan))
 
