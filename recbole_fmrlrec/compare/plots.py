@@ -14,7 +14,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _LINES = ("-", "--", "-.", ":")
 _MARKERS = "os^Dv<>P"
 #: Inches: narrow, so that letters stay readable on a phone.
-_WIDE, _HIGH = 4.4, 3.3
+_WIDE, _HIGH = 4.4, 3.5
 
 
 def write_plots(analysis: dict[str, Any], folder: Path) -> list[tuple[str, str, Path]]:
@@ -168,5 +168,5 @@ def _training(across: str, label: str) -> Draw:
 
 def _finish(axes: Any, metric: str, before: str = "") -> None:
     axes.set_ylabel(before + short(metric))
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, loc="best")
+    axes.set_ylim(0, 1.04 * axes.get_ylim()[1])
+    axes.figure.legend(frameon=False, loc="outside lower center", ncols=3)
