@@ -6,7 +6,6 @@ Multimodal Recommendation", Findings of EMNLP 2024 (arXiv 2409.16627).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
+from recbole_fmrlrec.batch import Batch, with_starts
 from recbole_fmrlrec.evaluation import nested_mean_ranks
 from recbole_fmrlrec.feature_map import MappedFeatures
 from recbole_fmrlrec.features import load_item_features
@@ -22,7 +22,6 @@ from recbole_fmrlrec.keys import model_defaults
 from recbole_fmrlrec.loss import Tail, nested_cross_entropy
 from recbole_fmrlrec.network import FMRLRecNetwork
 from recbole_fmrlrec.projection import split_table
-from recbole_fmrlrec.recurrence import Packing
 from recbole_fmrlrec.sampled_loss import CandidateSampler, sampled_cross_entropy
 from recbole_fmrlrec.schema import SAMPLED_LOSSES
 from recbole_fmrlrec.windows import START_TARGET, TARGETS
@@ -45,25 +44,6 @@ class _Settings:
 
     def __contains__(self, key: str) -> bool:
         return key in self.config or key in self.defaults
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Sequences ``(B, L)``, lengths ``(B,)`` and targets ``(T,)``, items 1..N.
-
-    Windows are trained at every position, or at those of ``trained`` among the packed ones; rows
-    of RecBole at their last one, and have no ``packing``.
-    """
-
-    item_seq: Tensor
-    lengths: Tensor
-    targets: Tensor
-    packing: Packing | None = None
-    trained: Tensor | None = None
-
-    def trained_outputs(self, hidden: Tensor) -> Tensor:
-        """Those of the packed outputs that have a target."""
-        return hidden if self.trained is None else hidden[self.trained]
 
 
 class fMRLRec(SequentialRecommender):
@@ -177,22 +157,17 @@ class fMRLRec(SequentialRecommender):
         batch = self._batch(interaction)
         return self._exact_loss(batch) if self.sampler is None else self._sampled_loss(batch)
 
-    def _batch(self, interaction: Interaction) -> _Batch:
+    def _batch(self, interaction: Interaction) -> Batch:
         item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         if TARGETS not in interaction:
-            return _Batch(item_seq, lengths, interaction[self.POS_ITEM_ID])
+            return Batch(item_seq, lengths, interaction[self.POS_ITEM_ID])
         target_seq = interaction[TARGETS]
         if self.predict_first_item:
             first = interaction[START_TARGET]
-            item_seq, lengths, target_seq = _with_starts(item_seq, lengths, target_seq, first)
-        packing = Packing.from_lengths(lengths, item_seq.shape[1])
-        targets = packing.pack(target_seq)
-        trained = targets > 0
-        if trained.all():
-            return _Batch(item_seq, lengths, targets, packing)
-        return _Batch(item_seq, lengths, targets[trained], packing, trained)
+            item_seq, lengths, target_seq = with_starts(item_seq, lengths, target_seq, first)
+        return Batch.of_windows(item_seq, lengths, target_seq)
 
-    def _exact_loss(self, batch: _Batch) -> Tensor:
+    def _exact_loss(self, batch: Batch) -> Tensor:
         tail = None
         if batch.packing is None:
             table = self.item_table()
@@ -214,7 +189,7 @@ class fMRLRec(SequentialRecommender):
             None if tail is None else Tail(tail.features[1:], tail.weight),
         )
 
-    def _sampled_loss(self, batch: _Batch) -> Tensor:
+    def _sampled_loss(self, batch: Batch) -> Tensor:
         """No item table: only the items that this batch reads or ranks are projected."""
         assert self.sampler is not None
         candidates = self.sampler.draw(batch.targets - 1)
@@ -253,21 +228,6 @@ class fMRLRec(SequentialRecommender):
         """Mean ranks ``(K, B)`` of the target items at every size."""
         hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
         return nested_mean_ranks(hidden, self.item_table()[1:], targets - 1, self.sizes)
-
-
-def _with_starts(
-    item_seq: Tensor, lengths: Tensor, target_seq: Tensor, first: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Add a sequence of the one empty input (item 0) for each row that begins a history."""
-    starts = first[first > 0]
-    empty = item_seq.new_zeros(len(starts), item_seq.shape[1])
-    start_targets = empty.clone()
-    start_targets[:, 0] = starts
-    return (
-        torch.cat([item_seq, empty]),
-        torch.cat([lengths, torch.ones_like(starts)]),
-        torch.cat([target_seq, start_targets]),
-    )
 
 
 class fMRLRecID(fMRLRec):
