@@ -5,26 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmarks.measuring import median, seconds
 from recbole_fmrlrec.recurrence import packed_scan
 
 
 def measure(
-    width: int = 256, positions: int = 16_000, lengths: tuple[int, ...] = (50, 200, 1000)
+    width: int = 256, sequences: int = 64, lengths: tuple[int, ...] = (50, 200, 1000)
 ) -> list[dict[str, Any]]:
-    """Nanoseconds a position and dimension, with as many sequences as make up ``positions``.
+    """Nanoseconds a position and dimension, for as many sequences of every length.
 
     Linear cost in valid positions means the same figure in every row.
     """
     torch.manual_seed(0)
     lam = torch.polar(torch.rand(width) * 0.9, torch.rand(width) * 6).requires_grad_()
-    inputs = torch.randn(positions, width, dtype=torch.complex64, requires_grad=True)
     rows = []
     for length in lengths:
-        batch_sizes = [positions // length] * length
+        positions = sequences * length
+        inputs = torch.randn(positions, width, dtype=torch.complex64, requires_grad=True)
 
-        def step(batch_sizes: list[int] = batch_sizes) -> None:
+        def step(inputs: Tensor = inputs, batch_sizes: list[int] = [sequences] * length) -> None:
             packed_scan(inputs, lam, batch_sizes).real.sum().backward()
 
         step()
@@ -32,7 +33,7 @@ def measure(
         rows.append(
             {
                 "length": length,
-                "sequences": positions // length,
+                "positions": positions,
                 "seconds": taken,
                 "ns_per_number": 1e9 * taken / (positions * width),
             }

@@ -83,7 +83,7 @@ def test_a_side_that_fails_says_why():
         measuring.peak_bytes("no_such_module")
 
 
-def test_the_scan_is_measured_on_the_same_positions_at_every_length():
-    rows = core_scan.measure(width=2, positions=40, lengths=(5, 20))
-    assert [(row["length"], row["sequences"]) for row in rows] == [(5, 8), (20, 2)]
+def test_the_scan_is_measured_by_position():
+    rows = core_scan.measure(width=2, sequences=3, lengths=(5, 20))
+    assert [(row["length"], row["positions"]) for row in rows] == [(5, 15), (20, 60)]
     assert all(row["ns_per_number"] > 0 for row in rows)
