@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ class Plan:
         output: folder of the study's files and runs.
         fingerprint: a hash of defaults, fixed settings and data.
         epochs: of a trial, if no parameter says otherwise.
+        sampler_named: whether the file names the sampler; else it follows from the budget.
         trials: how many; None is no limit.
         hours: hours of all trials together; None is no limit.
     """
@@ -49,6 +51,16 @@ class Plan:
     epochs: int
     output: Path
     fingerprint: str = ""
+    sampler_named: bool = True
+
+    def points(self) -> list[dict[str, Any]]:
+        """The points of the grid, by the place of the trial that takes them; a fixed shuffle.
+
+        In the order of the file, a part of them would leave the first parameters at their first
+        values. The order does not hang on the budget, with which a study may go on later.
+        """
+        numbers = random.Random(self.seed)  # `random()` alone is the same in every Python
+        return sorted(self.space.points(), key=lambda _: numbers.random())
 
     def definition(self) -> dict[str, Any]:
         """What a stored study must agree in with the file, in values that JSON knows."""
@@ -63,6 +75,7 @@ class Plan:
             "sampler": self.sampler,
             "pruner": self.pruner,
             "seed": self.seed,
+            **({"order": "shuffled"} if self.sampler == "grid" else {}),
             FINGERPRINT: self.fingerprint,
         }
         plain: dict[str, Any] = json.loads(json.dumps(content))
@@ -107,7 +120,7 @@ def make_plan(draft: Draft, given: Given) -> Plan:
     config = Config(model, dataset, config_dict={**fixed, **space.first()})
     _need_validation(config)
     name = given.study or draft.study
-    sampler = draft.sampler or ("grid" if space.finite else "tpe")
+    sampler = draft.sampler or ("grid" if space.covered_by(draft.trials) else "tpe")
     return Plan(
         study=name,
         model=config["model"],
@@ -123,6 +136,7 @@ def make_plan(draft: Draft, given: Given) -> Plan:
         maximize=bool(config["valid_metric_bigger"]),
         epochs=int(config["epochs"]),
         output=given.output or Path(fixed.get("checkpoint_dir", "saved")) / "tune" / name,
+        sampler_named=draft.sampler is not None,
     )
 
 

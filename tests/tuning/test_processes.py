@@ -31,6 +31,7 @@ SMALL = {key: value for key, value in toy.SMALL.items() if key != "learning_rate
 FILE: dict[str, Any] = {
     "model": "fMRLRec",
     "dataset": "toy",
+    "sampler": "grid",
     "settings": {**SMALL, "epochs": EPOCHS, "data_path": ".", "num_threads": 1},
     "parameters": {
         "learning_rate": {"choice": [0.01, 0.03]},
@@ -131,6 +132,7 @@ def test_killed_in_a_trial_and_run_again(folder: Path, start: Any) -> None:
     assert tested["test"] == json.loads(result.read_text())["test"]
     assert tested["valid"]["NDCG@10"] == max(t.values[0] for t in study.trials if t.values)
     assert f"trial {tested['trial']}" in out
+    assert "f: 2 of 2 trials (2 complete), sampler grid: 2 of 6 points" in out
 
 
 def test_two_workers_of_which_one_is_killed(folder: Path, start: Any) -> None:
@@ -143,7 +145,7 @@ def test_two_workers_of_which_one_is_killed(folder: Path, start: Any) -> None:
     assert "was killed by signal 9" in err
     study = study_in(folder)
     grid = [(r, *i) for r in (0.01, 0.03) for i in ((False,), (True, 0.0), (True, 0.3))]
-    assert points(study) == grid
+    assert points(study) == [grid[index] for index in (1, 4, 0, 2, 5, 3)]  # shuffled
     assert all(trial.state == TrialState.COMPLETE for trial in outcomes(study).values())
     dead = [trial for trial in study.trials if trial.state == TrialState.FAIL]
     assert [trial.user_attrs["place"] for trial in dead] == [1] and len(study.trials) == 7

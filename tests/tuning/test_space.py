@@ -44,6 +44,9 @@ def test_a_grid_without_conditions_is_the_product(counts: list[int]) -> None:
     points = Space.of(parameters).points()
     values = [tuple(point.values()) for point in points]
     assert values == list(itertools.product(*([0, n] for n in counts)))
+    space = Space.of(parameters)
+    assert space.covered_by(None) and space.covered_by(len(points))
+    assert not space.covered_by(len(points) - 1)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,9 @@ def test_grids_that_cannot_be() -> None:
         Space.of([Parameter("p", "uniform", (0.0, 1.0))]).points()
     with pytest.raises(UsageError, match="more than 100,000 points"):
         Space.of([Parameter(f"p{i}", "int", (1, 100)) for i in range(9)]).points()
+    assert not Space.of([Parameter("p", "uniform", (0.0, 1.0))]).covered_by(None)
+    large = Space.of([Parameter(f"p{i}", "int", (1, 100)) for i in range(9)])
+    assert not large.covered_by(None) and not large.covered_by(10**9)
 
 
 RANGES = """\
