@@ -81,6 +81,13 @@ class Plan:
         plain: dict[str, Any] = json.loads(json.dumps(content))
         return plain
 
+    def first_config(self) -> Any:
+        """The configuration of the first value of each parameter."""
+        from recbole_fmrlrec.config import Config
+
+        values = {**self.settings, **self.space.first()}
+        return Config(self.model, self.dataset, config_dict=values)
+
     def run_root(self, place: int) -> Path:
         """The folder of the run of one trial."""
         return self.output / "trials" / f"{place:04d}"
@@ -102,8 +109,8 @@ def make_plan(draft: Draft, given: Given) -> Plan:
     """Check a draft, and put what the command line says over it.
 
     Raises:
-        UsageError: a key that the model does not know, a value that the key cannot have, a
-            parameter that changes how trials are measured, no validation data.
+        UsageError: no model is named, a key that the model does not know, a value that the key
+            cannot have, a parameter that changes how trials are measured, no validation data.
     """
     from recbole_fmrlrec.config import Config
 
@@ -146,17 +153,15 @@ def with_data(plan: Plan) -> Plan:
     Raises:
         RunError: the dataset cannot be made.
     """
-    from recbole_fmrlrec.config import Config
     from recbole_fmrlrec.prepare import prepare_missing
     from recbole_fmrlrec.run_folder import run_fingerprint
 
-    settings = {**plan.settings, **plan.space.first()}
-    config = Config(plan.model, plan.dataset, config_dict=settings)
+    config = plan.first_config()
     prepare_missing(config)
     return replace(plan, fingerprint=run_fingerprint(config))
 
 
-def _names_and_settings(draft: Draft, given: Given) -> tuple[str | None, str | None, list[Any]]:
+def _names_and_settings(draft: Draft, given: Given) -> tuple[str, str | None, list[Any]]:
     from recbole_fmrlrec.settings import Setting, from_dict, from_files
 
     settings = [*from_files(given.config_files)]
@@ -167,26 +172,33 @@ def _names_and_settings(draft: Draft, given: Given) -> tuple[str | None, str | N
         raise UsageError(
             f"--model={given.model}: {draft.file} searches the parameters of {draft.model}"
         )
+    model = given.model or draft.model or named.get("model")
+    if model is None:
+        line = "" if draft.file.suffix == ".test" else "write `model: NAME` into it, or "
+        raise UsageError(
+            f"{draft.file} names no model: {line}give --model=NAME; `run_recbole.py models` lists "
+            "them"
+        )
     return (
-        given.model or draft.model or named.get("model"),
+        model,
         given.dataset or draft.dataset or named.get("dataset"),
         [s for s in settings if s.key not in ("model", "dataset")],
     )
 
 
 def _fixed(
-    settings: Iterable[Any], defaults: Mapping[str, Any], model: str | None
+    settings: Iterable[Any], defaults: Mapping[str, Any], model: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fixed keys with their values, and the configuration that they make."""
     from recbole_fmrlrec.settings import apply
 
     values, settings = dict(defaults), list(settings)
-    apply(settings, values, model or values["model"])
+    apply(settings, values, model)
     return {setting.top: values[setting.top] for setting in settings}, values
 
 
 def _checked(
-    parameter: Parameter, values: Mapping[str, Any], model: str | None, *, text: bool
+    parameter: Parameter, values: Mapping[str, Any], model: str, *, text: bool
 ) -> Parameter:
     """The parameter with its values as its key means them."""
     from recbole_fmrlrec.config import NOT_IN_FINGERPRINT
@@ -194,6 +206,11 @@ def _checked(
     from recbole_fmrlrec.settings import Setting, apply, read
 
     name, top = parameter.name, parameter.name.partition(".")[0]
+    if top == "seed":
+        raise UsageError(
+            f"{name} ({parameter.where}) is no parameter: the best seed is luck; set it below "
+            "`settings`, and see how far results differ by seed with `run_recbole.py compare`"
+        )
     if top in _MEASURE or top in NOT_IN_FINGERPRINT or top in ("model", "dataset"):
         raise UsageError(
             f"{name} ({parameter.where}) is no parameter: trials that differ in it cannot be "
@@ -204,7 +221,7 @@ def _checked(
         read_values = [read(rule, v, is_text=isinstance(v, str)) for v in parameter.values]
         parameter = replace(parameter, values=tuple(read_values))
     for value in parameter.examples():
-        apply([Setting(name, value, parameter.where)], dict(values), model or values["model"])
+        apply([Setting(name, value, parameter.where)], dict(values), model)
     return parameter
 
 

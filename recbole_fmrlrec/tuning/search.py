@@ -26,6 +26,17 @@ from recbole_fmrlrec.tuning.study import (
 from recbole_fmrlrec.tuning.worker import Job, finished, hours_used, work_together
 
 
+def check(plan: Plan) -> None:
+    """Make sure that a study can be made, before any is; changes nothing.
+
+    Raises:
+        DataError: the dataset is not there, and nothing says where it comes from.
+    """
+    from recbole_fmrlrec.prepare import require_dataset
+
+    require_dataset(plan.first_config())
+
+
 def search(plan: Plan, url: str, workers: int, *, debug: bool = False) -> str:
     """Go on with a study until its budget is used up; write its tables; test the best.
 

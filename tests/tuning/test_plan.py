@@ -96,6 +96,12 @@ def test_the_command_line_stands_over_the_file_and_files_below_it(tmp_path: Path
         ("learning_rate: {choice: [0.01", "epochs: {choice: [1", "epochs = 0.001"),
         ("learning_rate: {choice: [0.01, 0.001]}", "epochs: {int: [1, 2]}", "a fixed setting too"),
         ("learning_rate: {choice: [0.01, 0.001]}", "topk: {choice: [5]}", "topk .* is no parame"),
+        (
+            "learning_rate: {choice: [0.01, 0.001]}",
+            "seed: {choice: [1, 2]}",
+            "seed .* is luck; set",
+        ),
+        ("model: fMRLRec\n", "", r"f.yaml names no model: write `model: NAME` into it, or give"),
         ("learning_rate: {choice: [0.01, 0.001]}", "gpu_id: {choice: [0]}", "gpu_id .* is no para"),
         ("epochs: 3", "eval_args.split: {LS: test_only}", "has no validation part"),
         ("epochs: 3", "valid_metric: NDCG@7", "add 7 to topk"),
@@ -120,6 +126,8 @@ def test_a_range_file_takes_model_and_dataset_from_the_command_line(tmp_path: Pa
     plan = plan_of(tmp_path, text, "h.test", model="NeuMF", dataset="ml-100k")
     assert plan.space.first() == {"mlp_hidden_size": [64, 32], "learning_rate": 0.01}
     assert (plan.sampler, plan.trials) == ("grid", 2)
+    with pytest.raises(UsageError, match=r"h\.test names no model: give --model=NAME"):
+        plan_of(tmp_path, text, "h.test")
 
 
 @pytest.mark.parametrize("file", sorted((properties_dir() / "grid").glob("*.yaml")), ids=str)
