@@ -130,8 +130,8 @@ def _search(plans: Sequence[Plan], options: argparse.Namespace) -> None:
 
     urls = [options.storage or f"sqlite:///{plan.output / 'study.db'}" for plan in plans]
     if not options.show:
-        for plan in plans:  # all of them, before the first begins
-            check(plan)
+        for plan, url in zip(plans, urls, strict=True):  # all of them, before the first begins
+            check(plan, url)
     for plan, url in zip(plans, urls, strict=True):
         if options.show:
             print(show(plan, url))

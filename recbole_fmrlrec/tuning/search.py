@@ -6,35 +6,39 @@ import sys
 import uuid
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import optuna
-import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.tuning import outputs
 from recbole_fmrlrec.tuning.plan import Plan, with_data
-from recbole_fmrlrec.tuning.study import (
-    DEFINITION,
+from recbole_fmrlrec.tuning.storage import (
+    SQLITE,
+    address_of,
     open_storage,
-    open_study,
-    outcomes,
-    retry,
+    require_folder,
+    sqlite_file,
 )
+from recbole_fmrlrec.tuning.study import DEFINITION, open_study, outcomes, retry
 from recbole_fmrlrec.tuning.worker import Job, finished, hours_used, work_together
 
 
-def check(plan: Plan) -> None:
-    """Make sure that a study can be made, before any is; changes nothing.
+def check(plan: Plan, url: str) -> None:
+    """Make sure that a study can be made, before any is; makes its folders and nothing else.
 
     Raises:
         DataError: the dataset is not there, and nothing says where it comes from.
+        UsageError: no files can be written where they are to be.
     """
     from recbole_fmrlrec.prepare import require_dataset
 
     require_dataset(plan.first_config())
+    file = sqlite_file(address_of(url))
+    folders = {} if file is None else {file.parent: SQLITE}
+    for folder, option in {**folders, plan.output: "--output=DIR"}.items():
+        require_folder(folder, option)
 
 
 def search(plan: Plan, url: str, workers: int, *, debug: bool = False) -> str:
@@ -139,8 +143,7 @@ def show(plan: Plan, url: str) -> str:
     Raises:
         UsageError: there is no such study yet.
     """
-    address = sqlalchemy.make_url(url)
-    file = Path(address.database or "") if address.drivername.startswith("sqlite") else None
+    file = sqlite_file(address_of(url))
     if file is not None and not file.is_file():
         raise UsageError(f"there is no study `{plan.study}` yet: {file} is not there")
     storage = open_storage(url)

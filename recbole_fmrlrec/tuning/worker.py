@@ -20,10 +20,10 @@ from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.sampler import PlacedSampler, make_pruner
+from recbole_fmrlrec.tuning.storage import open_storage
 from recbole_fmrlrec.tuning.study import (
     begun_first,
     best_of,
-    open_storage,
     open_study,
     outcomes,
     retry,

@@ -13,7 +13,8 @@ import sqlalchemy
 from recbole_fmrlrec.tuning import trial, worker
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.space import Parameter, Space
-from recbole_fmrlrec.tuning.study import open_storage, open_study
+from recbole_fmrlrec.tuning.storage import open_storage
+from recbole_fmrlrec.tuning.study import open_study
 
 EPOCHS = 3
 

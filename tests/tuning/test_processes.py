@@ -21,7 +21,8 @@ import yaml
 from optuna.trial import TrialState
 
 from recbole_fmrlrec.config import Config
-from recbole_fmrlrec.tuning.study import open_storage, outcomes
+from recbole_fmrlrec.tuning.storage import open_storage
+from recbole_fmrlrec.tuning.study import outcomes
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[2]

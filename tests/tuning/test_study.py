@@ -15,10 +15,10 @@ from optuna.trial import TrialState
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.tuning import outputs, search, worker
 from recbole_fmrlrec.tuning.space import Parameter, Space
+from recbole_fmrlrec.tuning.storage import open_storage
 from recbole_fmrlrec.tuning.study import (
     begun_first,
     best_of,
-    open_storage,
     open_study,
     outcomes,
     retry,
