@@ -153,6 +153,20 @@ def test_two_workers_of_which_one_is_killed(folder: Path, start: Any) -> None:
 
 
 @pytest.mark.slow
+def test_workers_end_with_a_killed_command(folder: Path, start: Any) -> None:
+    longer = {**FILE, "settings": {**FILE["settings"], "epochs": 500, "stopping_step": 500}}
+    (folder / "f.yaml").write_text(yaml.safe_dump(longer))
+    command = start("--workers=2")
+    owners = [psutil.Process(in_the_middle(folder, command, place)) for place in (0, 1)]
+    assert {owner.ppid() for owner in owners} == {command.pid}
+    command.kill()
+    _, living = psutil.wait_procs(owners, timeout=20)
+    assert not living
+    trials = outcomes(study_in(folder))
+    assert [trials[place].state for place in (0, 1)] == [TrialState.RUNNING] * 2
+
+
+@pytest.mark.slow
 def test_interrupted(folder: Path, start: Any) -> None:
     command = start("--workers=2")
     in_the_middle(folder, command, 0)
