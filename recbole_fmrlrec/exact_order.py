@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,7 @@ class ExactOrder(Dataset):
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         if self.benchmark_filename_list is None:
-            path = Path(dataset_path, f"{token}.inter")
-            if not path.is_file():
-                raise _not_found(token, path)
+            require_files(token, Path(dataset_path))
         super()._load_data(token, dataset_path)
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
@@ -146,6 +145,21 @@ def __getattr__(name: str) -> type[Dataset]:
     if name.startswith("Exact") and isinstance(base, type):
         return in_exact_order(base)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def require_files(name: str, folder: Path, parts: Sequence[str] | None = None) -> None:
+    """Make sure that the interactions of a dataset are there.
+
+    Args:
+        parts: RecBole's ``benchmark_filename``: a file ``NAME.PART.inter`` for each.
+
+    Raises:
+        DataError: a file is not there; the message has the ways to it.
+    """
+    files = [f"{name}.inter"] if parts is None else [f"{name}.{part}.inter" for part in parts]
+    for file in files:
+        if not (folder / file).is_file():
+            raise _not_found(name, folder / file)
 
 
 def _not_found(name: str, path: Path) -> DataError:

@@ -21,15 +21,13 @@ def prepare_missing(config: Any) -> None:
     Raises:
         RunError: a source or an encoder cannot be reached; the message has the ways out.
     """
-    name = config["dataset"]
-    if config["benchmark_filename"] or (Path(config["data_path"]) / f"{name}.inter").is_file():
+    if not _can_be_prepared(config):
         return
-    from dataset_tools.descriptions import known_names, read_description
+    from dataset_tools.descriptions import read_description
     from dataset_tools.errors import DatasetError
     from dataset_tools.prepare import Choices, explain, prepare
 
-    if name not in known_names():
-        return
+    name = config["dataset"]
     description, choices = read_description(name), Choices(root=Path(config["dataset_root"]))
     if not (is_ours(config.model_class) and config["use_features"]):
         choices = replace(choices, text_model="none", image_model="none")
@@ -38,6 +36,29 @@ def prepare_missing(config: Any) -> None:
         prepare(description, choices, _say)
     except DatasetError as error:
         raise RunError(explain(error, description, choices)) from error
+
+
+def require_dataset(config: Any) -> None:
+    """Make sure that a dataset is there or that `prepare_missing` knows it; nothing is changed.
+
+    Raises:
+        DataError: neither; the message says where it was looked for, and what to do.
+    """
+    from recbole_fmrlrec.exact_order import require_files
+
+    if not (config["dataset_save_path"] or _can_be_prepared(config)):
+        folder = Path(config["data_path"])
+        require_files(config["dataset"], folder, config["benchmark_filename"])
+
+
+def _can_be_prepared(config: Any) -> bool:
+    """Whether the dataset is not there and a description says where it comes from."""
+    name = config["dataset"]
+    if config["benchmark_filename"] or (Path(config["data_path"]) / f"{name}.inter").is_file():
+        return False
+    from dataset_tools.descriptions import known_names
+
+    return name in known_names()
 
 
 def _say(line: str) -> None:

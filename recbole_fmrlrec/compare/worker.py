@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from recbole_fmrlrec.compare.cells import RESULT, Cell
 from recbole_fmrlrec.errors import RunError, usage_errors
+from recbole_fmrlrec.parent import end_with
 from recbole_fmrlrec.rank_files import TEST_RANKS
 
 DONE, FAILED, WRONG_USE, BUSY = 0, 1, 2, 75
@@ -25,7 +24,7 @@ def main() -> int:
     """Compute the cell described on standard input; returns the exit code."""
     job = json.load(sys.stdin)
     cell = Cell.from_json(job["cell"], Path(job["root"]))
-    _end_with(job["parent"])
+    end_with(lambda: os.getppid() == job["parent"])
     lock = cell.lock
     if not lock.acquire():
         return BUSY
@@ -44,17 +43,6 @@ def main() -> int:
         return WRONG_USE if wrong else FAILED
     finally:
         lock.release()
-
-
-def _end_with(parent: int) -> None:
-    """End this process at once when its parent has ended, however that came about."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(BUSY)
-
-    Thread(target=watch, daemon=True).start()
 
 
 def compute(cell: Cell) -> None:

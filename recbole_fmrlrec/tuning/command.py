@@ -84,8 +84,7 @@ def main(words: Sequence[str]) -> int:
     if importlib.util.find_spec("optuna") is None:
         raise RunError("tuning needs Optuna, which is not installed: pip install optuna")
     try:
-        for plan in _plans(Path(words[0]), options, rest):
-            _search(plan, options)
+        _search(_plans(Path(words[0]), options, rest), options)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with the study", file=sys.stderr)
         return 130
@@ -126,13 +125,17 @@ def _plans(file: Path, options: argparse.Namespace, rest: list[str]) -> list[Pla
     return [make_plan(draft, given) for draft in drafts]
 
 
-def _search(plan: Plan, options: argparse.Namespace) -> None:
-    from recbole_fmrlrec.tuning.search import retry_failed, search, show
+def _search(plans: Sequence[Plan], options: argparse.Namespace) -> None:
+    from recbole_fmrlrec.tuning.search import check, retry_failed, search, show
 
-    url = options.storage or f"sqlite:///{plan.output / 'study.db'}"
-    if options.show:
-        print(show(plan, url))
-        return
-    if options.retry_failed:
-        retry_failed(plan, url)
-    print(search(plan, url, options.workers, debug=options.debug))
+    urls = [options.storage or f"sqlite:///{plan.output / 'study.db'}" for plan in plans]
+    if not options.show:
+        for plan, url in zip(plans, urls, strict=True):  # all of them, before the first begins
+            check(plan, url)
+    for plan, url in zip(plans, urls, strict=True):
+        if options.show:
+            print(show(plan, url))
+            continue
+        if options.retry_failed:
+            retry_failed(plan, url)
+        print(search(plan, url, options.workers, debug=options.debug))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ class Plan:
         output: folder of the study's files and runs.
         fingerprint: a hash of defaults, fixed settings and data.
         epochs: of a trial, if no parameter says otherwise.
+        sampler_named: whether the file names the sampler; else it follows from the budget.
         trials: how many; None is no limit.
         hours: hours of all trials together; None is no limit.
     """
@@ -49,6 +51,16 @@ class Plan:
     epochs: int
     output: Path
     fingerprint: str = ""
+    sampler_named: bool = True
+
+    def points(self) -> list[dict[str, Any]]:
+        """The points of the grid, by the place of the trial that takes them; a fixed shuffle.
+
+        In the order of the file, a part of them would leave the first parameters at their first
+        values. The order does not hang on the budget, with which a study may go on later.
+        """
+        numbers = random.Random(self.seed)  # `random()` alone is the same in every Python
+        return sorted(self.space.points(), key=lambda _: numbers.random())
 
     def definition(self) -> dict[str, Any]:
         """What a stored study must agree in with the file, in values that JSON knows."""
@@ -63,10 +75,18 @@ class Plan:
             "sampler": self.sampler,
             "pruner": self.pruner,
             "seed": self.seed,
+            **({"order": "shuffled"} if self.sampler == "grid" else {}),
             FINGERPRINT: self.fingerprint,
         }
         plain: dict[str, Any] = json.loads(json.dumps(content))
         return plain
+
+    def first_config(self) -> Any:
+        """The configuration of the first value of each parameter."""
+        from recbole_fmrlrec.config import Config
+
+        values = {**self.settings, **self.space.first()}
+        return Config(self.model, self.dataset, config_dict=values)
 
     def run_root(self, place: int) -> Path:
         """The folder of the run of one trial."""
@@ -89,8 +109,8 @@ def make_plan(draft: Draft, given: Given) -> Plan:
     """Check a draft, and put what the command line says over it.
 
     Raises:
-        UsageError: a key that the model does not know, a value that the key cannot have, a
-            parameter that changes how trials are measured, no validation data.
+        UsageError: no model is named, a key that the model does not know, a value that the key
+            cannot have, a parameter that changes how trials are measured, no validation data.
     """
     from recbole_fmrlrec.config import Config
 
@@ -107,7 +127,7 @@ def make_plan(draft: Draft, given: Given) -> Plan:
     config = Config(model, dataset, config_dict={**fixed, **space.first()})
     _need_validation(config)
     name = given.study or draft.study
-    sampler = draft.sampler or ("grid" if space.finite else "tpe")
+    sampler = draft.sampler or ("grid" if space.covered_by(draft.trials) else "tpe")
     return Plan(
         study=name,
         model=config["model"],
@@ -123,6 +143,7 @@ def make_plan(draft: Draft, given: Given) -> Plan:
         maximize=bool(config["valid_metric_bigger"]),
         epochs=int(config["epochs"]),
         output=given.output or Path(fixed.get("checkpoint_dir", "saved")) / "tune" / name,
+        sampler_named=draft.sampler is not None,
     )
 
 
@@ -132,17 +153,15 @@ def with_data(plan: Plan) -> Plan:
     Raises:
         RunError: the dataset cannot be made.
     """
-    from recbole_fmrlrec.config import Config
     from recbole_fmrlrec.prepare import prepare_missing
     from recbole_fmrlrec.run_folder import run_fingerprint
 
-    settings = {**plan.settings, **plan.space.first()}
-    config = Config(plan.model, plan.dataset, config_dict=settings)
+    config = plan.first_config()
     prepare_missing(config)
     return replace(plan, fingerprint=run_fingerprint(config))
 
 
-def _names_and_settings(draft: Draft, given: Given) -> tuple[str | None, str | None, list[Any]]:
+def _names_and_settings(draft: Draft, given: Given) -> tuple[str, str | None, list[Any]]:
     from recbole_fmrlrec.settings import Setting, from_dict, from_files
 
     settings = [*from_files(given.config_files)]
@@ -153,26 +172,33 @@ def _names_and_settings(draft: Draft, given: Given) -> tuple[str | None, str | N
         raise UsageError(
             f"--model={given.model}: {draft.file} searches the parameters of {draft.model}"
         )
+    model = given.model or draft.model or named.get("model")
+    if model is None:
+        line = "" if draft.file.suffix == ".test" else "write `model: NAME` into it, or "
+        raise UsageError(
+            f"{draft.file} names no model: {line}give --model=NAME; `run_recbole.py models` lists "
+            "them"
+        )
     return (
-        given.model or draft.model or named.get("model"),
+        model,
         given.dataset or draft.dataset or named.get("dataset"),
         [s for s in settings if s.key not in ("model", "dataset")],
     )
 
 
 def _fixed(
-    settings: Iterable[Any], defaults: Mapping[str, Any], model: str | None
+    settings: Iterable[Any], defaults: Mapping[str, Any], model: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fixed keys with their values, and the configuration that they make."""
     from recbole_fmrlrec.settings import apply
 
     values, settings = dict(defaults), list(settings)
-    apply(settings, values, model or values["model"])
+    apply(settings, values, model)
     return {setting.top: values[setting.top] for setting in settings}, values
 
 
 def _checked(
-    parameter: Parameter, values: Mapping[str, Any], model: str | None, *, text: bool
+    parameter: Parameter, values: Mapping[str, Any], model: str, *, text: bool
 ) -> Parameter:
     """The parameter with its values as its key means them."""
     from recbole_fmrlrec.config import NOT_IN_FINGERPRINT
@@ -180,6 +206,11 @@ def _checked(
     from recbole_fmrlrec.settings import Setting, apply, read
 
     name, top = parameter.name, parameter.name.partition(".")[0]
+    if top == "seed":
+        raise UsageError(
+            f"{name} ({parameter.where}) is no parameter: the best seed is luck; set it below "
+            "`settings`, and see how far results differ by seed with `run_recbole.py compare`"
+        )
     if top in _MEASURE or top in NOT_IN_FINGERPRINT or top in ("model", "dataset"):
         raise UsageError(
             f"{name} ({parameter.where}) is no parameter: trials that differ in it cannot be "
@@ -190,7 +221,7 @@ def _checked(
         read_values = [read(rule, v, is_text=isinstance(v, str)) for v in parameter.values]
         parameter = replace(parameter, values=tuple(read_values))
     for value in parameter.examples():
-        apply([Setting(name, value, parameter.where)], dict(values), model or values["model"])
+        apply([Setting(name, value, parameter.where)], dict(values), model)
     return parameter
 
 

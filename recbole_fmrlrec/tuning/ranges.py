@@ -14,9 +14,11 @@ from recbole_fmrlrec.tuning.space import Parameter
 def read_ranges(path: Path) -> list[Parameter]:
     """The parameters of a range file: name, kind and values with blanks between them.
 
-    As RecBole has it (`HyperTuning._build_space_from_file`): lines of fewer than three words are
-    skipped, the ends of loguniform are natural logarithms, quniform gives multiples of its third
-    number. Values are read as Python literals; nothing is executed.
+    As RecBole has it (`HyperTuning._build_space_from_file`): the ends of loguniform are natural
+    logarithms, quniform gives multiples of its third number. Blank lines and those that begin with
+    # are skipped; RecBole skips every line of fewer than three words, a parameter whose kind or
+    values were forgotten too, which is an error here. Values are read as Python literals; nothing
+    is executed.
 
     Raises:
         UsageError: the file cannot be read, or a line of it.
@@ -28,9 +30,14 @@ def read_ranges(path: Path) -> list[Parameter]:
     found: dict[str, Parameter] = {}
     for index, line in enumerate(lines, start=1):
         words = line.split()
-        if len(words) < 3 or words[0].startswith("#"):
+        if not words or words[0].startswith("#"):
             continue
         name, where = words[0], f"{path}, line {index}"
+        if len(words) < 3:
+            raise UsageError(
+                f"{line.strip()!r} ({where}) is no `NAME KIND VALUES` such as "
+                "`learning_rate choice [0.01,0.001]`; a comment begins with #"
+            )
         if name in found:
             raise UsageError(f"`{name}` ({where}) stands there twice")
         found[name] = _read_range(name, words[1], line.split(None, 2)[2], where)

@@ -58,7 +58,7 @@ class PlacedSampler(BaseSampler):
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.points = plan.space.points() if plan.sampler == "grid" else []
+        self.points = plan.points() if plan.sampler == "grid" else []
         self.inner: BaseSampler = RandomSampler()
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:

@@ -5,17 +5,40 @@ from __future__ import annotations
 import sys
 import uuid
 from collections import Counter
-from pathlib import Path
+from dataclasses import replace
 
 import optuna
-import sqlalchemy
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.tuning import outputs
 from recbole_fmrlrec.tuning.plan import Plan, with_data
-from recbole_fmrlrec.tuning.study import open_storage, open_study, outcomes, retry
+from recbole_fmrlrec.tuning.storage import (
+    SQLITE,
+    address_of,
+    open_storage,
+    require_folder,
+    sqlite_file,
+)
+from recbole_fmrlrec.tuning.study import DEFINITION, open_study, outcomes, retry
 from recbole_fmrlrec.tuning.worker import Job, finished, hours_used, work_together
+
+
+def check(plan: Plan, url: str) -> None:
+    """Make sure that a study can be made, before any is; makes its folders and nothing else.
+
+    Raises:
+        DataError: the dataset is not there, and nothing says where it comes from.
+        UsageError: no files can be written where they are to be.
+    """
+    from recbole_fmrlrec.prepare import require_dataset
+
+    require_dataset(plan.first_config())
+    file = sqlite_file(address_of(url))
+    folders = {} if file is None else {file.parent: SQLITE}
+    for folder, option in {**folders, plan.output: "--output=DIR"}.items():
+        require_folder(folder, option)
 
 
 def search(plan: Plan, url: str, workers: int, *, debug: bool = False) -> str:
@@ -30,9 +53,11 @@ def search(plan: Plan, url: str, workers: int, *, debug: bool = False) -> str:
         KeyboardInterrupt: interrupted; the open trials are back in the queue.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    plan = with_data(plan)
-    study = open_study(open_storage(url), plan)
-    print(f"{state(plan, study)}; everything goes to {plan.output}", file=sys.stderr)
+    plan, study = _open(with_data(plan), url)
+    print(
+        f"{state(plan, study)}; {plan.model} on {plan.dataset}; everything goes to {plan.output}",
+        file=sys.stderr,
+    )
     job = Job(plan, url, uuid.uuid4().hex, debug)
     work_together(job, workers)
     if not finished(study, plan):
@@ -41,6 +66,24 @@ def search(plan: Plan, url: str, workers: int, *, debug: bool = False) -> str:
     if best is None:
         raise RunError(f"{state(plan, study)}: there is no best; trials.md has the errors")
     return _report(study, best, job)
+
+
+def _open(plan: Plan, url: str) -> tuple[Plan, optuna.Study]:
+    storage = open_storage(url)
+    plan = _with_stored_sampler(plan, storage)
+    return plan, open_study(storage, plan)
+
+
+def _with_stored_sampler(plan: Plan, storage: RDBStorage) -> Plan:
+    """The plan with the sampler that its study was begun with, where the file names none.
+
+    It follows from the budget then, and the study may go on with another budget.
+    """
+    if plan.sampler_named or plan.study not in optuna.get_all_study_names(storage):
+        return plan
+    study = optuna.load_study(storage=storage, study_name=plan.study)
+    stored = study.user_attrs.get(DEFINITION)
+    return replace(plan, sampler=stored["sampler"]) if stored else plan
 
 
 def _report(study: optuna.Study, best: tuple[int, FrozenTrial], job: Job) -> str:
@@ -84,7 +127,14 @@ def state(plan: Plan, study: optuna.Study) -> str:
     if plan.hours is not None:
         parts.append(f"{hours_used(study):.2f} of {plan.hours:g} hours")
     inside = f" ({', '.join(parts)})" if parts else ""
-    return f"{plan.study}: {len(trials)}{budget} trials{inside}"
+    return f"{plan.study}: {len(trials)}{budget} trials{inside}, {_sampling(plan)}"
+
+
+def _sampling(plan: Plan) -> str:
+    if plan.sampler != "grid":
+        return f"sampler {plan.sampler}"
+    points = len(plan.space.points())
+    return f"sampler grid: {plan.trials} of {points} points in a fixed shuffled order"
 
 
 def show(plan: Plan, url: str) -> str:
@@ -93,21 +143,20 @@ def show(plan: Plan, url: str) -> str:
     Raises:
         UsageError: there is no such study yet.
     """
-    address = sqlalchemy.make_url(url)
-    file = Path(address.database or "") if address.drivername.startswith("sqlite") else None
+    file = sqlite_file(address_of(url))
     if file is not None and not file.is_file():
         raise UsageError(f"there is no study `{plan.study}` yet: {file} is not there")
     storage = open_storage(url)
     if plan.study not in optuna.get_all_study_names(storage):
         raise UsageError(f"there is no study `{plan.study}` yet in this storage")
+    plan = _with_stored_sampler(plan, storage)
     study = optuna.load_study(storage=storage, study_name=plan.study)
     return f"{state(plan, study)}\n\n{outputs.as_text(plan, study)}"
 
 
 def retry_failed(plan: Plan, url: str) -> None:
     """Put trials that ended in an error back in the queue."""
-    plan = with_data(plan)
-    study = open_study(open_storage(url), plan)
+    plan, study = _open(with_data(plan), url)
     for trial in outcomes(study).values():
         if trial.state == TrialState.FAIL:
             retry(study, trial)

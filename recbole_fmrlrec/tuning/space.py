@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -160,14 +161,19 @@ class Space:
         Raises:
             UsageError: they are infinitely many, or more than `MAX_GRID`.
         """
-        found = []
-        for point in self._points({}, 0):
-            found.append(point)
-            if len(found) > MAX_GRID:
-                raise UsageError(
-                    f"the grid has more than {MAX_GRID:,} points; use `sampler: random` or tpe"
-                )
+        found = list(itertools.islice(self._points({}, 0), MAX_GRID + 1))
+        if len(found) > MAX_GRID:
+            raise UsageError(
+                f"the grid has more than {MAX_GRID:,} points; use `sampler: random` or tpe"
+            )
         return found
+
+    def covered_by(self, trials: int | None) -> bool:
+        """Whether so many trials (None is no limit) reach every point."""
+        if not self.finite:
+            return False
+        most = MAX_GRID if trials is None else min(trials, MAX_GRID)
+        return sum(1 for _ in itertools.islice(self._points({}, 0), most + 1)) <= most
 
     def _points(self, chosen: dict[str, Any], index: int) -> Iterator[dict[str, Any]]:
         if index == len(self.parameters):

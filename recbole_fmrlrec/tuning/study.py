@@ -1,4 +1,4 @@
-"""The stored study: opening it, the place of each trial, trials whose process has died."""
+"""The stored study: its definition, the place of each trial, trials whose process has died."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from typing import Any
 
 import optuna
 import psutil
-import sqlalchemy
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.tuning.plan import FINGERPRINT, Plan
 
 #: Seconds between two signs of life of a trial, and without one until it counts as dead.
@@ -37,70 +36,6 @@ def experimental() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         yield
-
-
-def open_storage(url: str) -> RDBStorage:
-    """Optuna's storage in a database: SQLite, PostgreSQL, MySQL.
-
-    Raises:
-        UsageError: the url is none, or its driver is not installed.
-        RunError: the database cannot be used.
-    """
-    try:
-        address = sqlalchemy.make_url(url)
-    except sqlalchemy.exc.ArgumentError as error:
-        raise UsageError(
-            f"--storage={url} is no url such as sqlite:///study.db or "
-            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-        ) from error
-    if address.drivername.startswith("sqlite") and address.database:
-        Path(address.database).parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(4):  # two processes that make the tables at once disturb one another
-        try:
-            return _connect(address)
-        except (ImportError, sqlalchemy.exc.NoSuchModuleError) as error:
-            raise UsageError(
-                f"--storage: {error}; for PostgreSQL `pip install psycopg[binary]` and "
-                "postgresql+psycopg://..., for MySQL `pip install pymysql` and mysql+pymysql://..."
-            ) from error
-        except sqlalchemy.exc.SQLAlchemyError as error:
-            reason = error
-            time.sleep(0.5 * attempt)
-    shown = address.render_as_string(hide_password=True)
-    raise RunError(f"the storage {shown} cannot be used: {reason}") from reason
-
-
-def _connect(address: sqlalchemy.URL) -> RDBStorage:
-    sqlite = address.drivername.startswith("sqlite")
-    with experimental():
-        storage = RDBStorage(
-            address.render_as_string(hide_password=False),
-            engine_kwargs={"connect_args": {"timeout": 120}} if sqlite else None,
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=retry,
-        )
-    if sqlite:
-        _serialise(storage.engine)
-    return storage
-
-
-def _serialise(engine: Any) -> None:
-    """Let a transaction on SQLite have the file for itself from its first reading on.
-
-    Optuna claims a waiting trial by reading its state under SELECT ... FOR UPDATE and writing it,
-    and SQLite has no FOR UPDATE: two workers could both claim it.
-    """
-
-    @sqlalchemy.event.listens_for(engine, "connect")
-    def _(connection: Any, record: Any) -> None:
-        connection.isolation_level = None
-
-    @sqlalchemy.event.listens_for(engine, "begin")
-    def _(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    engine.dispose()
 
 
 def open_study(storage: RDBStorage, plan: Plan) -> optuna.Study:

@@ -29,7 +29,6 @@ class Objective:
     Attributes:
         command: names the command that this worker belongs to.
         worker: number of the worker, the row of its progress bar.
-        go_on: asked after each validation; False interrupts.
         number: Optuna's number of the trial that was begun last.
     """
 
@@ -38,7 +37,6 @@ class Objective:
     command: str
     worker: int = 0
     debug: bool = False
-    go_on: Callable[[], bool] = lambda: True
     number: int | None = None
 
     def __call__(self, trial: Trial) -> float:
@@ -89,8 +87,6 @@ class Objective:
                 trial.set_user_attr("seconds", before + time.monotonic() - started)
                 bar.set_postfix_str(f"{self.plan.metric} {score:.4f}", refresh=False)
                 bar.update(epoch + 1 - bar.n)
-                if not self.go_on():
-                    raise KeyboardInterrupt
                 if trial.should_prune():
                     raise TrialPruned
 

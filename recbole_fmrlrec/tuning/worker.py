@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,12 +17,13 @@ from tqdm import tqdm
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.parent import end_with
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.sampler import PlacedSampler, make_pruner
+from recbole_fmrlrec.tuning.storage import open_storage
 from recbole_fmrlrec.tuning.study import (
     begun_first,
     best_of,
-    open_storage,
     open_study,
     outcomes,
     retry,
@@ -47,7 +47,7 @@ class Job:
     debug: bool = False
 
 
-def work(job: Job, worker: int = 0, go_on: Callable[[], bool] = lambda: True) -> None:
+def work(job: Job, worker: int = 0) -> None:
     """Take trials until the budget is used up and no trial is open any more.
 
     Raises:
@@ -59,9 +59,9 @@ def work(job: Job, worker: int = 0, go_on: Callable[[], bool] = lambda: True) ->
     study = open_study(open_storage(job.url), job.plan)
     study.sampler = PlacedSampler(job.plan)
     study.pruner = make_pruner(job.plan.pruner, job.plan.epochs)
-    objective = Objective(job.plan, study, job.command, worker, job.debug, go_on)
+    objective = Objective(job.plan, study, job.command, worker, job.debug)
     failures = 0
-    while go_on():
+    while True:
         take_up_dead(study)
         if may_begin(study, job.plan):
             trial = _run_one(study, objective)
@@ -194,8 +194,9 @@ def _child(job: Job, worker: int) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     parent = multiprocessing.parent_process()
     assert parent is not None
+    end_with(parent.is_alive)
     try:
-        work(job, worker, parent.is_alive)
+        work(job, worker)
     except KeyboardInterrupt:
         sys.exit(130)
     except RunError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +15,26 @@ import sqlalchemy
 from recbole_fmrlrec.tuning import trial, worker
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.space import Parameter, Space
-from recbole_fmrlrec.tuning.study import open_storage, open_study
+from recbole_fmrlrec.tuning.storage import open_storage
+from recbole_fmrlrec.tuning.study import open_study
 
 EPOCHS = 3
 
 
+@functools.cache
+def empty_database() -> bytes:
+    """A database with Optuna's tables: to make them takes longer than a study."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "study.db"
+        open_storage(f"sqlite:///{file}").engine.dispose()
+        return file.read_bytes()
+
+
 def make(folder: Path, **changes: Any) -> Plan:
-    """A plan of random trials in a folder."""
+    """A plan of random trials in a folder, which gets a database without studies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "study.db").exists():
+        (folder / "study.db").write_bytes(empty_database())
     values: dict[str, Any] = {
         "study": "s",
         "model": "fMRLRec",

@@ -35,6 +35,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["f.yaml", "--trials=many"], "argument --trials: invalid int value"),
         (["f.yaml", "--lerning_rate=1"], "unknown key `lerning_rate` (command line): the nearest"),
         (["f.yaml", "--show"], "there is no study `f` yet: saved/tune/f/study.db is not there"),
+        (["f.yaml", "--dataset=none"], "dataset 'none' not found: there is no file "),
+        (["two.yaml", "--dataset=none"], "or name the folder that holds none/ with --data_path"),
+        (["f.yaml", "--benchmark_filename=['train','valid','test']"], "ml-100k.train.inter"),
+        (["f.yaml", "--output=f.yaml"], "f.yaml is no folder that can be written to (File exists)"),
+        (["f.yaml", "--output=f.yaml/x"], "choose another with --output=DIR"),
+        (["f.yaml", "--show", "--storage=x"], "--storage=x is no url such as sqlite:///study.db"),
         (["two.yaml", "--model=Pop"], "--model=Pop: two.yaml has SASRec, BPR"),
         (["two.yaml", "--study=x"], "--study and --output belong to one model: add --model"),
         (["two.yaml", "--model=BPR", "--show", "--study=x"], "there is no study `x` yet"),
@@ -47,6 +53,29 @@ def test_wrong_use(
     shown = capsys.readouterr()
     assert says in shown.err and shown.out == ""
     assert not (folder / "saved").exists()
+
+
+@pytest.mark.parametrize(
+    ("storage", "says"),
+    [
+        ("nothing", "--storage=nothing is no url such as sqlite:///study.db"),
+        pytest.param(
+            "sqlite:////proc/none/x.db",
+            "/proc/none is no folder that can be written to (No such",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has /proc"),
+        ),
+        ("sqlite:///f.yaml/x.db", "choose another with --storage=sqlite:///FILE"),
+        ("sqlite:///.", "--storage=sqlite:///.: unable to open database file"),
+        ("sqlite:///f.yaml", "--storage=sqlite:///f.yaml: file is not a database"),
+    ],
+)
+def test_a_storage_that_will_not_do(
+    storage: str, says: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tune", "f.yaml", f"--storage={storage}"]) == 2
+    assert says in capsys.readouterr().err
+    assert (folder / "f.yaml").read_text() == FILE
+    assert not list(folder.glob("saved/tune/f/*"))
 
 
 def test_without_optuna_it_says_what_to_install(

@@ -11,7 +11,8 @@ import pytest
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.tuning.file import read_drafts
 from recbole_fmrlrec.tuning.plan import Given, Plan, make_plan
-from recbole_fmrlrec.tuning.study import differences, open_storage, open_study
+from recbole_fmrlrec.tuning.storage import open_storage
+from recbole_fmrlrec.tuning.study import differences, open_study
 from recbole_fmrlrec.yaml_files import properties_dir
 
 FILE = """\
@@ -40,6 +41,36 @@ def test_a_plan_knows_measure_direction_and_budget(tmp_path: Path) -> None:
     assert plan_of(tmp_path, FILE + "objective: MRR@5\n").metric == "MRR@5"
 
 
+@pytest.mark.parametrize(
+    ("budget", "sampler", "trials"),
+    [
+        ("", "grid", 2),
+        ("budget: {hours: 1}", "grid", 2),
+        ("budget: {trials: 2}", "grid", 2),
+        ("budget: {trials: 9}", "grid", 2),
+        ("budget: {trials: 1}", "tpe", 1),
+        ("budget: {trials: 1}\nsampler: grid", "grid", 1),
+    ],
+)
+def test_a_grid_is_taken_by_itself_only_where_the_budget_reaches_every_point(
+    tmp_path: Path, budget: str, sampler: str, trials: int
+) -> None:
+    plan = plan_of(tmp_path, FILE + budget)
+    assert (plan.sampler, plan.trials) == (sampler, trials)
+
+
+def test_part_of_a_grid_varies_every_parameter_and_is_the_same_again(tmp_path: Path) -> None:
+    more = "  num_blocks: {int: [1, 4]}\n  dropout_prob: {choice: [0.1, 0.2, 0.3, 0.4]}\n"
+    text = FILE + more + "sampler: grid\n"
+    plan = plan_of(tmp_path, text)
+    points = plan.points()
+    assert plan_of(tmp_path, text + "budget: {trials: 8}\n").points() == points
+    assert plan_of(tmp_path, text + "seed: 5\n").points() != points != plan.space.points()
+    assert sorted(points, key=repr) == sorted(plan.space.points(), key=repr)
+    for name in plan.space.first():
+        assert len({point[name] for point in points[:8]}) > 1
+
+
 def test_the_command_line_stands_over_the_file_and_files_below_it(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("epochs: 9\nseed: 7\ndataset: other\n")
     keys = {"warmup_steps": "5", "clip_grad_norm.max_norm": "2.5", "epochs": "4"}
@@ -66,6 +97,12 @@ def test_the_command_line_stands_over_the_file_and_files_below_it(tmp_path: Path
         ("learning_rate: {choice: [0.01", "epochs: {choice: [1", "epochs = 0.001"),
         ("learning_rate: {choice: [0.01, 0.001]}", "epochs: {int: [1, 2]}", "a fixed setting too"),
         ("learning_rate: {choice: [0.01, 0.001]}", "topk: {choice: [5]}", "topk .* is no parame"),
+        (
+            "learning_rate: {choice: [0.01, 0.001]}",
+            "seed: {choice: [1, 2]}",
+            "seed .* is luck; set",
+        ),
+        ("model: fMRLRec\n", "", r"f.yaml names no model: write `model: NAME` into it, or give"),
         ("learning_rate: {choice: [0.01, 0.001]}", "gpu_id: {choice: [0]}", "gpu_id .* is no para"),
         ("epochs: 3", "eval_args.split: {LS: test_only}", "has no validation part"),
         ("epochs: 3", "valid_metric: NDCG@7", "add 7 to topk"),
@@ -90,6 +127,8 @@ def test_a_range_file_takes_model_and_dataset_from_the_command_line(tmp_path: Pa
     plan = plan_of(tmp_path, text, "h.test", model="NeuMF", dataset="ml-100k")
     assert plan.space.first() == {"mlp_hidden_size": [64, 32], "learning_rate": 0.01}
     assert (plan.sampler, plan.trials) == ("grid", 2)
+    with pytest.raises(UsageError, match=r"h\.test names no model: give --model=NAME"):
+        plan_of(tmp_path, text, "h.test")
 
 
 @pytest.mark.parametrize("file", sorted((properties_dir() / "grid").glob("*.yaml")), ids=str)

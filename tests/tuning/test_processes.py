@@ -20,8 +20,10 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
+from recbole_fmrlrec.cli import main
 from recbole_fmrlrec.config import Config
-from recbole_fmrlrec.tuning.study import open_storage, outcomes
+from recbole_fmrlrec.tuning.storage import open_storage
+from recbole_fmrlrec.tuning.study import outcomes
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +33,7 @@ SMALL = {key: value for key, value in toy.SMALL.items() if key != "learning_rate
 FILE: dict[str, Any] = {
     "model": "fMRLRec",
     "dataset": "toy",
+    "sampler": "grid",
     "settings": {**SMALL, "epochs": EPOCHS, "data_path": ".", "num_threads": 1},
     "parameters": {
         "learning_rate": {"choice": [0.01, 0.03]},
@@ -105,14 +108,16 @@ def log_of(folder: Path, place: int) -> str:
     return log.read_text()
 
 
-def test_killed_in_a_trial_and_run_again(folder: Path, start: Any) -> None:
+def test_killed_in_a_trial_and_run_again(
+    folder: Path, start: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = start("--trials=2")
     assert in_the_middle(folder, first, 1) == first.pid
     first.kill()
     assert first.wait() == -signal.SIGKILL
-    again = start("--trials=2")
-    out, err = again.communicate(timeout=400)
-    assert again.returncode == 0, err
+    monkeypatch.chdir(folder)
+    assert main(["tune", "f.yaml", "--trials=2"]) == 0  # in this process, which has torch by now
+    out = capsys.readouterr().out
     study = study_in(folder)
     assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert study.trials[2].params == study.trials[1].params
@@ -131,8 +136,10 @@ def test_killed_in_a_trial_and_run_again(folder: Path, start: Any) -> None:
     assert tested["test"] == json.loads(result.read_text())["test"]
     assert tested["valid"]["NDCG@10"] == max(t.values[0] for t in study.trials if t.values)
     assert f"trial {tested['trial']}" in out
+    assert "f: 2 of 2 trials (2 complete), sampler grid: 2 of 6 points" in out
 
 
+@pytest.mark.slow
 def test_two_workers_of_which_one_is_killed(folder: Path, start: Any) -> None:
     command = start("--workers=2")
     owner = in_the_middle(folder, command, 1)
@@ -143,10 +150,24 @@ def test_two_workers_of_which_one_is_killed(folder: Path, start: Any) -> None:
     assert "was killed by signal 9" in err
     study = study_in(folder)
     grid = [(r, *i) for r in (0.01, 0.03) for i in ((False,), (True, 0.0), (True, 0.3))]
-    assert points(study) == grid
+    assert points(study) == [grid[index] for index in (1, 4, 0, 2, 5, 3)]  # shuffled
     assert all(trial.state == TrialState.COMPLETE for trial in outcomes(study).values())
     dead = [trial for trial in study.trials if trial.state == TrialState.FAIL]
     assert [trial.user_attrs["place"] for trial in dead] == [1] and len(study.trials) == 7
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_killed_command(folder: Path, start: Any) -> None:
+    longer = {**FILE, "settings": {**FILE["settings"], "epochs": 500, "stopping_step": 500}}
+    (folder / "f.yaml").write_text(yaml.safe_dump(longer))
+    command = start("--workers=2")
+    owners = [psutil.Process(in_the_middle(folder, command, place)) for place in (0, 1)]
+    assert {owner.ppid() for owner in owners} == {command.pid}
+    command.kill()
+    _, living = psutil.wait_procs(owners, timeout=20)
+    assert not living
+    trials = outcomes(study_in(folder))
+    assert [trials[place].state for place in (0, 1)] == [TrialState.RUNNING] * 2
 
 
 @pytest.mark.slow

@@ -44,6 +44,9 @@ def test_a_grid_without_conditions_is_the_product(counts: list[int]) -> None:
     points = Space.of(parameters).points()
     values = [tuple(point.values()) for point in points]
     assert values == list(itertools.product(*([0, n] for n in counts)))
+    space = Space.of(parameters)
+    assert space.covered_by(None) and space.covered_by(len(points))
+    assert not space.covered_by(len(points) - 1)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,9 @@ def test_grids_that_cannot_be() -> None:
         Space.of([Parameter("p", "uniform", (0.0, 1.0))]).points()
     with pytest.raises(UsageError, match="more than 100,000 points"):
         Space.of([Parameter(f"p{i}", "int", (1, 100)) for i in range(9)]).points()
+    assert not Space.of([Parameter("p", "uniform", (0.0, 1.0))]).covered_by(None)
+    large = Space.of([Parameter(f"p{i}", "int", (1, 100)) for i in range(9)])
+    assert not large.covered_by(None) and not large.covered_by(10**9)
 
 
 RANGES = """\
@@ -105,7 +111,7 @@ weight_decay loguniform -8,0
 embedding_size quniform 60,130,32
 reg_weight quniform 0.1,0.4,0.1
 mlp_hidden_size choice ['[64,64]','[128]']
-note
+  # note
 """
 
 
@@ -136,12 +142,14 @@ def test_recboles_range_file(tmp_path: Path) -> None:
         ("p quniform 0,1", "quniform needs low,high,q"),
         ("p quniform 0,1,0", "q must be above 0"),
         ("p uniform 0,1\np uniform 0,1", r"line 2\) stands there twice"),
-        ("nothing here", "has no line such as"),
+        ("p uniform 0,1\n\n q choice", r"'q choice' \(.*hyper.test, line 3\) is no `NAME KIND VAL"),
+        ("note", r"line 1\) is no `NAME KIND VALUES` such as .*; a comment begins with #"),
+        ("# p uniform 0,1\n \n", "has no line such as"),
     ],
 )
 def test_range_files_that_cannot_be_read(tmp_path: Path, line: str, says: str) -> None:
     file = tmp_path / "hyper.test"
-    file.write_text(line if line != "nothing here" else "nothing")
+    file.write_text(line)
     with pytest.raises(UsageError, match=says):
         read_drafts(file)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,14 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.tuning import outputs, search, worker
 from recbole_fmrlrec.tuning.space import Parameter, Space
+from recbole_fmrlrec.tuning.storage import open_storage
 from recbole_fmrlrec.tuning.study import (
+    GRACE,
     begun_first,
     best_of,
-    open_storage,
     open_study,
     outcomes,
     retry,
@@ -51,8 +51,31 @@ def test_the_same_file_gives_the_same_trials_however_often_it_is_taken_up(
 def test_a_grid_takes_each_point_once(tmp_path: Path, runs: Runs) -> None:
     space = Space.of([Parameter("learning_rate", "choice", (0.1, 0.2, 0.3))])
     study = work(make(tmp_path, sampler="grid", space=space, trials=3))
-    assert rates(study) == [0.1, 0.2, 0.3] and runs.begun == [0, 1, 2]
-    assert best_of(study, True)[0] == 2 and best_of(study, False)[0] == 0
+    assert rates(study) == [0.1, 0.3, 0.2] and runs.begun == [0, 1, 2]  # the shuffle of seed 1
+    assert best_of(study, True)[0] == 1 and best_of(study, False)[0] == 0
+
+
+def test_a_grid_goes_on_with_a_larger_budget(tmp_path: Path, runs: Runs) -> None:
+    values = (0.1, 0.2, 0.3, 0.4)
+    space = Space.of([Parameter("learning_rate", "choice", values)])
+    plan = make(tmp_path, sampler="grid", space=space, trials=2)
+    study = work(plan)
+    assert "2 of 2 trials (2 complete), sampler grid: 2 of 4 points" in search.state(plan, study)
+    begun = rates(study)
+    study = work(replace(plan, trials=4))
+    assert rates(study)[:2] == begun and sorted(rates(study)) == sorted(values)
+    assert runs.begun == [0, 1, 2, 3]
+
+
+def test_a_sampler_that_no_file_names_stays_that_of_the_study(tmp_path: Path) -> None:
+    space = Space.of([Parameter("learning_rate", "choice", (0.1, 0.2, 0.3))])
+    begun = make(tmp_path, sampler="tpe", space=space, trials=2, sampler_named=False)
+    search._open(begun, url(begun))
+    later = replace(begun, sampler="grid", trials=3)
+    plan, study = search._open(later, url(begun))
+    assert plan.sampler == "tpe" and search.state(plan, study) == "s: 0 of 3 trials, sampler tpe"
+    with pytest.raises(UsageError, match="sampler: 'tpe' in the study, 'grid' now"):
+        search._open(replace(later, sampler_named=True), url(begun))
 
 
 def test_a_trial_of_a_dead_process_is_taken_up_in_its_place(tmp_path: Path, runs: Runs) -> None:
@@ -127,7 +150,7 @@ def test_a_trial_beyond_the_budget_is_given_up(tmp_path: Path, runs: Runs) -> No
 
 
 def test_pruned_trials_keep_their_last_value(tmp_path: Path, runs: Runs) -> None:
-    space = Space.of([Parameter("learning_rate", "choice", (0.5, 0.4, 0.1, 0.6))])
+    space = Space.of([Parameter("learning_rate", "choice", (0.5, 0.6, 0.1, 0.4))])  # shuffled
     pruner = {"name": "median", "startup_trials": 2, "warmup_epochs": 1}
     study = work(make(tmp_path, sampler="grid", space=space, pruner=pruner))
     found = {place: (t.state.name, t.values[0]) for place, t in outcomes(study).items()}
@@ -189,29 +212,30 @@ def test_outputs(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) ->
     )
     plan = make(tmp_path, sampler="grid", space=space, settings={"epochs": 3})
     shown = search.search(plan, url(plan), 1)
-    assert "best NDCG@10 on validation 0.9000, trial 1: learning_rate 0.3, sizes [8]" in shown
+    assert "best NDCG@10 on validation 0.9000, trial 2: learning_rate 0.3, sizes [8, 16]" in shown
     assert yaml.safe_load((tmp_path / "best.yaml").read_text()) == {
         "model": "fMRLRec",
         "dataset": "toy",
         "epochs": 3,
         "learning_rate": 0.3,
-        "sizes": [8],
+        "sizes": [8, 16],
     }
     with (tmp_path / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["trial"], row["state"], row["learning_rate"], row["sizes"]) for row in rows] == [
         ("0", "complete", "0.1", ""),
-        ("1", "complete", "0.3", "[8]"),
+        ("1", "complete", "0.2", ""),
         ("2", "complete", "0.3", "[8, 16]"),
-        ("3", "complete", "0.2", ""),
+        ("3", "complete", "0.3", "[8]"),
     ]
     lines = (tmp_path / "trials.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[4:]] == ["1", "2", "3", "0"]
+    assert [line.split("|")[1].strip() for line in lines[4:]] == ["2", "3", "1", "0"]
     page = (tmp_path / "plots.html").read_text()
     assert page.count("Plotly.newPlot(") == 4 and 'src="http' not in page
-    assert runs.tested == [1] and "trained again" not in shown
-    assert search.search(plan, url(plan), 1) == shown and runs.tested == [1]
-    assert "4 of 4 trials (4 complete)" in search.show(plan, url(plan))
+    assert runs.tested == [2] and "trained again" not in shown
+    monkeypatch.setattr(outputs, "write_plots", lambda plan, study: None)  # they take long
+    assert search.search(plan, url(plan), 1) == shown and runs.tested == [2]
+    assert "4 of 4 trials (4 complete), sampler grid: 4 of 4 points" in search.show(plan, url(plan))
 
 
 def test_checkpoints_of_all_but_the_best_are_removed(tmp_path: Path, runs: Runs) -> None:
@@ -269,9 +293,8 @@ def test_a_trial_that_kills_its_process_is_given_up_in_the_end(tmp_path: Path, r
 
 
 def test_a_trial_of_another_machine_is_dead_when_it_gives_no_sign(
-    tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, runs: Runs
 ) -> None:
-    monkeypatch.setattr("recbole_fmrlrec.tuning.study.GRACE", 1)
     plan = make(tmp_path)
     study = open_study(open_storage(url(plan)), plan)
     study.sampler = worker.PlacedSampler(plan)
@@ -280,7 +303,9 @@ def test_a_trial_of_another_machine_is_dead_when_it_gives_no_sign(
     study._storage.record_heartbeat(far._trial_id)
     take_up_dead(study)
     assert outcomes(study)[0].state == TrialState.RUNNING
-    time.sleep(2.5)  # the database counts in seconds
+    with study._storage._backend.engine.begin() as connection:
+        before = f"datetime(heartbeat, '-{GRACE + 1} seconds')"
+        connection.exec_driver_sql(f"UPDATE trial_heartbeats SET heartbeat = {before}")
     take_up_dead(study)
     take_up_dead(study)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]

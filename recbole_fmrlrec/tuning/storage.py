@@ -1,0 +1,116 @@
+"""Where a study is stored: Optuna's storage in a database, and folders to write to."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from optuna.storages import RDBStorage
+
+from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.tuning import study
+
+SQLITE = "--storage=sqlite:///FILE"
+# What SQLite says of a file that will not do, however often it is tried.
+_UNUSABLE = ("unable to open database file", "file is not a database", "readonly database")
+
+
+def address_of(url: str) -> sqlalchemy.URL:
+    """The parts of ``--storage``.
+
+    Raises:
+        UsageError: it is no url.
+    """
+    try:
+        return sqlalchemy.make_url(url)
+    except sqlalchemy.exc.ArgumentError as error:
+        raise UsageError(
+            f"--storage={url} is no url such as sqlite:///study.db or "
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+        ) from error
+
+
+def sqlite_file(address: sqlalchemy.URL) -> Path | None:
+    """The file of an SQLite database; None for a server."""
+    sqlite = address.drivername.startswith("sqlite")
+    return Path(address.database) if sqlite and address.database else None
+
+
+def require_folder(folder: Path, option: str) -> None:
+    """Make a folder and try whether files can be written there.
+
+    Raises:
+        UsageError: it is no folder or cannot be written to; ``option`` names another.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{folder.absolute()} is no folder that can be written to ({error.strerror}); "
+            f"choose another with {option}"
+        ) from error
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Optuna's storage in a database: SQLite, PostgreSQL, MySQL.
+
+    Raises:
+        UsageError: the url is none, its driver is not installed, or its file will not do.
+        RunError: the database cannot be used.
+    """
+    address = address_of(url)
+    if (file := sqlite_file(address)) is not None:
+        require_folder(file.parent, SQLITE)
+    shown = address.render_as_string(hide_password=True)
+    for attempt in range(4):  # two processes that make the tables at once disturb one another
+        try:
+            return _connect(address)
+        except (ImportError, sqlalchemy.exc.NoSuchModuleError) as error:
+            raise UsageError(
+                f"--storage: {error}; for PostgreSQL `pip install psycopg[binary]` and "
+                "postgresql+psycopg://..., for MySQL `pip install pymysql` and mysql+pymysql://..."
+            ) from error
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            if any(words in str(error) for words in _UNUSABLE):
+                raise UsageError(f"--storage={shown}: {getattr(error, 'orig', error)}") from error
+            reason = error
+            time.sleep(0.5 * attempt)
+    raise RunError(f"the storage {shown} cannot be used: {reason}") from reason
+
+
+def _connect(address: sqlalchemy.URL) -> RDBStorage:
+    sqlite = address.drivername.startswith("sqlite")
+    with study.experimental():
+        storage = RDBStorage(
+            address.render_as_string(hide_password=False),
+            engine_kwargs={"connect_args": {"timeout": 120}} if sqlite else None,
+            heartbeat_interval=study.HEARTBEAT,
+            grace_period=study.GRACE,
+            heartbeat_stale_trial_callback=study.retry,
+        )
+    if sqlite:
+        _serialise(storage.engine)
+    return storage
+
+
+def _serialise(engine: Any) -> None:
+    """Let a transaction on SQLite have the file for itself from its first reading on.
+
+    Optuna claims a waiting trial by reading its state under SELECT ... FOR UPDATE and writing it,
+    and SQLite has no FOR UPDATE: two workers could both claim it.
+    """
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def _(connection: Any, record: Any) -> None:
+        connection.isolation_level = None
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def _(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()
