@@ -53,7 +53,9 @@ class Schedule:
         Returns:
             The reason by the key of each cell that failed.
         """
-        runs = {cell.key: cell for cell in self.cells}
+        runs: dict[str, Cell] = {}
+        for cell in self.cells:
+            runs.setdefault(cell.key, cell)
         waiting = {key: cell for key, cell in runs.items() if not cell.finished}
         done = len(runs) - len(waiting)
         said: set[str] = set()

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from recbole_fmrlrec import run
+from recbole_fmrlrec.checkpoint import save_checkpoint
 from recbole_fmrlrec.cli import main
 from recbole_fmrlrec.compare.evaluate import evaluate
 from recbole_fmrlrec.compare.evaluate import main as evaluate_main
@@ -50,9 +51,11 @@ def test_what_evaluate_cannot_read_or_write_is_said_at_once(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.pth").write_text("epoch 3\n", encoding="utf-8")
     torch.save({"state_dict": {}}, tmp_path / "other.pth")
+    save_checkpoint(tmp_path / "last.pth", {"epoch": 3})
     for name, says in [
         ("nosuch", "--checkpoint: there is no checkpoint nosuch.pth"),
         ("text", "--checkpoint: text.pth: not a readable checkpoint of this package"),
+        ("last", "last.pth: says nothing of its model; give the best.pth of that run"),
         ("other", "--checkpoint: other.pth: not a checkpoint of this package, or of another"),
     ]:
         assert main(["evaluate", f"--checkpoint={name}.pth"]) == 2
