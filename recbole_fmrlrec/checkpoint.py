@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 from collections import OrderedDict
 from pathlib import Path
@@ -50,11 +51,16 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     except FileNotFoundError as error:
         raise RunError(f"there is no checkpoint {path}") from error
     except Exception as error:
-        raise RunError(f"{path}: not a readable checkpoint of this package ({error})") from error
+        raise RunError(f"{path}: not a readable checkpoint of this package{_why(error)}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise RunError(f"{path}: not a checkpoint of this package, or of another format version")
     restored: dict[str, Any] = from_plain(state)
     return restored
+
+
+def _why(error: Exception) -> str:
+    """What a reader said; of torch's refusals nothing, which go on to advise an unsafe reading."""
+    return "" if isinstance(error, pickle.UnpicklingError) else f" ({error})"
 
 
 def to_plain(value: Any) -> Any:

@@ -89,13 +89,15 @@ def saved_config(
         settings: changes that leave the shape of the model alone.
 
     Raises:
-        UsageError: a checkpoint of another model.
+        UsageError: a checkpoint of another model, or one that holds no configuration.
         RunError: the checkpoint is missing or damaged.
     """
     compat.apply()
     from recbole_fmrlrec.checkpoint import load_checkpoint
 
     state = load_checkpoint(path)
+    if "config" not in state:
+        raise UsageError(f"{path}: says nothing of its model; give the best.pth of that run")
     name = state["config"]["model"]
     if only and name not in only:
         raise UsageError(

@@ -12,6 +12,7 @@ from recbole_fmrlrec.compare.gather import DatasetRuns, System, out_of_time
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.compare.slices import slices
 from recbole_fmrlrec.compare.statistics import bootstrap_means, holm, interval, paired, per_user
+from recbole_fmrlrec.compare.training import curves, savings
 from recbole_fmrlrec.registry import OUR_MODELS
 
 #: p-values below it bear a mark.
@@ -27,23 +28,31 @@ def analyse(plan: Plan, datasets: Sequence[DatasetRuns]) -> dict[str, Any]:
     """
     parts = [_OneDataset(plan, runs) for runs in datasets]
     content = {part.runs.dataset: part.content() for part in parts}
-    tests = [test for of_one in content.values() for test in of_one["tests"]]
-    for family in ("best", "each", "nesting"):
-        members = [test for test in tests if test["family"] == family]
-        for name in ("wilcoxon", "t"):
-            corrected = holm([test[f"{name}_p"] for test in members])
-            for test, p in zip(members, corrected, strict=True):
-                test[f"{name}_holm"] = p
+    for of_one in content.values():
+        _correct(of_one["tests"])
     return {
         "name": plan.name,
         "metrics": plan.columns,
         "main": plan.main,
         "seeds": list(plan.seeds),
         "bootstrap": plan.bootstrap,
-        "baselines": any(variant.baseline for variant in plan.models),
         "datasets": content,
         "settings": _settings(plan, datasets),
     }
+
+
+def _correct(tests: Sequence[dict[str, Any]]) -> None:
+    """Add p-values corrected over all tests of one kind in a dataset's table.
+
+    A family is of all systems and metrics, for Wilcoxon's test and the t-test each: the kinds (the
+    best baseline, each baseline, nested against alone) ask different questions of one table.
+    """
+    for family in ("best", "each", "nesting"):
+        members = [test for test in tests if test["family"] == family]
+        for name in ("wilcoxon", "t"):
+            corrected = holm([test[f"{name}_p"] for test in members])
+            for test, p in zip(members, corrected, strict=True):
+                test[f"{name}_holm"] = p
 
 
 @dataclass
@@ -74,9 +83,10 @@ class _OneDataset:
             "items": len(self.runs.rows["item_counts"]),
             "systems": [self._system(at, masks) for at in range(len(self.systems))],
             "slices": {name: int(mask.sum()) for name, mask in masks.items()},
+            "against": self._against,
             "tests": [*self._against_best(), *self._against_each(), *self._nesting()],
-            "training": self._training(),
-            "curves": self._curves(),
+            "training": savings(self.systems),
+            "curves": curves(self.systems, self.plan.main),
             "machines": sorted({self._machine(system) for system in self.systems}),
         }
 
@@ -119,18 +129,29 @@ class _OneDataset:
         everything = range(len(self.systems))
         theirs = [at for at in everything if self.systems[at].variant.baseline]
         ours = [at for at in everything if at not in theirs]
-        return ours or list(everything), theirs or list(everything)
+        return (ours, theirs) if ours and theirs else (list(everything), list(everything))
+
+    @property
+    def _against(self) -> str:
+        """What the best of "the best" is: of the baselines, or of all other models."""
+        ours, theirs = self._sides()
+        return "baseline" if set(ours).isdisjoint(theirs) else "other model"
 
     def _against_best(self) -> Iterator[dict[str, Any]]:
         ours, theirs = self._sides()
         for column in range(len(self.metrics)):
             mean = self.values[:, column].mean(axis=1)
-            for at in ours:
+            pairs: dict[frozenset[int], tuple[int, int]] = {}
+            # Among models that are all alike a pair may be met from both sides: it counts once,
+            # as the better one's test, which is the one that can bear a mark.
+            for at in sorted(ours, key=lambda at: -mean[at]):
                 name = self.systems[at].variant.name
                 others = [other for other in theirs if self.systems[other].variant.name != name]
                 if others:
                     best = max(others, key=lambda other: mean[other])
-                    yield self._test("best", at, best, column)
+                    pairs.setdefault(frozenset((at, best)), (at, best))
+            for at, best in sorted(pairs.values()):
+                yield self._test("best", at, best, column)
 
     def _against_each(self) -> Iterator[dict[str, Any]]:
         ours, theirs = self._sides()
@@ -169,62 +190,12 @@ class _OneDataset:
             "interval": interval(self.means[a, column] - self.means[b, column]),
         }
 
-    # Training
-
-    def _training(self) -> list[dict[str, Any]]:
-        """For each variant with separate models: what one training for all sizes saves."""
-        found = []
-        for name in dict.fromkeys(s.variant.name for s in self.systems if s.alone):
-            own = [system for system in self.systems if system.variant.name == name]
-            together = [s.cost()["training_seconds"] or 0.0 for s in own if not s.alone][:1]
-            alone = {s.size: s.cost()["training_seconds"] for s in own if s.alone}
-            found.append(
-                {
-                    "variant": name,
-                    "together_seconds": together[0] if together else None,
-                    "alone_seconds": {str(size): value for size, value in alone.items()},
-                    "alone_total_seconds": sum(value or 0.0 for value in alone.values()),
-                }
-            )
-        return found
-
-    def _curves(self) -> list[dict[str, Any]]:
-        """Validation metric by epoch and by seconds of training, a curve for each ordinary run."""
-        found, seen = [], set()
-        for system in self.systems:
-            for run in system.runs:
-                if system.alone or run.cell.key in seen:
-                    continue
-                seen.add(run.cell.key)
-                points = list(_curve(run.result["history"], self.plan.main))
-                if points:
-                    epochs, seconds, values = map(list, zip(*points, strict=True))
-                    found.append(
-                        {
-                            "variant": system.variant.name,
-                            "seed": run.cell.seed,
-                            "epochs": epochs,
-                            "seconds": seconds,
-                            "values": values,
-                            "best_epoch": run.result["best_epoch"],
-                        }
-                    )
-        return found
-
     @staticmethod
     def _machine(system: System) -> str:
         run = system.runs[0]
         threads = run.cost.get("threads", run.result["machine"]["threads"])
         device = run.cost.get("device") or run.result["machine"]["device"]
         return f"{device}, {threads} thread{'s' * (threads != 1)}"
-
-
-def _curve(history: Sequence[dict[str, Any]], metric: str) -> Iterator[tuple[int, float, float]]:
-    seconds = 0.0
-    for epoch in history:
-        seconds += epoch["train_seconds"] + epoch.get("valid_seconds", 0.0)
-        if metric in epoch.get("valid", {}):
-            yield epoch["epoch"] + 1, seconds, epoch["valid"][metric]
 
 
 def _settings(plan: Plan, datasets: Sequence[DatasetRuns]) -> list[dict[str, Any]]:

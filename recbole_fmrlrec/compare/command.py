@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_fmrlrec.deploy.arguments import Parser, whole_numbers
+from recbole_fmrlrec.compare.places import check_folder
+from recbole_fmrlrec.compare.quick import QUICK, check_options, names, quick_plan
+from recbole_fmrlrec.deploy.arguments import Parser
 from recbole_fmrlrec.errors import RunError, UsageError
 
 DESCRIPTION = """\
@@ -36,12 +38,20 @@ def build_parser() -> Parser:
     parser.add_argument("--model", metavar="A,B", help="models with their defaults, without a file")
     parser.add_argument("--dataset", metavar="A,B", help="datasets, without a file (ml-100k)")
     parser.add_argument("--seeds", metavar="S,S", help="seeds, without a file (2020)")
+    parser.add_argument("--metrics", metavar="M,M", help="without a file (NDCG,Recall)")
+    parser.add_argument("--topk", metavar="K,K", help="cut-offs, without a file (5,10)")
+    parser.add_argument("--valid_metric", metavar="M@K", help="without a file (NDCG@10)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of cells and tables")
     parser.add_argument(
-        "--only", metavar="NAME,..", help="compute only these models, datasets, keys or seedS"
+        "--only",
+        metavar="NAME,..",
+        help="compute only these models, datasets, seeds (seed2020) or keys; names of one kind add "
+        "up, kinds restrict each other: BPR,Pop,seed2 is seed 2 of two models",
     )
     parser.add_argument(
-        "--redo", metavar="NAME,..", help="compute these anew, finished or not; all for everything"
+        "--redo",
+        metavar="NAME,..",
+        help="compute these anew, finished or not, chosen like --only; all for everything",
     )
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes on this machine (1)"
@@ -52,7 +62,7 @@ def build_parser() -> Parser:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run ``compare``; returns 0, 1 where a cell has failed, 130 when interrupted.
+    """Run ``compare``; returns 0, 1 where a chosen cell is not finished, 130 when interrupted.
 
     Raises:
         UsageError: an option, a file or something in it that cannot be used.
@@ -74,15 +84,18 @@ def _compare(plan: Any, options: argparse.Namespace) -> int:
     from recbole_fmrlrec import compat
 
     compat.apply()
-    from recbole_fmrlrec.compare.cells import choose, make_cells, write_record
+    from recbole_fmrlrec.compare.cells import choose, write_record
+    from recbole_fmrlrec.compare.expand import make_cells
 
     cells = make_cells(plan)
-    chosen = choose(cells, options.only.split(","), "--only") if options.only else cells
+    chosen = choose(cells, names(options.only), "--only") if options.only else cells
+    anew = choose(chosen, names(options.redo), "--redo") if options.redo else []
     if options.list:
         for cell in chosen:
             print(f"{cell.key}  {cell.label}: {cell.state()}")
         return 0
-    for cell in choose(chosen, options.redo.split(","), "--redo") if options.redo else []:
+    check_folder(plan.output, "output")
+    for cell in anew:
         cell.discard()
     write_record(plan, cells)
     return _compute_and_report(plan, cells, chosen, options.workers)
@@ -92,58 +105,29 @@ def _compute_and_report(plan: Any, cells: list[Any], chosen: list[Any], workers:
     from recbole_fmrlrec.compare.schedule import Schedule
 
     failed = Schedule(chosen, workers).run()
-    for label, reason in failed.items():
-        print(f"error: {label}: {reason}", file=sys.stderr)
+    unfinished = [cell for cell in chosen if not cell.finished]
+    for cell in unfinished:
+        print(f"error: {cell.label}: {failed.get(cell.key, 'not finished')}", file=sys.stderr)
     if not any(cell.finished for cell in cells):
         raise RunError("no cell is finished")
     _report(plan, cells)
-    return 1 if failed else 0
+    return 1 if unfinished else 0
 
 
 def _plan(options: argparse.Namespace, rest: Sequence[str]) -> Any:
     from dataclasses import replace
 
-    quick = [name for name in ("model", "dataset", "seeds") if getattr(options, name)]
-    if options.file is not None:
-        if quick or rest:
-            given = f"--{quick[0]}" if quick else rest[0]
-            raise UsageError(f"{given} and a file: the file says what is compared")
-        from recbole_fmrlrec.compare.plan_file import read_plan
+    if options.file is None:
+        return quick_plan(options, rest)
+    from recbole_fmrlrec.compare.plan_file import read_plan
+    from recbole_fmrlrec.registry import OUR_MODELS
 
-        plan = read_plan(options.file)
-        return replace(plan, output=options.output) if options.output else plan
-    if not options.model:
-        raise UsageError(
-            "compare needs a file, as in `compare properties/comparison/ml-100k-quick.yaml`, or "
-            "models, as in `compare --model=fMRLRec,SASRec --dataset=ml-100k`"
-        )
-    return _quick(options, rest)
-
-
-def _quick(options: argparse.Namespace, rest: Sequence[str]) -> Any:
-    from recbole_fmrlrec.cli import parse
-    from recbole_fmrlrec.compare.plan import quick_plan
-
-    models, datasets = options.model.split(","), (options.dataset or "ml-100k").split(",")
-    seeds = whole_numbers("--seeds", options.seeds) if options.seeds else [2020]
-    given = parse(["train", *rest]).keys
-    return quick_plan(models, datasets, _settings(given, models), options.output, seeds)
-
-
-def _settings(given: dict[str, str], models: Sequence[str]) -> dict[str, Any]:
-    """Settings of all models out of texts, checked against each of the models."""
-    from recbole_fmrlrec.settings import Setting, apply
-
-    found: dict[str, Any] = {}
-    for key, text in given.items():
-        for model in models:
-            values: dict[str, Any] = {}
-            apply([Setting(key, text, "command line", is_text=True)], values, model)
-            value: Any = values
-            for part in key.split("."):
-                value = value[part]
-            found[key] = value
-    return found
+    check_options(rest, list(OUR_MODELS))
+    given = [f"--{name}" for name in QUICK if getattr(options, name)] + list(rest)
+    if given:
+        raise UsageError(f"{given[0]} and a file: the file says what is compared")
+    plan = read_plan(options.file)
+    return replace(plan, output=options.output) if options.output else plan
 
 
 def _need_matplotlib() -> None:
@@ -177,5 +161,7 @@ def report(words: Sequence[str]) -> int:
     _need_matplotlib()
     from recbole_fmrlrec.compare.cells import read_record
 
-    _report(*read_record(options.folder))
+    plan, cells = read_record(options.folder)
+    check_folder(plan.output, "report")
+    _report(plan, cells)
     return 0

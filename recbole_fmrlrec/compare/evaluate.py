@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from recbole_fmrlrec.compare.gather import order_rows
+from recbole_fmrlrec.compare.places import check_file
 from recbole_fmrlrec.compare.plan import METRICS
 from recbole_fmrlrec.deploy.arguments import Parser, whole_numbers
 from recbole_fmrlrec.deploy.files import write_json
-from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.rank_files import RankRecord
 
 DESCRIPTION = """\
@@ -48,14 +49,16 @@ def main(words: Sequence[str]) -> int:
     """Run the command; returns 0.
 
     Raises:
-        UsageError: a metric, a size, a slice or a dataset that cannot be used.
-        RunError: the checkpoint is missing or damaged.
+        UsageError: a metric, a size, a slice, a dataset, a checkpoint or an output that cannot be
+            used.
     """
     options = build_parser().parse_args(words)
     metrics, cuts = _metrics(options.metrics), whole_numbers("--topk", options.topk)
     if min(cuts) < 1:
         raise UsageError("--topk takes numbers of at least 1")
     columns = [f"{metric}@{k}" for k in cuts for metric in metrics]
+    if options.output:
+        check_file(options.output, "--output")
     record, rows = evaluate(options.checkpoint, options.part, options.data_path)
     chosen = _sizes(record, options.sizes)
     found = [
@@ -85,8 +88,8 @@ def evaluate(
         The ranks at every size, and what is known of each row, in the same order (see `measure`).
 
     Raises:
-        UsageError: the data has changed, or the evaluation is not one of ranks.
-        RunError: the checkpoint is missing or damaged.
+        UsageError: the checkpoint is missing or damaged, the data has changed, or the evaluation
+            is not one of ranks.
     """
     from recbole_fmrlrec import compat
 
@@ -99,7 +102,10 @@ def evaluate(
     from recbole_fmrlrec.runner import tensorboard_in
 
     watched = {"metrics": ["NDCG"], "topk": [10], "valid_metric": "NDCG@10"}
-    config, state = saved_config(checkpoint, data_path, settings=watched)
+    try:
+        config, state = saved_config(checkpoint, data_path, settings=watched)
+    except RunError as error:  # here the file is what the user gave
+        raise UsageError(f"--checkpoint: {error}") from error
     dataset = create_dataset(config)
     counts = count_interactions(dataset)
     loaders = data_preparation(config, dataset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from typing import Any
 
 from tabulate import tabulate
@@ -33,13 +34,20 @@ def markdown(analysis: dict[str, Any]) -> str:
     """Tables of quality, tests, slices and cost for a pull request."""
     parts = [f"# {analysis['name']}"]
     for name, dataset in analysis["datasets"].items():
-        parts.append(f"## {name}\n\n{dataset['rows']:,} test rows, {dataset['items']:,} items.")
+        parts.append(
+            f"## {_no_tags(name)}\n\n{dataset['rows']:,} test rows, {dataset['items']:,} items."
+        )
         parts += [
             f"### {title}\n\n{_grid(*grid)}"
             for title, grid in sections(analysis, dataset, _markdown_cell)
         ]
-    parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes(analysis)))
-    return "\n\n".join(parts) + "\n"
+    listed = "\n".join(f"- {_no_tags(note)}" for note in notes(analysis))
+    return "\n\n".join([*parts, f"## Notes\n\n{listed}"]) + "\n"
+
+
+def _no_tags(text: str) -> str:
+    """Text in which nothing begins an HTML tag; ``p < 0.05`` stays as it is."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def _markdown_cell(value: str, best: bool, second: bool, stars: str) -> str:
@@ -98,9 +106,7 @@ def _latex_table(analysis: dict[str, Any], name: str, dataset: dict[str, Any]) -
             r"\begin{table}",
             r"\centering",
             rf"\caption{{Test metrics on {tex_escape(name)}, {dataset['rows']:,} test rows. Best "
-            r"bold, second underlined. $^*$, $^\dagger$: better than the best "
-            rf"{'baseline' if analysis['baselines'] else 'other model'}, $p < "
-            rf"{LEVEL}$, Wilcoxon signed-rank and paired $t$, Holm-corrected.}}",
+            rf"bold, second underlined.{_latex_marks(dataset)}}}",
             rf"\label{{tab:{''.join(c if c.isalnum() else '-' for c in name)}}}",
             r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}",
             r"\toprule",
@@ -111,6 +117,16 @@ def _latex_table(analysis: dict[str, Any], name: str, dataset: dict[str, Any]) -
             r"\end{tabular}",
             r"\end{table}",
         ]
+    )
+
+
+def _latex_marks(dataset: dict[str, Any]) -> str:
+    """What the marks mean, where there are tests that give any."""
+    if not any(test["family"] == "best" for test in dataset["tests"]):
+        return ""
+    return (
+        rf" $^*$, $^\dagger$: better than the best {dataset['against']}, $p < {LEVEL}$, Wilcoxon "
+        r"signed-rank and paired $t$, Holm-corrected over this table."
     )
 
 

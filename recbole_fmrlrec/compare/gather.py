@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
-from recbole_fmrlrec.compare.cells import RESULT, ROWS, Cell, read_cost
+from recbole_fmrlrec.compare.cells import RESULT, Cell
 from recbole_fmrlrec.compare.plan import Plan, Variant
+from recbole_fmrlrec.compare.stored import (
+    damaged,
+    read_cost,
+    read_ranks,
+    read_result,
+    read_rows,
+)
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
 
 
 @dataclass(frozen=True)
@@ -94,24 +98,24 @@ def gather(plan: Plan, cells: Sequence[Cell]) -> list[DatasetRuns]:
 
     Raises:
         RunError: no cell is finished, or cells of a dataset differ in users or targets.
+        UsageError: a file of a cell is missing or damaged.
     """
     found = []
     for dataset in plan.datasets:
         own = [cell for cell in cells if cell.dataset == dataset and cell.finished]
         if not own:
             continue
-        reference = read_rows(own[0].path, own[0])
-        runs = [_read_run(cell, own[0], reference) for cell in own]
-        rows = max((read_rows(cell.path, cell) for cell in own), key=len)  # most modalities known
+        known = [_ordered(read_rows(cell)) for cell in own]
+        runs = [_read_run(cell, own[0], known[0]) for cell in own]
+        rows = max(known, key=len)  # most modalities known
         found.append(DatasetRuns(dataset, list(_systems(plan, runs)), rows))
     if not found:
         raise RunError("no cell is finished: there is nothing to put in a table")
     return found
 
 
-def read_rows(folder: Path, cell: Cell) -> dict[str, np.ndarray]:
-    """``rows.npz`` of a cell, its rows in the order of users and targets."""
-    rows = _read_arrays(folder / ROWS)
+def _ordered(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What is known of rows, in the order of users and targets."""
     order = order_rows(rows["users"], rows["targets"])
     per_row = [name for name in rows if name != "item_counts"]
     return {**rows, **{name: rows[name][order] for name in per_row}}
@@ -123,15 +127,16 @@ def order_rows(users: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def _read_run(cell: Cell, first: Cell, reference: dict[str, np.ndarray]) -> Run:
-    stored = RankRecord.load(cell.path / TEST_RANKS)
+    stored, result = read_ranks(cell), read_result(cell)
     order = order_rows(stored.users, stored.targets)
     check_same_rows(
         (first.label, reference["users"], reference["targets"]),
         (cell.label, stored.users[order], stored.targets[order]),
     )
-    result = json.loads((cell.path / RESULT).read_text(encoding="utf-8"))
     sizes = [int(size) for size in stored.sizes]
-    return Run(cell, result, sizes, stored.ranks[:, order], read_cost(cell.path))
+    if {row["size"] or 0 for row in result["test"]} != set(sizes):
+        raise damaged(cell, RESULT, f"its sizes are not those of the ranks, {sizes}")
+    return Run(cell, result, sizes, stored.ranks[:, order], read_cost(cell))
 
 
 Rows = tuple[str, np.ndarray, np.ndarray]
@@ -158,14 +163,6 @@ def check_same_rows(first: Rows, other: Rows) -> None:
         f"{len(other[1])}; {len(only[0])} and {len(only[1])} of them the other has not, such as "
         f"user {user} with item {item}); give all models the same data settings and eval_args"
     )
-
-
-def _read_arrays(file: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read ({error}); --redo computes its cell anew") from None
 
 
 def _systems(plan: Plan, runs: Sequence[Run]) -> Iterable[System]:

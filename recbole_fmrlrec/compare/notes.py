@@ -25,16 +25,23 @@ def notes(analysis: dict[str, Any]) -> list[str]:
         ),
     ]
     if "best" in tests:
-        best = "baseline" if analysis["baselines"] else "other model"
+        kinds = {d["against"] for d in analysis["datasets"].values() if d["tests"]}
+        best = " or ".join(sorted(kinds))
         found.append(
             f"Marks: better than the best {best} with p < {LEVEL}, * by the Wilcoxon signed-rank "
-            "test, † by the paired t-test; two-sided, by user, Holm-corrected over all such tests "
-            f"of this page. The best {best} is the best on the test rows, metric by metric."
+            "test, which drops ties first, † by the paired t-test; two-sided, by user. The best "
+            f"{best} is the best on the test rows, metric by metric."
+        )
+        found.append(
+            "Holm's correction is over one dataset's table: over all its models, sizes and "
+            f"metrics, by itself for the tests against the best {best}, against each, and of "
+            "nested against trained alone."
         )
     found.append(
         f"Intervals: 95 %, percentile bootstrap over users, {analysis['bootstrap']:,} resamples."
     )
-    return [*found, *_cut_short(analysis), *_settings_notes(analysis)]
+    found += [*_cut_short(analysis), *_settings_notes(analysis)]
+    return [" ".join(note.split()) for note in found]  # a text of the user's may have lines
 
 
 def _cut_short(analysis: dict[str, Any]) -> list[str]:
@@ -67,7 +74,11 @@ def _settings_notes(analysis: dict[str, Any]) -> list[str]:
         name = model["variant"]
         named = name if name == model["model"] else f"{name} ({model['model']})"
         changed = f", with {_listed(model['settings'])}" if model["settings"] else ""
-        tuned = f"tuned: {model['tuned']}" if model["tuned"] else "not tuned for this comparison"
+        tuned = (
+            f"tuned: {model['tuned'].strip()}"
+            if model["tuned"]
+            else "not tuned for this comparison"
+        )
         found.append(f"{named}: {model['defaults']}{changed}; {tuned}.")
     return found
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-from recbole_fmrlrec.errors import UsageError
 
 #: Metrics that follow from the rank of the one target of a test row.
 METRICS = ("NDCG", "Recall", "Hit", "MRR", "MAP", "Precision")
@@ -53,6 +51,8 @@ class Plan:
         minutes: training stops after the first epoch that ends later than this.
         bootstrap: resamples behind a confidence interval.
         output: folder of cells, tables and plots.
+        places: file and line of what a message may be about, by ``datasets/NAME`` and
+            ``sizes/VARIANT``.
     """
 
     name: str
@@ -67,6 +67,11 @@ class Plan:
     epochs: int | None = None
     minutes: float | None = None
     bootstrap: int = 2000
+    places: dict[str, str] = field(default_factory=dict)
+
+    def place(self, kind: str, name: str) -> str:
+        """File and line of an entry, see ``places``."""
+        return self.places.get(f"{kind}/{name}", "command line")
 
     @property
     def columns(self) -> list[str]:
@@ -109,34 +114,3 @@ class Plan:
         ]
         changed = {key: tuple(content[key]) for key in listed}
         return cls(**{**content, **changed, "models": tuple(models), "output": output})
-
-
-def quick_plan(
-    models: Sequence[str],
-    datasets: Sequence[str],
-    settings: Mapping[str, Any],
-    output: Path | None = None,
-    seeds: Sequence[int] = (2020,),
-) -> Plan:
-    """A comparison of models with their defaults, from the command line.
-
-    Raises:
-        UsageError: an unknown model, or a name twice.
-    """
-    from recbole_fmrlrec.registry import OUR_MODELS, check_model_name
-
-    for names, what in ((models, "model"), (datasets, "dataset")):
-        if len(set(names)) != len(names):
-            raise UsageError(f"--{what}={','.join(names)}: a name stands there twice")
-    for model in models:
-        check_model_name(model)
-    variants = tuple(Variant(model, model, baseline=model not in OUR_MODELS) for model in models)
-    name = "-".join([*models, *datasets])
-    return Plan(
-        name,
-        {dataset: {} for dataset in datasets},
-        variants,
-        output or Path("comparisons") / name,
-        seeds=tuple(seeds),
-        settings=dict(settings),
-    )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_fmrlrec import settings as setting_rules
 from recbole_fmrlrec.compare.plan import METRICS, Plan, Variant
+from recbole_fmrlrec.compare.plan_checks import check_setting
 from recbole_fmrlrec.compare.yaml_lines import Place, load_with_places
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.registry import OUR_MODELS, check_model_name, nearest
@@ -21,17 +21,6 @@ KEYS += ("settings", "budget", "output", "bootstrap")
 #: Keys of one model in it.
 MODEL_KEYS = ("model", "settings", "sizes", "independent", "baseline", "tuned")
 
-# Settings that have a place of their own in the file, or that would make the rows differ.
-_ELSEWHERE = {
-    "model": "models",
-    "dataset": "datasets",
-    "seed": "seeds",
-    "metrics": "metrics",
-    "topk": "topk",
-    "valid_metric": "valid_metric",
-    "checkpoint_dir": "output",
-    "max_minutes": "budget",
-}
 _NAME = re.compile(r"[\w][\w .+()-]*")
 
 
@@ -45,9 +34,18 @@ def read_plan(path: Path) -> Plan:
     return _Reader(path, *load_with_places(path)).plan()
 
 
+def plan_of(values: dict[str, Any]) -> Plan:
+    """The plan of what a file would hold, given on the command line.
+
+    Raises:
+        UsageError: as `read_plan`, without a line.
+    """
+    return _Reader(None, values, {}).plan()
+
+
 @dataclass(frozen=True)
 class _Reader:
-    path: Path
+    path: Path | None  # None for the command line
     values: dict[str, Any]
     lines: dict[Place, int]
 
@@ -55,7 +53,8 @@ class _Reader:
         """File and line of an entry, or of the nearest one around it."""
         while place and place not in self.lines:
             place = place[:-1]
-        return f"{self.path}, line {self.lines[place]}" if place else str(self.path)
+        origin = str(self.path or "command line")
+        return f"{origin}, line {self.lines[place]}" if place else origin
 
     def wrong(self, place: Place, message: str) -> UsageError:
         return UsageError(f"{self.where(place)}: {message}")
@@ -64,14 +63,16 @@ class _Reader:
         self._check_keys(self.values, KEYS, ())
         for key in ("datasets", "models"):
             if not self.values.get(key):
-                raise UsageError(f"{self.path}: `{key}` is missing; it names the {key} to compare")
-        name = self._name(("name",), self.values.get("name", self.path.stem))
+                raise self.wrong((), f"`{key}` is missing; it names the {key} to compare")
+        stem = self.path.stem if self.path else None
+        name = self._name(("name",), self.values.get("name", stem))
         budget = self._mapping(("budget",), self.values.get("budget"))
         self._check_keys(budget, ("epochs", "minutes"), ("budget",))
+        datasets, models = self._datasets(), self._models()
         plan = Plan(
             name=name,
-            datasets=self._datasets(),
-            models=self._models(),
+            datasets=datasets,
+            models=models,
             output=Path(self._text(("output",), self.values.get("output", f"comparisons/{name}"))),
             seeds=tuple(self._wholes("seeds", [2020], 0)),
             metrics=self._metrics(),
@@ -81,9 +82,21 @@ class _Reader:
             epochs=self._budget(budget, "epochs", is_whole, "an integer of at least 1"),
             minutes=self._budget(budget, "minutes", is_number, "a number above 0"),
             bootstrap=self._wholes("bootstrap", [2000], 100)[0],
+            places=self._places(datasets, models),
         )
         self._check_settings(plan)
         return plan
+
+    def _places(self, datasets: Iterable[str], models: Iterable[Variant]) -> dict[str, str]:
+        listed = self.values["datasets"]
+        places = {
+            f"datasets/{name}": self.where(
+                ("datasets", listed.index(name) if isinstance(listed, list) else name)
+            )
+            for name in datasets
+        }
+        sizes = {f"sizes/{v.name}": self.where(("models", v.name, "sizes")) for v in models}
+        return {**places, **sizes}
 
     # Parts of the file
 
@@ -180,13 +193,8 @@ class _Reader:
 
     def _check_model(self, model: str, place: Place, values: dict[str, Any]) -> None:
         for key, value in values.items():
-            top = str(key).partition(".")[0]
-            where = self.where((*place, str(key)))
-            if top in _ELSEWHERE:
-                raise UsageError(
-                    f"{where}: `{top}` is no setting here; `{_ELSEWHERE[top]}` of this file says it"
-                )
-            setting_rules.apply([setting_rules.Setting(str(key), value, where)], {}, model)
+            where = self.where((*place, key))
+            check_setting(model, key, value, where, in_file=self.path is not None)
 
     # Kinds of values
 

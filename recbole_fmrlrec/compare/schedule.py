@@ -10,15 +10,27 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
-from recbole_fmrlrec.compare.cells import RESULT, Cell
+from recbole_fmrlrec.compare.cells import Cell
+from recbole_fmrlrec.compare.stored import read_result
 from recbole_fmrlrec.compare.worker import BUSY
+from recbole_fmrlrec.errors import UsageError
 
 #: Seconds between two looks at the workers, and at cells that others compute.
 LOOK, WAIT = 0.2, 5.0
 _LOG = "worker.log"
+
+
+class _Job(NamedTuple):
+    """A process at work on a cell, since when, and where in the log its words begin."""
+
+    cell: Cell
+    process: subprocess.Popen[bytes]
+    started: float
+    log_from: int
 
 
 @dataclass
@@ -26,27 +38,28 @@ class Schedule:
     """Unfinished cells and the processes at work on them.
 
     Args:
-        cells: what is wanted.
+        cells: what is wanted; those of one key are one run, computed once.
         workers: processes at a time.
     """
 
     cells: Sequence[Cell]
     workers: int = 1
     failed: dict[str, str] = field(default_factory=dict, init=False)
-    _running: dict[str, tuple[Cell, subprocess.Popen[bytes], float]] = field(
-        default_factory=dict, init=False
-    )
+    _running: dict[str, _Job] = field(default_factory=dict, init=False)
 
     def run(self) -> dict[str, str]:
         """Compute until every cell is finished or has failed.
 
         Returns:
-            The reason by the label of each cell that failed.
+            The reason by the key of each cell that failed.
         """
-        waiting = {cell.key: cell for cell in self.cells if not cell.finished}
-        done = len(self.cells) - len(waiting)
+        runs: dict[str, Cell] = {}
+        for cell in self.cells:
+            runs.setdefault(cell.key, cell)
+        waiting = {key: cell for key, cell in runs.items() if not cell.finished}
+        done = len(runs) - len(waiting)
         said: set[str] = set()
-        with tqdm(total=len(self.cells), initial=done, unit="cell", desc="compare") as bar:
+        with tqdm(total=len(runs), initial=done, unit="cell", desc="compare") as bar:
             try:
                 while waiting or self._running:
                     self._start_some(waiting, bar, said)
@@ -68,10 +81,10 @@ class Schedule:
                     bar.write(f"{cell.label}: {cell.lock.owner()} is at it", file=sys.stderr)
             elif len(self._running) < self.workers:
                 del waiting[key]
-                self._running[key] = (cell, self._start(cell), time.monotonic())
-                bar.set_postfix_str(", ".join(c.label for c, _, _ in self._running.values()))
+                self._running[key] = self._start(cell)
+                bar.set_postfix_str(", ".join(job.cell.label for job in self._running.values()))
 
-    def _start(self, cell: Cell) -> subprocess.Popen[bytes]:
+    def _start(self, cell: Cell) -> _Job:
         cell.path.mkdir(parents=True, exist_ok=True)
         environment = dict(os.environ)
         threads = max(1, (os.cpu_count() or 1) // self.workers)
@@ -80,6 +93,7 @@ class Schedule:
         paths = [package, environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         with (cell.path / _LOG).open("ab") as log:
+            log_from = log.seek(0, os.SEEK_END)
             process = subprocess.Popen(
                 [sys.executable, "-m", "recbole_fmrlrec.compare.worker"],
                 stdin=subprocess.PIPE,
@@ -91,39 +105,50 @@ class Schedule:
         job = {"cell": cell.to_json(), "root": str(cell.root), "parent": os.getpid()}
         process.stdin.write(json.dumps(job).encode())
         process.stdin.close()
-        return process
+        return _Job(cell, process, time.monotonic(), log_from)
 
     def _look(self, waiting: dict[str, Cell], bar: tqdm) -> None:
-        for key, (cell, process, started) in list(self._running.items()):
-            if process.poll() is None:
+        for key, job in list(self._running.items()):
+            if job.process.poll() is None:
                 continue
             del self._running[key]
-            if process.returncode == BUSY:
-                waiting[key] = cell
+            if job.process.returncode == BUSY:
+                waiting[key] = job.cell
                 continue
             bar.update()
-            bar.write(self._outcome(cell, process.returncode, started), file=sys.stderr)
+            bar.write(f"{job.cell.label}: {self._outcome(job)}", file=sys.stderr)
 
-    def _outcome(self, cell: Cell, code: int, started: float) -> str:
-        if code == 0 and cell.finished:
-            return f"{cell.label}: {time.monotonic() - started:.0f} s, {_score(cell)}"
-        reason = f"killed by signal {-code}" if code < 0 else _last_line(cell.path / _LOG)
-        self.failed[cell.label] = f"{reason} ({cell.path / _LOG})"
-        return f"{cell.label}: failed, {self.failed[cell.label]}"
+    def _outcome(self, job: _Job) -> str:
+        cell, code, log = job.cell, job.process.returncode, job.cell.path / _LOG
+        try:
+            if code == 0 and cell.finished:
+                return f"{time.monotonic() - job.started:.0f} s, {_score(cell)}"
+            reason = f"killed by signal {-code}" if code < 0 else last_words(log, job.log_from)
+        except UsageError as error:
+            reason = str(error)
+        self.failed[cell.key] = f"{reason} ({log})"
+        return "failed"
 
     def _stop_all(self) -> None:
-        for _, process, _ in self._running.values():
-            process.terminate()
-        for _, process, _ in self._running.values():
-            process.wait()
+        for job in self._running.values():
+            job.process.terminate()
+        for job in self._running.values():
+            job.process.wait()
 
 
 def _score(cell: Cell) -> str:
-    result = json.loads((cell.path / RESULT).read_text(encoding="utf-8"))
-    metrics = result["test"][-1]["metrics"]
+    metrics = read_result(cell)["test"][-1]["metrics"]
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("error: ") if lines else "it said nothing"
+def last_words(log: Path, start: int = 0) -> str:
+    """The whole message with which a worker ended, however many lines it has; else its last line.
+
+    Args:
+        start: where in the log, in bytes, the worker began.
+    """
+    text = log.read_bytes()[start:].decode("utf-8", errors="replace").strip()
+    _, error, message = f"\n{text}".rpartition("\nerror: ")
+    if not text:
+        return "it said nothing"
+    return message.strip() if error else text.splitlines()[-1]

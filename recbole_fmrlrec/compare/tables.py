@@ -36,7 +36,10 @@ def ranking(systems: Sequence[dict[str, Any]], metric: str) -> tuple[set[str], s
 
 
 def marks(dataset: dict[str, Any], label: str, metric: str) -> str:
-    """``*``: better than the best baseline by Wilcoxon; ``†``: by the t-test; both after Holm."""
+    """``*``: better than the best baseline by Wilcoxon; ``†``: by the t-test; both after Holm.
+
+    Than the best other model, where all models are baselines or none is.
+    """
     for test in dataset["tests"]:
         key = (test["family"], test["system"], test["metric"])
         if key == ("best", label, metric) and test["difference"] > 0:
@@ -112,19 +115,20 @@ def tests_grid(analysis: dict[str, Any], dataset: dict[str, Any], families: Sequ
     head = ["model", "against", "difference", "95 % interval", "wins / ties / losses"]
     head += ["Wilcoxon p", "Holm", "t-test p", "Holm", "d", "rank r"]
     best = {
-        (t["system"], t["against"])
+        frozenset((t["system"], t["against"]))
         for t in dataset["tests"]
         if t["family"] == "best" and t["metric"] == analysis["main"]
     }
+    suffix = " (best)" if dataset["against"] == "baseline" else " (best other)"
     rows = []
     for family in families:
         for test in dataset["tests"]:
-            pair = (test["system"], test["against"])
+            pair = frozenset((test["system"], test["against"]))
             if test["family"] != family or test["metric"] != analysis["main"]:
                 continue
             if family == "each" and pair in best and "best" in families:
                 continue  # shown with the stricter family already
-            rows.append(_test_row(test, " (best)" if family == "best" else ""))
+            rows.append(_test_row(test, suffix if family == "best" else ""))
     return head, rows, 2
 
 

@@ -64,8 +64,8 @@ def compute(cell: Cell) -> None:
         run(cell.model, cell.dataset, config_dict=cell.settings, resume=cell.path)
     if not (cell.path / TEST_RANKS).is_file():
         raise RunError(
-            f"{cell.label}: the run left no {TEST_RANKS}; a comparison needs one test "
-            "item a row and eval_args.mode: full"
+            f"the run left no {TEST_RANKS}; a comparison needs one test item a row and "
+            "eval_args.mode: full"
         )
     measure(_config(cell), cell.path)
     (cell.path / "last.pth").unlink(missing_ok=True)  # the finished cell needs no way to go on

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from recbole_fmrlrec import compat
-from recbole_fmrlrec.compare import cells as cells_module
-from recbole_fmrlrec.compare.cells import choose, make_cells, read_record, write_record
+from recbole_fmrlrec.compare import expand
+from recbole_fmrlrec.compare.cells import choose, read_record, write_record
 from recbole_fmrlrec.compare.code_version import code_version
+from recbole_fmrlrec.compare.expand import make_cells
 from recbole_fmrlrec.compare.locks import Lock
 from recbole_fmrlrec.compare.plan import Variant
 from recbole_fmrlrec.errors import UsageError
@@ -43,7 +44,7 @@ def test_a_cell_for_each_seed_size_and_model(plan):
     ]
     assert len({cell.key for cell in found}) == len(found)
     assert found[4].settings["sizes"] == [2] and found[2].settings["sizes"] == [2, 4, 8]
-    assert found[4].name == f"toy/ours-alone2-seed1-{found[4].key}"
+    assert found[4].name == f"toy/fMRLRec-seed1-{found[4].key}"
 
 
 def test_what_a_key_hangs_on(plan, tmp_path, monkeypatch):
@@ -56,7 +57,7 @@ def test_what_a_key_hangs_on(plan, tmp_path, monkeypatch):
     assert not set(keys(replace(plan, epochs=3))) & set(before)
     assert not set(keys(replace(plan, minutes=3.0))) & set(before)
     assert not set(keys(replace(plan, valid_metric="Recall@10"))) & set(before)
-    monkeypatch.setattr(cells_module, "code_version", lambda: "another")
+    monkeypatch.setattr(expand, "code_version", lambda: "another")
     assert not set(keys(plan)) & set(before)
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -72,8 +73,51 @@ def test_what_a_key_hangs_on(plan, tmp_path, monkeypatch):
 
 
 def test_sizes_are_checked(plan):
-    with pytest.raises(UsageError, match=r"ours has no size 5 on toy; it has \[2, 4, 8\]"):
-        make_cells(replace(plan, models=(replace(plan.models[1], sizes=(2, 5)),)))
+    models, places = (replace(plan.models[1], sizes=(2, 5)),), {"sizes/ours": "a.yaml, line 7"}
+    with pytest.raises(UsageError) as error:
+        make_cells(replace(plan, models=models, places=places))
+    assert str(error.value).startswith(
+        "a.yaml, line 7: ours has no size 5 on toy; it has [2, 4, 8]. "
+    )
+    assert "say `settings: {sizes: [2, 5]}`" in str(error.value)
+
+
+def test_the_same_run_under_several_names_is_one_folder(plan):
+    small = {"sizes": [2, 4, 8]}
+    models = (
+        Variant("all", "fMRLRec", small, independent=True),
+        Variant("small", "fMRLRec", small, sizes=(2,)),
+        Variant("four", "fMRLRec", {"sizes": [4]}),
+        Variant("Pop", "Pop"),
+        Variant("Popular", "Pop"),
+    )
+    found = {(cell.variant, cell.alone): cell for cell in make_cells(replace(plan, models=models))}
+    same = [
+        (("all", None), ("small", None)),
+        (("all", 4), ("four", None)),
+        (("Pop", None), ("Popular", None)),
+    ]
+    for one, other in same:
+        assert found[one].path == found[other].path and found[one].key == found[other].key
+    assert len({cell.path for cell in found.values()}) == len(found) - len(same)
+
+
+def test_a_dataset_that_is_not_there_is_named_before_anything_is_made(plan, tmp_path):
+    places = {"datasets/tyo": "a.yaml, line 3"}
+    wrong = replace(plan, datasets={"toy": {}, "tyo": {}}, places=places)
+    with pytest.raises(UsageError) as error:
+        make_cells(wrong)
+    folder = tmp_path / "dataset" / "tyo"
+    assert str(error.value).startswith(
+        f"a.yaml, line 3: there is no dataset `tyo`: tyo.inter is not in {folder}; "
+    )
+
+
+def test_rows_that_would_not_compare_are_refused(plan):
+    theirs = {"eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "mode": "full", "order": "TO"}}
+    wrong = replace(plan.models[0], settings=theirs, where="a.yaml, line 4")
+    with pytest.raises(UsageError, match=r"a\.yaml, line 4: Pop on toy: eval_args\.split: "):
+        make_cells(replace(plan, models=(wrong,)))
 
 
 def test_a_setting_that_cannot_be_names_the_model(plan):
@@ -91,10 +135,12 @@ def test_time_is_kept_by_our_trainer_only(plan):
 def test_choosing(plan):
     found = make_cells(plan)
     assert {cell.variant for cell in choose(found, ["Pop"], "--only")} == {"Pop"}
-    assert choose(found, ["seed1", found[1].key], "--only") == [
-        cell for cell in found if cell.seed == 1 or cell is found[1]
-    ]
+    assert choose(found, ["Pop", "ours", "seed2"], "--only") == [c for c in found if c.seed == 2]
+    assert choose(found, ["Pop", "toy", "seed2"], "--only") == [found[1]]
+    assert choose(found, [found[0].key, found[1].key], "--only") == found[:2]
     assert choose(found, ["all"], "--redo") == found
+    with pytest.raises(UsageError, match=r"--only: no cell is seed1 and .* at once"):
+        choose(found, ["seed1", found[1].key], "--only")
     with pytest.raises(UsageError, match=r"--only: no cell is called `pop`; there are .*Pop"):
         choose(found, ["pop"], "--only")
 
@@ -115,6 +161,16 @@ def test_the_record(plan):
     found = make_cells(plan)
     write_record(plan, found)
     assert read_record(plan.output) == (plan, found)
+
+
+def test_a_damaged_record_is_named(plan):
+    write_record(plan, make_cells(plan))
+    file = plan.output / "comparison.json"
+    content = file.read_text(encoding="utf-8")
+    for wrong in ("", content[:-9], content.replace('"cells"', '"sells"'), "[]"):
+        file.write_text(wrong, encoding="utf-8")
+        with pytest.raises(UsageError, match=r"comparison\.json: damaged .* writes it anew"):
+            read_record(plan.output)
 
 
 def test_the_code_version_is_a_hash_of_what_runs():

@@ -15,6 +15,7 @@ import pytest
 
 from recbole_fmrlrec.cli import main, parse, train
 from recbole_fmrlrec.compare import report
+from recbole_fmrlrec.compare.schedule import Schedule, last_words
 from recbole_fmrlrec.errors import UsageError
 from tests import toy
 
@@ -49,8 +50,8 @@ def wait_for(condition, seconds=120):
         time.sleep(0.05)
 
 
-def cell_folder(folder: Path, variant: str) -> Path:
-    found = [p for p in folder.glob(f"comparisons/toy/cells/toy/{variant}-seed*") if p.is_dir()]
+def cell_folder(folder: Path, model: str) -> Path:
+    found = [p for p in folder.glob(f"comparisons/toy/cells/toy/{model}-seed*") if p.is_dir()]
     return found[0] if found else folder / "none"
 
 
@@ -62,7 +63,7 @@ def test_killed_and_taken_up_again(tmp_path):
     toy.write_toy(tmp_path / "dataset")
     (tmp_path / "toy.yaml").write_text(FILE, encoding="utf-8")
     first = start(tmp_path)
-    wait_for(lambda: epochs_in(cell_folder(tmp_path, "ours") / "run.log") > 5)
+    wait_for(lambda: epochs_in(cell_folder(tmp_path, "fMRLRec") / "run.log") > 5)
     workers = psutil.Process(first.pid).children()
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
@@ -70,7 +71,7 @@ def test_killed_and_taken_up_again(tmp_path):
     assert not any(worker.is_running() for worker in workers)
     finished = cell_folder(tmp_path, "Pop") / "cost.json"
     written = finished.stat().st_mtime_ns
-    ours = cell_folder(tmp_path, "ours")
+    ours = cell_folder(tmp_path, "fMRLRec")
     assert not (ours / "result.json").exists() and (ours / "last.pth").is_file()
 
     # Fewer epochs would be another cell, so the second command has all of them to run.
@@ -99,10 +100,15 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(report, "write_plots", lambda analysis, folder: [])
     toy.write_toy(tmp_path / "dataset")
     text = FILE.split("  ours:")[0] + "  BPR: {settings: {embedding_size: -3}}\n"
+    text += "  Popular: {model: Pop}\n"
     (tmp_path / "toy.yaml").write_text(text, encoding="utf-8")
     assert main(["compare", "toy.yaml", "--list"]) == 0
-    assert capsys.readouterr().out.count(": to do\n") == 2
+    assert capsys.readouterr().out.count(": to do\n") == 3
+    assert main(["compare", "toy.yaml", "--list", "--redo=Bop"]) == 2
     assert main(["compare", "toy.yaml", "--only=Pop"]) == 0
+    # Pop under another name is the same run, and has its row.
+    assert len(list(tmp_path.glob("comparisons/toy/cells/toy/Pop-*/cost.json"))) == 1
+    assert capsys.readouterr().out.count("\nPop") == 2
     assert "Not finished, and in no table: BPR on toy, seed 2020." in (
         tmp_path / "comparisons/toy/table.md"
     ).read_text(encoding="utf-8")
@@ -110,7 +116,26 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
     assert main(["compare", "toy.yaml"]) == 1
     shown = capsys.readouterr()
     assert "error: BPR on toy, seed 2020: " in shown.err and "worker.log)" in shown.err
+    assert "error: BPR on toy, seed 2020: BPR" not in shown.err
     assert "Test on toy, 40 rows" in shown.out
+    monkeypatch.setattr(Schedule, "run", lambda self: {})
+    assert main(["compare", "toy.yaml"]) == 1
+    assert "error: BPR on toy, seed 2020: not finished" in capsys.readouterr().err
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    assert main(["compare", "toy.yaml", "--output=file/below"]) == 2
+    assert "error: output: cannot write to " in capsys.readouterr().err
+
+
+def test_the_last_words_of_a_worker(tmp_path):
+    log = tmp_path / "worker.log"
+    log.write_text("loading\nerror: the first time\n", encoding="utf-8")
+    before = log.stat().st_size
+    assert last_words(log) == "the first time" and last_words(log, before) == "it said nothing"
+    with log.open("a", encoding="utf-8") as file:
+        file.write("Traceback\n  of it\nerror: two things:\n- one\n- two\n")
+    assert last_words(log, before) == "two things:\n- one\n- two"
+    log.write_text("a\nout of memory\n", encoding="utf-8")
+    assert last_words(log) == "out of memory"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +145,8 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
         (["none.yaml"], "cannot read the configuration file none.yaml"),
         (["a.yaml", "--model=Pop"], "--model and a file: the file says what is compared"),
         (["a.yaml", "--epochs=3"], "--epochs=3 and a file"),
+        (["a.yaml", "--worker", "2"], "--worker is no option of compare: did you mean --workers?"),
+        (["--model=Pop,fMRLRec", "--dataset=tyo", "--list"], "command line: there is no dataset"),
         (["--model=Pop", "--epocs=3"], "unknown key `epocs` (command line)"),
         (["--model=Pop,Nop"], "there is no model `Nop`"),
         (["--model=Pop", "--workers=0"], "--workers takes a number of at least 1"),

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from recbole_fmrlrec import run
+from recbole_fmrlrec.checkpoint import save_checkpoint
+from recbole_fmrlrec.cli import main
 from recbole_fmrlrec.compare.evaluate import evaluate
 from recbole_fmrlrec.compare.evaluate import main as evaluate_main
 from recbole_fmrlrec.compare.gather import order_rows
@@ -43,6 +45,26 @@ def events():
         f"u{user}": [f"i{(user + step * (1 + user % 3)) % toy.ITEMS}" for step in range(toy.EVENTS)]
         for user in range(toy.USERS)
     }
+
+
+def test_what_evaluate_cannot_read_or_write_is_said_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.pth").write_text("epoch 3\n", encoding="utf-8")
+    torch.save({"state_dict": {}}, tmp_path / "other.pth")
+    save_checkpoint(tmp_path / "last.pth", {"epoch": 3})
+    for name, says in [
+        ("nosuch", "--checkpoint: there is no checkpoint nosuch.pth"),
+        ("text", "--checkpoint: text.pth: not a readable checkpoint of this package"),
+        ("last", "last.pth: says nothing of its model; give the best.pth of that run"),
+        ("other", "--checkpoint: other.pth: not a checkpoint of this package, or of another"),
+    ]:
+        assert main(["evaluate", f"--checkpoint={name}.pth"]) == 2
+        shown = capsys.readouterr().err
+        assert f"error: {says}" in shown and "weights_only" not in shown
+    for output, says in [("text.pth/out.json", "cannot write to"), (".", "is a folder")]:
+        assert main(["evaluate", "--checkpoint=nosuch.pth", f"--output={output}"]) == 2
+        shown = capsys.readouterr().err
+        assert "error: --output: " in shown and says in shown
 
 
 @pytest.mark.parametrize("part", ["test", "valid"])

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from recbole_fmrlrec.compare.plan import Plan, Variant, quick_plan
+from recbole_fmrlrec.compare.command import build_parser
+from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.plan_file import read_plan
+from recbole_fmrlrec.compare.quick import quick_plan
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.yaml_files import properties_dir
 
@@ -85,7 +87,13 @@ def test_later_settings_win_and_the_metric_is_watched(tmp_path):
         ("epochs: 3", "epochs: 0", 6, "budget.epochs = 0: must be an integer of at least 1"),
         ("minutes: 1.5", "hours: 1", 6, "unknown key `hours`"),
         ("num_threads: 1", "num_threads: 0", 7, "num_threads = 0"),
-        ("num_threads: 1", "seed: 3", 7, "`seed` is no setting here; `seeds` of this file says it"),
+        ("num_threads: 1", "seed: 3", 7, "`seed` is no setting here; the key `seeds` at the top"),
+        ("num_threads: 1", "topk: [5]", 7, "the key `topk` at the top level of this file says it"),
+        ("num_threads: 1", "max_minutes: 1", 7, "`budget: {minutes: ...}` at the top level"),
+        ("num_threads: 1", "eval_args: {mode: uni100}", 7, "eval_args.mode: uni100 for the test"),
+        ("n_layers: 1}", "eval_args.mode.test: pop10}", 10, "eval_args.mode: pop10 for the test"),
+        ("n_layers: 1}", "eval_args.split.RS: [0.8, 0.1, 0.1]}", 10, "eval_args.split: {'RS'"),
+        ("n_layers: 1}", "eval_args.order: RO}", 10, "eval_args.order: RO draws other"),
         ("  SASRec:", "  SASREC:", 9, "there is no model `SASREC`: it is spelled `SASRec`"),
         ("n_layers: 1}", "n_layer: 1}", 10, "unknown key `n_layer`"),
         ("tuned: n", "sizes: [8]\n    tuned: n", 11, "`sizes` is for models with sizes; SASRec"),
@@ -130,12 +138,66 @@ def test_a_plan_survives_json(tmp_path):
     assert Plan.from_json(stored, plan.output) == plan
 
 
+def test_places_and_names_that_yaml_takes_for_other_values(tmp_path):
+    file = write(
+        tmp_path,
+        "datasets: [a, b]\nmodels:\n  1: {model: Pop}\n  1.0: {model: BPR}\n"
+        "  true: {model: fMRLRec, sizes: [16]}\n  True: {model: FPMC}\n",
+    )
+    plan = read_plan(file)
+    assert [v.name for v in plan.models] == ["1", "1.0", "true", "True"]
+    assert plan.place("sizes", "true") == f"{file}, line 5" == plan.models[2].where
+    assert plan.place("datasets", "b") == f"{file}, line 1"
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json())), plan.output) == plan
+
+
+def quick(*words):
+    return quick_plan(*build_parser().parse_known_args(words))
+
+
 def test_a_quick_plan():
-    plan = quick_plan(["fMRLRec", "SASRec"], ["a", "b"], {"epochs": 2}, seeds=[1, 2])
+    plan = quick("--model=fMRLRec, SASRec", "--dataset=a,b", "--epochs=2", "--seeds=1,2")
     assert plan.output == Path("comparisons/fMRLRec-SASRec-a-b") and plan.seeds == (1, 2)
-    assert [m.baseline for m in plan.models] == [False, True]
-    with pytest.raises(UsageError, match="a name stands there twice"):
-        quick_plan(["Pop", "Pop"], ["a"], {})
+    assert [(m.name, m.baseline) for m in plan.models] == [("fMRLRec", False), ("SASRec", True)]
+    assert plan.settings == {"epochs": 2} and plan.metrics == ("ndcg", "recall")
+
+
+def test_what_a_comparison_says_itself_is_heard_in_the_quick_form():
+    plan = quick(
+        "--model=fMRLRec",
+        "--seed=3",
+        "--metrics=MRR,Hit",
+        "--topk=[3,7]",
+        "--valid_metric=MRR@5",
+        "--max_minutes=1.5",
+        "--sizes=16",
+        "--eval_args.mode.valid=uni100",
+    )
+    assert (plan.seeds, plan.metrics, plan.topk) == ((3,), ("mrr", "hit"), (3, 7))
+    assert (plan.valid_metric, plan.minutes) == ("MRR@5", 1.5)
+    assert plan.settings == {"sizes": [16], "eval_args.mode.valid": "uni100"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--seeds=1,1"], "command line: seeds: 1 must be an integer of at least 0, given once"),
+        (["--seed=1", "--seeds=2"], "--seed and --seeds: give one of them"),
+        (["--metrics=AUC"], "the metric 'AUC': must be one of"),
+        (["--topk=0"], "topk: 0 must be an integer of at least 1"),
+        (["--valid_metric=NDCG"], "must be a metric with its K"),
+        (["--checkpoint_dir=x"], "`checkpoint_dir` is no setting here; --output says it"),
+        (["--worker=2"], "--worker is no option of compare: did you mean --workers?"),
+        (["--ouput=x"], "--ouput is no option of compare: did you mean --output?"),
+        (["--dataset=a,,b"], "a name is missing between the commas"),
+        (["--dataset=a,a"], "the dataset a stands here twice"),
+        (["--eval_args.mode=uni100"], "eval_args.mode: uni100 for the test"),
+    ],
+)
+def test_wrong_words_of_the_quick_form(words, says):
+    with pytest.raises(UsageError) as error:
+        quick("--model=Pop", *words)
+    assert says in str(error.value)
 
 
 def test_the_example_of_the_readme(tmp_path):

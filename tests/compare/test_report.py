@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,16 @@ from recbole_fmrlrec.compare.cells import read_record, write_record
 from recbole_fmrlrec.compare.formats import latex, markdown
 from recbole_fmrlrec.compare.plan import Variant
 from recbole_fmrlrec.compare.report import write_report
+from recbole_fmrlrec.compare.stored import read_ranks, read_rows
 from recbole_fmrlrec.compare.tables import marks, number
-from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.errors import RunError, UsageError
 from tests.compare.synthetic import make_plan, write_cell
 
 ROOT = Path(__file__).resolve().parents[2]
 SASREC = Variant("SASRec", "SASRec", {"n_layers": 1}, baseline=True, tuned="n_layers on validation")
 POP = Variant("Pop", "Pop", baseline=True)
 OURS = Variant("ours", "fMRLRec", independent=True)
+PLAIN = Variant("plain", "fMRLRec")
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +164,103 @@ def test_marks_need_both_direction_and_a_corrected_p(trial):
     assert marks(dataset, "ours 16", metric) == "*†"
     test.update(difference=-1.0)
     assert marks(dataset, "ours 16", metric) == ""
+
+
+def test_holm_goes_over_the_table_of_one_dataset(written, tmp_path, no_plots):
+    _, _, analysis = written
+    tests = [t for t in analysis["datasets"]["toy"]["tests"] if t["family"] == "best"]
+    assert len(tests) == 4 * 4  # systems and metrics
+    least = min(tests, key=lambda test: test["t_p"])
+    assert least["t_holm"] == pytest.approx(min(1.0, 16 * least["t_p"]))
+    two = replace(make_plan(tmp_path, [SASREC, PLAIN]), datasets={"toy": {}, "more": {}})
+    cells = [
+        write_cell(tmp_path, variant, {0: ranks}, dataset=dataset)
+        for dataset in two.datasets
+        for variant, ranks in ((SASREC, [1, 4, 2, 11]), (PLAIN, [1, 3, 3, 1]))
+    ]
+    both = write_report(two, cells)["datasets"]
+    assert both["toy"]["tests"] == both["more"]["tests"]
+    one = write_report(replace(two, datasets={"toy": {}}), cells)["datasets"]
+    assert one["toy"]["tests"] == both["toy"]["tests"]
+
+
+def test_baselines_alone(tmp_path, no_plots):
+    bpr = Variant("BPR", "BPR", baseline=True)
+    plan = make_plan(tmp_path, [POP, SASREC, bpr])
+    cells = [
+        write_cell(tmp_path, POP, {0: [9, 9, 9, 9]}),
+        write_cell(tmp_path, SASREC, {0: [1, 1, 1, 1]}),
+        write_cell(tmp_path, bpr, {0: [2, 2, 2, 2]}),
+    ]
+    analysis = write_report(plan, cells)
+    toy = analysis["datasets"]["toy"]
+    tests = [t for t in toy["tests"] if t["metric"] == "ndcg@10"]
+    best = [(t["system"], t["against"]) for t in tests if t["family"] == "best"]
+    assert best == [("Pop", "SASRec"), ("SASRec", "BPR")]  # and BPR with SASRec is no second test
+    text = markdown(analysis)
+    assert "| SASRec | BPR (best other) |" in text and "(best) |" not in text
+    assert text.count("| BPR | SASRec") == 0 and text.count("| Pop | BPR |") == 1
+    assert "better than the best other model with p" in text and "best baseline" not in text
+    assert "better than the best other model, $p" in latex(analysis)
+    for test in tests:
+        test.update(wilcoxon_holm=0.01, t_holm=0.01)
+    found = {label: marks(toy, label, "ndcg@10") for label in ("Pop", "SASRec", "BPR")}
+    assert found == {"Pop": "", "SASRec": "*†", "BPR": ""}
+    alone = write_report(make_plan(tmp_path, [POP]), cells[:1])
+    assert "better than" not in latex(alone) and "better than" not in markdown(alone)
+
+
+def test_a_text_of_several_lines_stays_one_note(tmp_path, no_plots):
+    tuned = Variant("Pop", "Pop", tuned="by hand:\n\n- <b>one\n| two\\end{table}\n")
+    plan = make_plan(tmp_path, [tuned])
+    analysis = write_report(plan, [write_cell(tmp_path, tuned, {0: [1, 2, 3, 4]})])
+    said = "tuned: by hand: - {}b>one | two\\end{{table}}.\n"
+    assert said.format("&lt;") in markdown(analysis)
+    comments, table = latex(analysis).split("\\begin{table}")
+    assert said.format("<") in comments and "by hand" not in table
+    assert all(line.startswith("%") for line in comments.strip().splitlines())
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;one" in page and "<b>one" not in page
+
+
+@pytest.mark.parametrize("name", ["cost.json", "result.json", "rows.npz", "test_ranks.npz"])
+def test_a_damaged_file_of_a_cell_is_named_with_the_way_out(tmp_path, no_plots, name):
+    plan = make_plan(tmp_path, [POP, SASREC])
+    cells = [write_cell(tmp_path, variant, {0: [1, 2, 3, 4]}) for variant in (POP, SASREC)]
+    file = cells[1].path / name
+    content = file.read_bytes()
+    damages = [b"", content[: len(content) // 2], content.replace(b"s", b"\xff"), b"[]", b"{}"]
+    for wrong in damages:
+        file.write_bytes(wrong)
+        with pytest.raises(UsageError) as error:
+            write_report(plan, cells)
+        assert str(error.value).startswith(f"{file}: missing or damaged (")
+        assert f"--redo={cells[1].key} computes" in str(error.value)
+    if name != "cost.json":  # without it the cell is not finished
+        file.unlink()
+        with pytest.raises(UsageError, match=f"{re.escape(str(file))}: missing or damaged"):
+            write_report(plan, cells)
+
+
+@pytest.mark.parametrize("read", [read_ranks, read_rows])
+def test_no_flipped_byte_is_taken_for_a_number(tmp_path, read):
+    cell = write_cell(tmp_path, POP, {0: [1, 2, 3, 4]})
+    file = cell.path / {read_ranks: "test_ranks.npz", read_rows: "rows.npz"}[read]
+    content, whole = file.read_bytes(), values(read(cell))
+    refused = 0
+    for at in range(0, len(content), 3):
+        file.write_bytes(content[:at] + bytes([content[at] ^ 0x41]) + content[at + 1 :])
+        try:
+            found = values(read(cell))
+            assert found == {name: whole[name] for name in found}
+        except UsageError:
+            refused += 1
+    assert refused > len(content) / 9
+
+
+def values(stored):
+    columns = stored if isinstance(stored, dict) else vars(stored)
+    return {name: column.tolist() for name, column in columns.items()}
 
 
 def test_seeds_are_averaged_by_user(tmp_path, no_plots):

@@ -1,0 +1,143 @@
+"""A plan taken apart into cells: what each run is, and whether it can be, before any starts."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec.compare.cells import Cell
+from recbole_fmrlrec.compare.code_version import code_version
+from recbole_fmrlrec.compare.plan import Plan, Variant
+from recbole_fmrlrec.compare.plan_checks import rows_fault
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.run_folder import run_fingerprint
+
+
+def make_cells(plan: Plan) -> list[Cell]:
+    """Every cell of a plan, datasets first, with its key.
+
+    Datasets and features that are not there and can be made are made here, since keys hang on them.
+
+    Raises:
+        UsageError: a setting, a dataset or a size that cannot be used.
+    """
+    checked = [
+        (dataset, variant, _check(plan, dataset, variant))
+        for dataset in plan.datasets
+        for variant in plan.models
+    ]
+    return [
+        _cell(plan, dataset, variant, seed, alone)
+        for dataset, variant, sizes in checked
+        for alone in sizes
+        for seed in plan.seeds
+    ]
+
+
+def _sizes_alone(plan: Plan, dataset: str, variant: Variant, config: Any) -> list[int | None]:
+    """Sizes of the separate models, None for the model with all of them."""
+    if variant.sizes is None and not variant.independent:
+        return [None]
+    sizes = list(config["sizes"])
+    absent = [size for size in variant.sizes or () if size not in sizes]
+    if absent:
+        wanted = list(variant.sizes or ())
+        raise UsageError(
+            f"{plan.place('sizes', variant.name)}: {variant.name} has no size {absent[0]} on "
+            f"{dataset}; it has {sizes}. `sizes` chooses what the tables show of them; for a model "
+            f"of other sizes say `settings: {{sizes: {wanted}}}`"
+        )
+    return [None, *(variant.sizes or sizes)] if variant.independent else [None]
+
+
+def _run_settings(
+    plan: Plan, dataset: str, variant: Variant, seed: int, alone: int | None
+) -> dict[str, Any]:
+    size = {} if alone is None else {"sizes": [alone]}
+    return {**plan.settings_of(dataset, variant), **size, "seed": seed}
+
+
+def _config(plan: Plan, dataset: str, variant: Variant, seed: int, alone: int | None) -> Any:
+    from recbole_fmrlrec.config import Config
+
+    keys = _run_settings(plan, dataset, variant, seed, alone)
+    try:
+        return Config(variant.model, dataset, config_dict=keys)
+    except UsageError as error:
+        raise UsageError(f"{variant.where}: {variant.name} on {dataset}: {error}") from error
+
+
+def _cell(plan: Plan, dataset: str, variant: Variant, seed: int, alone: int | None) -> Cell:
+    from recbole_fmrlrec.prepare import prepare_missing
+
+    config = _config(plan, dataset, variant, seed, alone)
+    prepare_missing(config)
+    parts = [run_fingerprint(config), _features_fingerprint(config), code_version()]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+    keys = _run_settings(plan, dataset, variant, seed, alone)
+    return Cell(dataset, variant.name, variant.model, seed, alone, keys, key, plan.output)
+
+
+def _check(plan: Plan, dataset: str, variant: Variant) -> list[int | None]:
+    """Refuse what would fail halfway, or leave rows that do not compare; returns `_sizes_alone`."""
+    config = _config(plan, dataset, variant, plan.seeds[0], None)
+    _check_dataset(plan, dataset, config)
+    _check_budget(plan, variant, config)
+    if (fault := rows_fault(config["eval_args"])) is not None:
+        raise UsageError(f"{variant.where}: {variant.name} on {dataset}: {fault}")
+    return _sizes_alone(plan, dataset, variant, config)
+
+
+def _check_dataset(plan: Plan, dataset: str, config: Any) -> None:
+    """A dataset has its interactions, or is one that `prepare_missing` can make."""
+    from dataset_tools.descriptions import known_names
+    from recbole_fmrlrec.registry import recbole_dir
+    from recbole_fmrlrec.yaml_files import load_yaml
+
+    folder, parts = Path(config["data_path"]), config["benchmark_filename"]
+    names = [f"{dataset}.{part}.inter" for part in parts] if parts else [f"{dataset}.inter"]
+    absent = [name for name in names if not (folder / name).is_file()]
+    if not absent or (not parts and dataset in known_names()):
+        return
+    way = "`python -m dataset_tools convert` makes one of raw files, and data_path says where it is"
+    if dataset in load_yaml(recbole_dir() / "properties" / "dataset" / "url.yaml"):
+        way = f"RecBole downloads it with `run_recbole.py --model=Pop --dataset={dataset}`"
+    raise UsageError(
+        f"{plan.place('datasets', dataset)}: there is no dataset `{dataset}`: {absent[0]} is not "
+        f"in {folder.absolute()}; {way}. Made where they are not there: {', '.join(known_names())}"
+    )
+
+
+def _check_budget(plan: Plan, variant: Variant, config: Any) -> None:
+    from recbole_fmrlrec.registry import get_trainer_class
+    from recbole_fmrlrec.trainer import Trainer
+
+    if plan.minutes is not None and not issubclass(get_trainer_class(config), Trainer):
+        raise UsageError(
+            f"{variant.where}: budget.minutes: {variant.model} has a trainer of RecBole's own, "
+            "which keeps no time; budget.epochs limits every model"
+        )
+
+
+def _features_fingerprint(config: Any) -> str:
+    """A hash of the features that a model reads; empty for a model without."""
+    from recbole_fmrlrec.features import chosen_features
+    from recbole_fmrlrec.registry import is_ours
+
+    if not (is_ours(config.model_class) and config["use_features"]):
+        return ""
+    folder, names = chosen_features(config)
+    files = [folder / "items.txt", *(folder / f"{name}.npy" for name in names)]
+    return " ".join(_file_hash(file, file.stat().st_mtime_ns) for file in files)
+
+
+@functools.cache
+def _file_hash(file: Path, changed: int) -> str:
+    with file.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(2**22):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,72 @@
+"""Settings of a comparison's models that have another place, or whose rows would not compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recbole_fmrlrec import settings as setting_rules
+from recbole_fmrlrec.errors import UsageError
+
+#: Settings that the comparison itself makes, and where they are said: in its file, or else where
+#: there is none by which option.
+ELSEWHERE = {
+    "model": ("the key `models` at the top level of this file", "--model"),
+    "dataset": ("the key `datasets` at the top level of this file", "--dataset"),
+    "seed": ("the key `seeds` at the top level of this file", "--seeds"),
+    "metrics": ("the key `metrics` at the top level of this file", "--metrics"),
+    "topk": ("the key `topk` at the top level of this file", "--topk"),
+    "valid_metric": ("the key `valid_metric` at the top level of this file", "--valid_metric"),
+    "checkpoint_dir": ("the key `output` at the top level of this file", "--output"),
+    "max_minutes": ("`budget: {minutes: ...}` at the top level of this file", "--max_minutes"),
+}
+
+
+def check_setting(model: str, key: str, value: Any, where: str, in_file: bool) -> None:
+    """Refuse a setting that a model cannot have in a comparison.
+
+    Args:
+        key: of a configuration; with dots an entry of a mapping.
+        where: it stands, for the message.
+        in_file: whether that is in the file of a comparison.
+
+    Raises:
+        UsageError: the comparison itself makes it, the model does not know it or not this value, or
+            with it the test rows would not be those of the other models.
+    """
+    top = key.partition(".")[0]
+    if top in ELSEWHERE:
+        place = ELSEWHERE[top][0 if in_file else 1]
+        raise UsageError(f"{where}: `{top}` is no setting here; {place} says it")
+    values: dict[str, Any] = {}
+    setting_rules.apply([setting_rules.Setting(key, value, where)], values, model)
+    fault = rows_fault(values.get("eval_args") or {})
+    if fault is not None:
+        raise UsageError(f"{where}: {fault}")
+
+
+def rows_fault(eval_args: Mapping[str, Any]) -> str | None:
+    """Why models tested so could not be compared by user; None where they can be.
+
+    Args:
+        eval_args: RecBole's, whole or in part; what is not there is not judged.
+    """
+    mode = eval_args.get("mode", "full")
+    tested = mode.get("test", "full") if isinstance(mode, Mapping) else mode
+    if tested != "full":
+        return (
+            f"eval_args.mode: {tested} for the test ranks no target among all items; a comparison "
+            "needs mode: full (or {valid: ..., test: full})"
+        )
+    split = eval_args.get("split")
+    if split is not None and split.get("LS") not in ("valid_and_test", "test_only"):
+        return (
+            f"eval_args.split: {split} does not leave one test item for each user; a comparison "
+            "needs split: {LS: valid_and_test}"
+        )
+    if eval_args.get("order", "TO") != "TO":
+        return (
+            f"eval_args.order: {eval_args['order']} draws other test items with each seed; a "
+            "comparison needs order: TO"
+        )
+    return None

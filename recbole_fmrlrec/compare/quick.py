@@ -1,0 +1,123 @@
+"""A comparison without a file: models and datasets on the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from recbole_fmrlrec.deploy.arguments import whole_numbers
+from recbole_fmrlrec.errors import UsageError
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.compare.plan import Plan
+
+#: Options that say what a file would say.
+QUICK = ("model", "dataset", "seeds", "metrics", "topk", "valid_metric")
+_OPTIONS = [*QUICK, "output", "only", "redo", "workers", "list", "debug"]
+
+
+def quick_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
+    """The plan of options, the same as that of a file which says so.
+
+    Args:
+        options: those of `QUICK`, and ``output``.
+        rest: other words: settings of all models, ``--KEY=VALUE``.
+
+    Raises:
+        UsageError: there is no model, or a name or a value cannot be used.
+    """
+    from recbole_fmrlrec.cli import parse
+    from recbole_fmrlrec.compare.plan_file import plan_of
+
+    if not options.model:
+        raise UsageError(
+            "compare needs a file, as in `compare properties/comparison/ml-100k-quick.yaml`, or "
+            "models, as in `compare --model=fMRLRec,SASRec --dataset=ml-100k`"
+        )
+    models, datasets = names(options.model), names(options.dataset or "ml-100k")
+    check_options(rest, models)
+    settings = parse(["train", *rest]).keys
+    values: dict[str, Any] = {
+        "name": "-".join([*models, *datasets]),
+        "models": models,
+        "datasets": datasets,
+        **_measured(options, settings),
+    }
+    if "max_minutes" in settings:
+        values["budget"] = {"minutes": _typed("max_minutes", settings.pop("max_minutes"), models)}
+    values["settings"] = {key: _typed(key, text, models) for key, text in settings.items()}
+    return plan_of(values)
+
+
+def _measured(options: argparse.Namespace, settings: dict[str, str]) -> dict[str, Any]:
+    """Seeds, metrics and the like that are given; ``--seed`` is taken out of the settings."""
+    found: dict[str, Any] = {}
+    seeds = options.seeds
+    if "seed" in settings:
+        if seeds:
+            raise UsageError("--seed and --seeds: give one of them")
+        seeds = settings.pop("seed")
+    if seeds:
+        found["seeds"] = whole_numbers("--seeds", seeds)
+    if options.topk:
+        found["topk"] = whole_numbers("--topk", options.topk)
+    if options.metrics:
+        found["metrics"] = names(options.metrics.strip("[]() "))
+    if options.valid_metric:
+        found["valid_metric"] = options.valid_metric
+    if options.output:
+        found["output"] = str(options.output)
+    return found
+
+
+def _typed(key: str, text: str, models: Sequence[str]) -> Any:
+    """The value that a text means as a setting of the models.
+
+    Raises:
+        UsageError: one of them does not know the key, or cannot have the value.
+    """
+    from recbole_fmrlrec.compare.plan_checks import ELSEWHERE
+    from recbole_fmrlrec.registry import check_model_name
+    from recbole_fmrlrec.settings import Setting, apply
+
+    value: Any = text
+    for model in models:
+        check_model_name(model)
+        values: dict[str, Any] = {}
+        if key not in ELSEWHERE or key == "max_minutes":
+            apply([Setting(key, text, "command line", is_text=True)], values, model)
+            value = values
+            for part in key.split("."):
+                value = value[part]
+    return value
+
+
+def check_options(words: Sequence[str], models: Sequence[str]) -> None:
+    """Refuse words that are no settings of some models, and look like an option of `compare`.
+
+    Raises:
+        UsageError: it names the option.
+    """
+    from recbole_fmrlrec.keys import general_keys, model_keys
+    from recbole_fmrlrec.registry import nearest
+
+    known = general_keys().union(*map(model_keys, models)) - {"worker"}
+    for word in words:
+        key = word.removeprefix("--").partition("=")[0]
+        near = nearest(key, _OPTIONS, 1)
+        # `worker` is a setting too, of how batches are loaded, and hardly what is meant here.
+        if word.startswith("--") and near and key not in known:
+            raise UsageError(f"--{key} is no option of compare: did you mean --{near[0]}?")
+
+
+def names(text: str) -> list[str]:
+    """Names with commas between them, blanks around them or not.
+
+    Raises:
+        UsageError: there is nothing between two commas.
+    """
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise UsageError(f"`{text}`: a name is missing between the commas")
+    return found

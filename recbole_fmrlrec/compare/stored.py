@@ -1,0 +1,93 @@
+"""The files of a finished cell, read with a check: what is damaged is named, with the way out."""
+
+from __future__ import annotations
+
+import functools
+import json
+import operator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_fmrlrec.compare.cells import COST, RESULT, ROWS, Cell
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
+
+_OF_RESULT: tuple[str, ...] = (
+    "best_epoch",
+    "epochs_run",
+    "config",
+    "seconds.training",
+    "seconds.test",
+)
+_OF_RESULT += ("peak_memory_bytes.process", "machine.threads", "machine.device")
+_OF_RESULT += ("machine.packages.recbole",)
+
+
+def damaged(cell: Cell, name: str, reason: object) -> UsageError:
+    """The error of a file of a cell that cannot be used."""
+    return UsageError(
+        f"{cell.path / name}: missing or damaged ({reason}); "
+        f"`compare` with --redo={cell.key} computes this cell anew"
+    )
+
+
+def read_result(cell: Cell) -> dict[str, Any]:
+    """``result.json``, with everything that a table needs of it.
+
+    Raises:
+        UsageError: it is missing or damaged, as for all files here.
+    """
+    with _reading(cell, RESULT) as file:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        _need(content, *_OF_RESULT)
+        for row in content["test"]:
+            _need(row, "size", "parameters", "metrics")
+        for epoch in content["history"]:
+            _need(epoch, "epoch", "train_seconds")
+        return content
+
+
+def read_cost(cell: Cell) -> dict[str, Any]:
+    """``cost.json``: latency and bytes per item by size, and on what they were measured."""
+    with _reading(cell, COST) as file:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        for values in content["by_size"].values():
+            _need(values, "latency_ms", "bytes_per_item")
+        return content
+
+
+def read_ranks(cell: Cell) -> RankRecord:
+    """``test_ranks.npz``."""
+    with _reading(cell, TEST_RANKS) as file:
+        return RankRecord.load(file)
+
+
+def read_rows(cell: Cell) -> dict[str, np.ndarray]:
+    """``rows.npz`` (see `measure`): columns (R,), and ``item_counts`` (N,)."""
+    with _reading(cell, ROWS) as file, np.load(file, allow_pickle=False) as stored:
+        rows = dict(stored)
+        _need(rows, "users", "targets", "history", "popularity", "item_counts")
+        lengths = {len(column) for name, column in rows.items() if name != "item_counts"}
+        if len(lengths) != 1:
+            raise ValueError(f"its columns have {lengths} rows")
+        return rows
+
+
+@contextmanager
+def _reading(cell: Cell, name: str) -> Iterator[Path]:
+    try:
+        yield cell.path / name
+    except Exception as error:  # damaged bytes make a reader raise almost anything
+        known = isinstance(error, UsageError | OSError)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        raise damaged(cell, name, reason) from error
+
+
+def _need(content: Mapping[str, Any], *paths: str) -> None:
+    """Raise KeyError or TypeError where an entry is not there; dots go into mappings."""
+    for path in paths:
+        functools.reduce(operator.getitem, path.split("."), content)
