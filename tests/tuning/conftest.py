@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from optuna.storages._rdb.storage import _VersionManager
 
 from recbole_fmrlrec.tuning import trial, worker
 from recbole_fmrlrec.tuning.plan import Plan
@@ -28,6 +29,17 @@ def empty_database() -> bytes:
         file = Path(folder) / "study.db"
         open_storage(f"sqlite:///{file}").engine.dispose()
         return file.read_bytes()
+
+
+_get_head_version = _VersionManager.get_head_version
+_heads: list[str] = []
+
+
+def head_version(manager: _VersionManager) -> str:
+    """The version of Optuna's tables."""
+    if not _heads:
+        _heads.append(_get_head_version(manager))
+    return _heads[0]
 
 
 def make(folder: Path, **changes: Any) -> Plan:
@@ -83,13 +95,17 @@ class Runs:
 
 
 @pytest.fixture(autouse=True)
-def fast_database() -> Iterator[None]:
-    """SQLite without waiting for the disk at every commit; kills of a process leave it whole."""
+def fast_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """SQLite without waiting for the disk at every commit; kills of a process leave it whole.
+
+    The version of Optuna's tables is looked up once: that reads all its scripts.
+    """
 
     def connected(connection: Any, record: Any) -> None:
         connection.execute("PRAGMA synchronous = OFF")
 
     sqlalchemy.event.listen(sqlalchemy.engine.Engine, "connect", connected)
+    monkeypatch.setattr(_VersionManager, "get_head_version", head_version)
     yield
     sqlalchemy.event.remove(sqlalchemy.engine.Engine, "connect", connected)
 
