@@ -54,7 +54,7 @@ def test_batches_are_scaled_to_epochs(
 def test_a_worker_that_dies_is_told(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     words = ["--dataset=nothing", f"--data_path={tmp_path}", "--batches=1"]
     assert main(["sasrec-epoch", *words]) == 1
     assert "error: nothing, as shipped: the process ended with 1" in capfd.readouterr().err
