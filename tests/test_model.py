@@ -80,6 +80,20 @@ def test_item_table_is_projected_once_an_evaluation_and_anew_after_training(part
     assert len(calls) == 2
 
 
+@torch.no_grad()
+def test_weights_that_change_in_evaluation_are_seen(parts):
+    _, loaders, model = parts()
+    interaction = next(iter(loaders[1]))[0]
+    model.eval()
+    first = model.full_sort_predict(interaction)
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict({name: 2 * value for name, value in kept.items()})
+    assert not torch.equal(model.full_sort_predict(interaction), first)
+    model.load_state_dict(kept)
+    assert torch.equal(model.full_sort_predict(interaction), first)
+    torch.testing.assert_close(model.double().full_sort_predict(interaction), first.double())
+
+
 def test_the_first_item_is_trained_from_the_empty_input_when_asked(parts):
     losses = {}
     for asked in (False, True):

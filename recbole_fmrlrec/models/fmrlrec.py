@@ -89,6 +89,7 @@ class fMRLRec(SequentialRecommender):
         self.size = self.network.width
         self._table: Tensor | None = None
         self._drives: Tensor | None = None
+        self._kept_for: list[tuple[int, int]] = []
 
     def _load_features(self, settings: _Settings, dataset: Any) -> None:
         features: Tensor | MappedFeatures | None = None
@@ -140,10 +141,12 @@ class fMRLRec(SequentialRecommender):
         """``(N+1, d)`` item vectors; in evaluation projected once and kept."""
         if self.training or torch.is_grad_enabled():
             return self.network.item_table(self.features)
-        if self._table is None:
-            self._table = self.network.item_table(self.features)
-            if 2 * self._table.nbytes <= DRIVES_BYTES:
-                self._drives = self.network.item_drives(self._table)
+        # Weights can change in evaluation too: another checkpoint, another device or precision.
+        weights = [(p.data_ptr(), p._version) for p in self.parameters()]
+        if self._table is None or weights != self._kept_for:
+            self._table, self._kept_for = self.network.item_table(self.features), weights
+            kept = 2 * self._table.nbytes <= DRIVES_BYTES
+            self._drives = self.network.item_drives(self._table) if kept else None
         return self._table
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
