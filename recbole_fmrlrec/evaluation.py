@@ -111,13 +111,16 @@ def _ranks_by_item_blocks(
     width = CACHED_BYTES // (4 * LARGE_ROWS)
     for start in range(0, len(items), width):
         block = items[start : start + width]
+        if len(block) < width:  # a product of another width may round otherwise
+            block = torch.cat([block, block.new_zeros(width - len(block), block.shape[1])])
         inside = torch.nonzero((targets >= start) & (targets < start + len(block))).flatten()
         logits = hidden.new_zeros(len(hidden), len(block))
         logits[inside, targets[inside] - start] = -torch.inf
         scratch = torch.empty_like(logits)
+        items_here = len(items) - start
         for k, (a, b) in enumerate(bounds):
             logits.addmm_(hidden[:, a:b], block[:, a:b].t())
-            signs[k] += torch.sub(logits, own[k], out=scratch).sign_().sum(1)
+            signs[k] += torch.sub(logits, own[k], out=scratch).sign_()[:, :items_here].sum(1)
     return (signs + (len(items) + 1)) / 2
 
 

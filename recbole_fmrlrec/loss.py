@@ -304,7 +304,8 @@ def nested_cross_entropy(
         Scalar loss.
 
     Raises:
-        ValueError: table and tail together are not d wide, or w is not one of the sizes.
+        ValueError: there is no position, table and tail together are not d wide, or w is not one
+            of the sizes.
 
     Source: Wang et al., fMRLRec, Findings of EMNLP 2024, section 3.4 (the sum over sizes).
     """
@@ -314,6 +315,8 @@ def nested_cross_entropy(
             f"the table is {items.shape[1]} wide and together with its tail {width}: it must end "
             f"at one of the sizes {list(sizes)}, and both together at the last"
         )
+    if not len(targets):
+        raise ValueError("there is no position to train: the batch has no targets")
     rows = block_size or block_rows(len(items), len(sizes), len(targets))
     features, weight = (None, None) if tail is None else tail
     result: Tensor = _NestedCrossEntropy.apply(

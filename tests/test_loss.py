@@ -91,6 +91,11 @@ def test_a_table_that_ends_between_sizes_or_misses_the_last_is_refused(table, ta
         nested_cross_entropy(torch.randn(1, 4), items, torch.tensor([0]), [2, 4], tail=rest)
 
 
+def test_a_batch_without_positions_is_refused():
+    with pytest.raises(ValueError, match="no position"):
+        nested_cross_entropy(torch.randn(0, 4), torch.randn(5, 4), torch.tensor([]).long(), [2, 4])
+
+
 def test_the_table_is_as_wide_as_pays():
     sizes = [8, 256, 512, 1024]
     # A chunk of c dimensions pays without the table above c = 2 T F / (2 F + 3 T).

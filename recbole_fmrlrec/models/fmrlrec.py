@@ -89,7 +89,7 @@ class fMRLRec(SequentialRecommender):
         self.size = self.network.width
         self._table: Tensor | None = None
         self._drives: Tensor | None = None
-        self._kept_for: list[tuple[int, int]] = []
+        self._kept_for: list[Any] = []
 
     def _load_features(self, settings: _Settings, dataset: Any) -> None:
         features: Tensor | MappedFeatures | None = None
@@ -142,7 +142,8 @@ class fMRLRec(SequentialRecommender):
         if self.training or torch.is_grad_enabled():
             return self.network.item_table(self.features)
         # Weights can change in evaluation too: another checkpoint, another device or precision.
-        weights = [(p.data_ptr(), p._version) for p in self.parameters()]
+        weights: list[Any] = [(p.data_ptr(), p._version) for p in self.parameters()]
+        weights.append(torch.is_autocast_enabled(self.device.type))
         if self._table is None or weights != self._kept_for:
             self._table, self._kept_for = self.network.item_table(self.features), weights
             kept = 2 * self._table.nbytes <= DRIVES_BYTES
