@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--pairs", type=int, default=5, help="pairs of measurements (5)")
     add("--threads", type=int, help="threads of torch; its own choice if left out")
     add("--bf16", action="store_true", help="measure bfloat16 also where the CPU emulates it")
-    add("--quick", action="store_true", help="two minutes: batch 32 and fewer measurements")
+    add("--quick", action="store_true", help="a short trial: batch 32 and fewer measurements")
     add("--json", type=Path, help="write all figures to this file")
     return parser
 
