@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_fmrlrec.compare.places import check_folder
 from recbole_fmrlrec.compare.quick import QUICK, check_options, names, quick_plan
 from recbole_fmrlrec.deploy.arguments import Parser
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.places import check_folder
 
 DESCRIPTION = """\
 Compare models: train each on each dataset with each seed; write tables, tests, plots and one page.

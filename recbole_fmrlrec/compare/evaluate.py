@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from recbole_fmrlrec.compare.gather import order_rows
-from recbole_fmrlrec.compare.places import check_file
 from recbole_fmrlrec.compare.plan import METRICS
 from recbole_fmrlrec.deploy.arguments import Parser, whole_numbers
 from recbole_fmrlrec.deploy.files import write_json
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.places import check_file
 from recbole_fmrlrec.rank_files import RankRecord
 
 DESCRIPTION = """\

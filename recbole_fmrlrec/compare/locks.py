@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import psutil
+from recbole_fmrlrec.owner import is_here, is_running, this_process
 
 #: Seconds between two touches of a lock by its owner.
 BEAT = 15.0
@@ -58,7 +57,7 @@ class Lock:
         except FileExistsError:
             return False
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(_me(), file)
+            json.dump(this_process(), file)
         # Between our look and our file others may have come and gone: look again.
         others = [other for other in self._numbers() if other != number]
         if any(other > number or self._alive(self._file(other)) for other in others):
@@ -79,15 +78,22 @@ class Lock:
 
     def keep(self, lost: Callable[[], None], beat: float = BEAT) -> None:
         """Touch the lock from a thread until `release`; ``lost`` is called if another has it."""
+        self._stop = Event()
+        Thread(target=self._beats, args=(self._stop, lost, beat), daemon=True).start()
 
-        def beats() -> None:
-            while not self._stop.wait(beat):
-                if not self.still_ours():
-                    lost()
-                    return
-                os.utime(self._file(self.number))
-
-        Thread(target=beats, daemon=True).start()
+    def _beats(self, stop: Event, lost: Callable[[], None], beat: float) -> None:
+        while not stop.wait(beat):
+            try:
+                ours = self.still_ours()
+                if ours:
+                    os.utime(self._file(self.number))
+            except FileNotFoundError:
+                ours = False
+            except OSError:  # a shared folder that does not answer: perhaps at the next beat
+                continue
+            if not ours and not stop.is_set():
+                lost()
+                return
 
     def release(self) -> None:
         """Give the lock up, and clear away those of dead owners before us."""
@@ -115,8 +121,8 @@ class Lock:
 
     def _alive(self, file: Path) -> bool:
         owner = _read(file)
-        if owner.get("place") == _place():
-            return _is_running(owner)
+        if is_here(owner):
+            return is_running(owner)
         try:
             touched = file.stat().st_mtime
         except FileNotFoundError:
@@ -141,31 +147,3 @@ def _read(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):  # gone, or its owner is just writing it
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _me() -> dict[str, Any]:
-    started = psutil.Process().create_time()
-    return {"host": socket.gethostname(), "place": _place(), "pid": os.getpid(), "started": started}
-
-
-def _place() -> str:
-    """Where a process number means something: one machine since its start, one container."""
-    parts = [socket.gethostname()]
-    for source in (
-        lambda: Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip(),
-        lambda: os.readlink("/proc/self/ns/pid"),
-    ):
-        try:
-            parts.append(source())
-        except OSError:  # not Linux: the host's name must do
-            continue
-    return "|".join(parts)
-
-
-def _is_running(owner: dict[str, Any]) -> bool:
-    try:
-        process = psutil.Process(int(owner["pid"]))
-        started = process.create_time()
-        return process.status() != psutil.STATUS_ZOMBIE and abs(started - owner["started"]) < 2
-    except (psutil.NoSuchProcess, KeyError, ValueError):
-        return False

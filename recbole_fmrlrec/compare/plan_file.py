@@ -10,10 +10,10 @@ from typing import Any
 
 from recbole_fmrlrec.compare.plan import METRICS, Plan, Variant
 from recbole_fmrlrec.compare.plan_checks import check_setting
-from recbole_fmrlrec.compare.yaml_lines import Place, load_with_places
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.registry import OUR_MODELS, check_model_name, nearest
 from recbole_fmrlrec.rules import is_number, is_whole
+from recbole_fmrlrec.yaml_lines import Place, load_with_places
 
 #: Keys of the file.
 KEYS: tuple[str, ...] = ("name", "datasets", "models", "seeds", "metrics", "topk", "valid_metric")

@@ -16,27 +16,16 @@ from recbole_fmrlrec.tuning.space import label
 from recbole_fmrlrec.tuning.study import experimental, place_of
 
 
-class GridPoints(BaseSampler):
-    """One point of a grid.
+class GridPoint(RandomSampler):
+    """One point of a grid: a sampler that gives each value by itself, and these values.
 
     Optuna's GridSampler knows no conditions and may give one point to two workers; the place of a
     trial is its own, so that its point is too.
     """
 
     def __init__(self, point: dict[str, Any]) -> None:
+        super().__init__()
         self.point = point
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """Nothing: every value is given by itself."""
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Nothing."""
-        return {}
 
     def sample_independent(
         self,
@@ -72,7 +61,7 @@ class PlacedSampler(BaseSampler):
     def _sampler(self, place: int) -> BaseSampler:
         seed = (self.plan.seed * 1_000_003 + place) % 2**32
         if self.plan.sampler == "grid":
-            return GridPoints(self.points[place] if place < len(self.points) else {})
+            return GridPoint(self.points[place] if place < len(self.points) else {})
         if self.plan.sampler == "random":
             return RandomSampler(seed=seed)
         with experimental():

@@ -12,13 +12,12 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.places import check_folder
 from recbole_fmrlrec.tuning import outputs
 from recbole_fmrlrec.tuning.plan import Plan, with_data
 from recbole_fmrlrec.tuning.storage import (
-    SQLITE,
     address_of,
     open_storage,
-    require_folder,
     sqlite_file,
 )
 from recbole_fmrlrec.tuning.study import DEFINITION, open_study, outcomes, retry
@@ -36,9 +35,9 @@ def check(plan: Plan, url: str) -> None:
 
     require_dataset(plan.first_config())
     file = sqlite_file(address_of(url))
-    folders = {} if file is None else {file.parent: SQLITE}
-    for folder, option in {**folders, plan.output: "--output=DIR"}.items():
-        require_folder(folder, option)
+    folders = {} if file is None else {file.parent: "--storage"}
+    for folder, option in {**folders, plan.output: "--output"}.items():
+        check_folder(folder, option)
 
 
 def search(plan: Plan, url: str, workers: int, *, debug: bool = False) -> str:

@@ -1,8 +1,7 @@
-"""Where a study is stored: Optuna's storage in a database, and folders to write to."""
+"""Where a study is stored: Optuna's storage in a database."""
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.places import check_folder
 from recbole_fmrlrec.tuning import study
 
-SQLITE = "--storage=sqlite:///FILE"
 # What SQLite says of a file that will not do, however often it is tried.
 _UNUSABLE = ("unable to open database file", "file is not a database", "readonly database")
 
@@ -39,23 +38,6 @@ def sqlite_file(address: sqlalchemy.URL) -> Path | None:
     return Path(address.database) if sqlite and address.database else None
 
 
-def require_folder(folder: Path, option: str) -> None:
-    """Make a folder and try whether files can be written there.
-
-    Raises:
-        UsageError: it is no folder or cannot be written to; ``option`` names another.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"{folder.absolute()} is no folder that can be written to ({error.strerror}); "
-            f"choose another with {option}"
-        ) from error
-
-
 def open_storage(url: str) -> RDBStorage:
     """Optuna's storage in a database: SQLite, PostgreSQL, MySQL.
 
@@ -65,7 +47,7 @@ def open_storage(url: str) -> RDBStorage:
     """
     address = address_of(url)
     if (file := sqlite_file(address)) is not None:
-        require_folder(file.parent, SQLITE)
+        check_folder(file.parent, "--storage")
     shown = address.render_as_string(hide_password=True)
     for attempt in range(4):  # two processes that make the tables at once disturb one another
         try:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import copy
-import os
-import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.owner import is_here, is_running
 from recbole_fmrlrec.tuning.plan import FINGERPRINT, Plan
 
 #: Seconds between two signs of life of a trial, and without one until it counts as dead.
@@ -133,36 +130,13 @@ def retry(study: optuna.Study, trial: FrozenTrial) -> None:
         RetryHeartbeatStaleTrialCallback(MAX_RETRIES, inherit_intermediate_values=True)(study, kept)
 
 
-def this_process() -> dict[str, Any]:
-    """What tells a process on this machine, since its start, from all others."""
-    return {
-        "machine": _machine(),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
-    }
-
-
-def _machine() -> str:
-    """This boot of this machine and, in a container, the container: where a pid means something."""
-    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    if boot.is_file() and namespace.is_symlink():
-        return f"{boot.read_text().strip()} {os.readlink(namespace)}"
-    return socket.gethostname()
-
-
 def _is_dead(trial: FrozenTrial) -> bool:
     """Whether the process of a running trial is known to be gone, without waiting for its pulse."""
     owner = trial.user_attrs.get("owner")
     if owner is None:  # perhaps killed before it could say who it was
         begun = trial.datetime_start
         return begun is not None and time.time() - begun.timestamp() > GRACE
-    if owner["machine"] != _machine():
-        return False
-    try:
-        return abs(psutil.Process(owner["pid"]).create_time() - owner["started"]) > 1
-    except psutil.NoSuchProcess:
-        return True
+    return is_here(owner) and not is_running(owner)
 
 
 def take_up_dead(study: optuna.Study) -> None:

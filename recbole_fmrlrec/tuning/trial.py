@@ -17,9 +17,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
 
 from recbole_fmrlrec.errors import RunError, plain_errors
+from recbole_fmrlrec.owner import this_process
 from recbole_fmrlrec.result import RunResult
 from recbole_fmrlrec.tuning.plan import Plan
-from recbole_fmrlrec.tuning.study import begun_first, outcomes, this_process
+from recbole_fmrlrec.tuning.study import begun_first, outcomes
 
 
 @dataclass

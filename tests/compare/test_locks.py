@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -131,6 +132,24 @@ def test_a_beat_keeps_the_lock_young(tmp_path):
         time.sleep(0.01)
     assert file.stat().st_mtime > time.time() - 60
     lock.release()
+
+
+def test_a_folder_that_does_not_answer_for_a_while_ends_no_beats(tmp_path, monkeypatch):
+    lock, lost, calls = Lock(tmp_path / "cell"), [], []
+    assert lock.acquire()
+
+    def touch(file):
+        calls.append(file)
+        if len(calls) == 3:
+            (tmp_path / "cell.lock.2").touch()
+        raise OSError(errno.ESTALE, "stale file handle")
+
+    monkeypatch.setattr(os, "utime", touch)
+    lock.keep(lambda: lost.append(True), beat=0.01)
+    deadline = time.time() + 10
+    while not lost and time.time() < deadline:
+        time.sleep(0.01)
+    assert lost == [True] and len(calls) == 3
 
 
 def test_an_old_listing_does_not_make_two_owners(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import yaml
 from optuna.trial import TrialState
 
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.owner import this_process
 from recbole_fmrlrec.tuning import outputs, search, worker
 from recbole_fmrlrec.tuning.space import Parameter, Space
 from recbole_fmrlrec.tuning.storage import open_storage
@@ -23,7 +24,6 @@ from recbole_fmrlrec.tuning.study import (
     outcomes,
     retry,
     take_up_dead,
-    this_process,
 )
 from tests.tuning.conftest import Runs, make, url, work
 
@@ -299,7 +299,7 @@ def test_a_trial_of_another_machine_is_dead_when_it_gives_no_sign(
     study = open_study(open_storage(url(plan)), plan)
     study.sampler = worker.PlacedSampler(plan)
     far = study.ask()
-    far.set_user_attr("owner", {**GONE, "machine": "elsewhere"})
+    far.set_user_attr("owner", {**GONE, "place": "elsewhere"})
     study._storage.record_heartbeat(far._trial_id)
     take_up_dead(study)
     assert outcomes(study)[0].state == TrialState.RUNNING

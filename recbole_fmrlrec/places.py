@@ -22,7 +22,9 @@ def check_folder(folder: Path, name: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UsageError(f"{name}: cannot write to {folder.absolute()}: {error.strerror}") from None
+        raise UsageError(
+            f"{name}: cannot write to {folder.absolute()}: {error.strerror}; choose another folder"
+        ) from None
 
 
 def check_file(file: Path, name: str) -> None:

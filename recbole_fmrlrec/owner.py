@@ -1,0 +1,57 @@
+"""Which process has something in hand, written down so that others can see whether it lives."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+#: Seconds by which two readings of a process's start may differ.
+_START = 2.0
+
+
+def this_process() -> dict[str, Any]:
+    """What tells this process from all others: host, place, number and start."""
+    started = psutil.Process().create_time()
+    return {"host": socket.gethostname(), "place": _place(), "pid": os.getpid(), "started": started}
+
+
+def is_here(owner: Mapping[str, Any]) -> bool:
+    """Whether an owner's process number means something where this process runs."""
+    return owner.get("place") == _place()
+
+
+def is_running(owner: Mapping[str, Any]) -> bool:
+    """Whether an owner that `is_here` still runs.
+
+    A process that has ended and whose parent has not looked yet (a zombie) does not run, and a
+    record that names no process is of none that does.
+    """
+    try:
+        process = psutil.Process(int(owner["pid"]))
+        started = process.create_time()
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return abs(started - owner["started"]) < _START
+    except psutil.AccessDenied:  # it is there, and another user's
+        return True
+    except (psutil.NoSuchProcess, KeyError, ValueError, TypeError, OverflowError):
+        return False
+
+
+def _place() -> str:
+    """Where a process number means something: one machine since its start, one container."""
+    parts = [socket.gethostname()]
+    for source in (
+        lambda: Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip(),
+        lambda: os.readlink("/proc/self/ns/pid"),
+    ):
+        try:
+            parts.append(source())
+        except OSError:  # not Linux: the host's name must do
+            continue
+    return "|".join(parts)
