@@ -141,7 +141,7 @@ def test_a_folder_that_does_not_answer_for_a_while_ends_no_beats(tmp_path, monke
     def touch(file):
         calls.append(file)
         if len(calls) == 3:
-            (tmp_path / "cell.lock.2").touch()
+            (tmp_path / "cell.lock.2").write_bytes(b"")
         raise OSError(errno.ESTALE, "stale file handle")
 
     monkeypatch.setattr(os, "utime", touch)
