@@ -42,11 +42,16 @@ def interval(means: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
+#: Decimals of a difference that count: means over seeds that are equal differ in their last digits.
+_DECIMALS = 12
+
+
 class Paired(NamedTuple):
     """One model against another, user by user.
 
-    ``cohens_d`` is the mean difference by the standard deviation of differences; ``rank_biserial``
-    the share of Wilcoxon's rank sum in favour less the share against, -1 to 1.
+    ``cohens_d`` is the mean difference by the standard deviation of differences, None where that is
+    zero; ``rank_biserial`` the share of Wilcoxon's rank sum in favour less the share against, -1 to
+    1.
     """
 
     difference: float
@@ -55,29 +60,27 @@ class Paired(NamedTuple):
     losses: int
     wilcoxon_p: float
     t_p: float
-    cohens_d: float
+    cohens_d: float | None
     rank_biserial: float
 
 
 def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
     """Compare two models' values ``(R,)`` of the same users, two-sided.
 
-    Ties are left out of the signed ranks, as Wilcoxon did. Without any difference both p are 1.
+    Ties are left out of the signed ranks, as Wilcoxon did. Without any difference both p are 1, and
+    so is the t-test's of one user, who has no spread to measure the difference by.
     """
     from scipy import stats
 
-    differences = ours - theirs
-    # Averages over seeds that mean the same may differ in the last digit.
-    differences[np.abs(differences) < 1e-12] = 0.0
+    differences = np.round(ours - theirs, _DECIMALS)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     ties = len(differences) - wins - losses
     if wins + losses == 0:
-        return Paired(0.0, 0, ties, 0, 1.0, 1.0, 0.0, 0.0)
+        return Paired(0.0, 0, ties, 0, 1.0, 1.0, None, 0.0)
     moved = differences[differences != 0]
     rank = stats.rankdata(np.abs(moved))
     biserial = float((rank * np.sign(moved)).sum() / rank.sum())
-    deviation = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
-    mean = float(differences.mean())
+    mean, deviation = float(differences.mean()), float(differences.std())
     alike = deviation <= 1e-12 * abs(mean)  # one and the same difference for all: t is infinite
     return Paired(
         difference=mean,
@@ -85,10 +88,10 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
         ties=ties,
         losses=losses,
         wilcoxon_p=float(stats.wilcoxon(moved).pvalue),
-        t_p=0.0
+        t_p=float(len(differences) < 2)
         if alike
-        else float(stats.ttest_rel(differences, np.zeros_like(differences)).pvalue),
-        cohens_d=0.0 if alike else mean / deviation,
+        else float(stats.ttest_1samp(differences, 0).pvalue),
+        cohens_d=None if alike else mean / float(differences.std(ddof=1)),
         rank_biserial=biserial,
     )
 

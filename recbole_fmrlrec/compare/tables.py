@@ -23,7 +23,8 @@ def short(metric: str) -> str:
 
 def number(value: float) -> str:
     """A metric with four places and no leading zero."""
-    return f"{value:.4f}".replace("0.", ".", 1)
+    text = f"{value:.4f}"
+    return text[1:] if text.startswith("0.") else text
 
 
 def ranking(systems: Sequence[dict[str, Any]], metric: str) -> tuple[set[str], set[str]]:
@@ -141,7 +142,7 @@ def _test_row(test: dict[str, Any], suffix: str) -> list[str]:
         f"{low:+.4f} to {high:+.4f}",
         f"{test['wins']:,} / {test['ties']:,} / {test['losses']:,}",
         *(p_text(test[key]) for key in ("wilcoxon_p", "wilcoxon_holm", "t_p", "t_holm")),
-        f"{test['cohens_d']:+.3f}",
+        _optional(test["cohens_d"], "+.3f"),
         f"{test['rank_biserial']:+.3f}",
     ]
 
@@ -160,7 +161,7 @@ def training_grid(dataset: dict[str, Any]) -> Grid:
 
 
 def slices_grid(analysis: dict[str, Any], dataset: dict[str, Any]) -> Grid:
-    """The main metric of every system in every slice; the best of a slice bold."""
+    """The main metric of every system in every slice."""
     names, metric = list(dataset["slices"]), analysis["main"]
     head = ["model", "size", *(f"{name} ({dataset['slices'][name]:,})" for name in names)]
     rows = [

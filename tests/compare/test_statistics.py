@@ -60,9 +60,21 @@ def test_pairs_are_scipys_on_many_users():
 
 def test_pairs_without_spread():
     same = paired(np.array([0.5, 0.2]), np.array([0.5, 0.2 + 1e-17]))
-    assert (same.wilcoxon_p, same.t_p, same.cohens_d, same.ties) == (1.0, 1.0, 0.0, 2)
+    assert (same.wilcoxon_p, same.t_p, same.cohens_d, same.ties) == (1.0, 1.0, None, 2)
     shifted = paired(np.array([2.0, 3.0, 4.0]), np.array([1.0, 2.0, 3.0]))
     assert (shifted.wins, shifted.t_p, shifted.difference) == (3, 0.0, 1.0)
+    assert shifted.cohens_d is None
+
+
+def test_one_user_is_no_proof():
+    found = paired(np.array([1.0]), np.array([0.5]))
+    assert (found.wins, found.t_p, found.wilcoxon_p) == (1, 1.0, 1.0)
+
+
+def test_differences_that_are_equal_but_for_the_last_digit_share_a_rank():
+    # 0.1 + 0.2 and -0.3, as averages over seeds come: ranks 1.5 each, not 2 and 1.
+    found = paired(np.array([0.1 + 0.2, 0.0]), np.array([0.0, 0.3]))
+    assert found.rank_biserial == 0.0 and (found.wins, found.losses) == (1, 1)
 
 
 def test_bootstrap_draws_the_same_users_for_all_columns():
