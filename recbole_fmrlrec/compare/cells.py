@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.locks import Lock
 from recbole_fmrlrec.compare.plan import Plan
-from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.run_folder import write_json
 
 #: What a finished cell holds beside its ranks; the last one is written last.
@@ -80,21 +81,6 @@ class Cell:
             return f"running ({self.lock.owner()})"
         return "interrupted" if (self.path / "config.json").is_file() else "to do"
 
-    def discard(self) -> None:
-        """Remove the cell's folder, to compute it anew.
-
-        Raises:
-            UsageError: a process is at work on it.
-        """
-        lock = self.lock
-        if not lock.acquire():
-            raise UsageError(f"--redo: {self.label} is being computed by {lock.owner()}")
-        try:
-            if self.path.is_dir():
-                shutil.rmtree(self.path)
-        finally:
-            lock.release()
-
     def to_json(self) -> dict[str, Any]:
         """Values that JSON knows; ``root`` is left to the reader."""
         content = asdict(self)
@@ -134,6 +120,23 @@ def choose(cells: Sequence[Cell], names: Sequence[str], option: str) -> list[Cel
     return found
 
 
+def discard(cells: Sequence[Cell]) -> None:
+    """Remove the folders of cells, to compute them anew: all of them or none.
+
+    Raises:
+        UsageError: a process is at work on one.
+    """
+    with ExitStack() as held:
+        for cell in {cell.path: cell for cell in cells}.values():
+            lock = cell.lock
+            if not lock.acquire():
+                raise UsageError(f"--redo: {cell.label} is being computed by {lock.owner()}")
+            held.callback(lock.release)
+        for cell in cells:
+            if cell.path.is_dir():
+                shutil.rmtree(cell.path)
+
+
 def _names(cell: Cell) -> dict[str, str]:
     seed = f"seed{cell.seed}"
     return {"variant": cell.variant, "dataset": cell.dataset, "seed": seed, "key": cell.key}
@@ -150,7 +153,8 @@ def read_record(folder: Path) -> tuple[Plan, list[Cell]]:
     """The plan and the cells of a stored comparison.
 
     Raises:
-        UsageError: there is none in the folder, or it is damaged.
+        UsageError: there is none in the folder.
+        RunError: it is damaged.
     """
     file = folder / RECORD
     if not file.is_file():
@@ -162,7 +166,7 @@ def read_record(folder: Path) -> tuple[Plan, list[Cell]]:
         cells = [Cell.from_json(cell, folder) for cell in content["cells"]]
         return Plan.from_json(content["plan"], folder), cells
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
+        raise RunError(
             f"{file}: damaged ({type(error).__name__}: {error}); the `compare` command of this "
             "folder writes it anew, and computes no finished cell again"
         ) from error

@@ -66,7 +66,7 @@ def main(words: Sequence[str]) -> int:
 
     Raises:
         UsageError: an option, a file or something in it that cannot be used.
-        RunError: the cells cannot be put into one table.
+        RunError: a file of a finished cell is damaged, or the cells cannot be put into one table.
     """
     options, rest = build_parser().parse_known_args(words)
     plan = _plan(options, rest)
@@ -84,19 +84,23 @@ def _compare(plan: Any, options: argparse.Namespace) -> int:
     from recbole_fmrlrec import compat
 
     compat.apply()
-    from recbole_fmrlrec.compare.cells import choose, write_record
+    from recbole_fmrlrec.compare.cells import choose, discard, write_record
     from recbole_fmrlrec.compare.expand import make_cells
+    from recbole_fmrlrec.compare.gather import read_runs
 
     cells = make_cells(plan)
-    chosen = choose(cells, names(options.only), "--only") if options.only else cells
-    anew = choose(chosen, names(options.redo), "--redo") if options.redo else []
+    chosen, anew = cells, []
+    if options.only is not None:
+        chosen = choose(cells, names(options.only), "--only")
+    if options.redo is not None:
+        anew = choose(chosen, names(options.redo), "--redo")
     if options.list:
         for cell in chosen:
             print(f"{cell.key}  {cell.label}: {cell.state()}")
         return 0
     check_folder(plan.output, "output")
-    for cell in anew:
-        cell.discard()
+    discard(anew)
+    read_runs(cells)  # a damaged file is said now, and not after hours of other cells
     write_record(plan, cells)
     return _compute_and_report(plan, cells, chosen, options.workers)
 
@@ -149,7 +153,7 @@ def report(words: Sequence[str]) -> int:
 
     Raises:
         UsageError: there is no comparison in the folder.
-        RunError: its cells cannot be put into one table.
+        RunError: a file of it is damaged, or its cells cannot be put into one table.
     """
     parser = Parser(
         prog="run_recbole.py report",

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from recbole_fmrlrec.compare.cells import RESULT, Cell
+from recbole_fmrlrec.compare.cells import RESULT, ROWS, Cell
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.stored import (
-    damaged,
+    DamagedError,
     read_cost,
     read_ranks,
     read_result,
     read_rows,
+    together,
 )
 from recbole_fmrlrec.errors import RunError
 
@@ -29,6 +30,7 @@ class Run:
         result: ``result.json`` of the run.
         sizes: ``(K,)``, 0 for a model without sizes.
         ranks: ``(K, R)`` rank of the target of each test row, rows in the order of `order_rows`.
+        rows: what is known of each test row (see `measure`), in the same order.
         cost: ``cost.json``.
     """
 
@@ -36,6 +38,7 @@ class Run:
     result: dict[str, Any]
     sizes: list[int]
     ranks: np.ndarray
+    rows: dict[str, np.ndarray]
     cost: dict[str, Any]
 
 
@@ -97,21 +100,39 @@ def gather(plan: Plan, cells: Sequence[Cell]) -> list[DatasetRuns]:
     """Read the finished cells and check that all of a dataset have the same test rows.
 
     Raises:
-        RunError: no cell is finished, or cells of a dataset differ in users or targets.
-        UsageError: a file of a cell is missing or damaged.
+        RunError: no cell is finished, a file of a cell is missing or damaged, or cells of a dataset
+            differ in users or targets.
     """
+    runs = read_runs(cells)
+    if not runs:
+        raise RunError("no cell is finished: there is nothing to put in a table")
     found = []
     for dataset in plan.datasets:
-        own = [cell for cell in cells if cell.dataset == dataset and cell.finished]
-        if not own:
-            continue
-        known = [_ordered(read_rows(cell)) for cell in own]
-        runs = [_read_run(cell, own[0], known[0]) for cell in own]
-        rows = max(known, key=len)  # most modalities known
-        found.append(DatasetRuns(dataset, list(_systems(plan, runs)), rows))
-    if not found:
-        raise RunError("no cell is finished: there is nothing to put in a table")
+        own = [run for run in runs if run.cell.dataset == dataset]
+        for run in own:
+            check_same_rows(_rows(own[0]), _rows(run))
+        if own:
+            rows = max((run.rows for run in own), key=len)  # most modalities known
+            found.append(DatasetRuns(dataset, list(_systems(plan, own)), rows))
     return found
+
+
+def read_runs(cells: Sequence[Cell]) -> list[Run]:
+    """The finished ones of some cells.
+
+    Raises:
+        RunError: a file of a cell is missing or damaged; it names all such files and the way out.
+    """
+    runs, faults = [], []
+    for cell in cells:
+        try:
+            if cell.finished:
+                runs.append(_read_run(cell))
+        except DamagedError as error:
+            faults.append(error)
+    if faults:
+        raise together(faults)
+    return runs
 
 
 def _ordered(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -126,17 +147,20 @@ def order_rows(users: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.lexsort((targets, users))
 
 
-def _read_run(cell: Cell, first: Cell, reference: dict[str, np.ndarray]) -> Run:
-    stored, result = read_ranks(cell), read_result(cell)
+def _read_run(cell: Cell) -> Run:
+    stored, result, rows = read_ranks(cell), read_result(cell), _ordered(read_rows(cell))
     order = order_rows(stored.users, stored.targets)
-    check_same_rows(
-        (first.label, reference["users"], reference["targets"]),
-        (cell.label, stored.users[order], stored.targets[order]),
-    )
+    pairs = (stored.users[order], rows["users"]), (stored.targets[order], rows["targets"])
+    if not all(np.array_equal(ranked, known) for ranked, known in pairs):
+        raise DamagedError(cell, ROWS, "its rows are not those of the ranks")
     sizes = [int(size) for size in stored.sizes]
     if {row["size"] or 0 for row in result["test"]} != set(sizes):
-        raise damaged(cell, RESULT, f"its sizes are not those of the ranks, {sizes}")
-    return Run(cell, result, sizes, stored.ranks[:, order], read_cost(cell))
+        raise DamagedError(cell, RESULT, f"its sizes are not those of the ranks, {sizes}")
+    return Run(cell, result, sizes, stored.ranks[:, order], rows, read_cost(cell))
+
+
+def _rows(run: Run) -> Rows:
+    return run.cell.label, run.rows["users"], run.rows["targets"]
 
 
 Rows = tuple[str, np.ndarray, np.ndarray]

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.compare.stored import read_result
-from recbole_fmrlrec.compare.worker import BUSY
-from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.compare.worker import BUSY, WARNING
+from recbole_fmrlrec.errors import RunError
 
 #: Seconds between two looks at the workers, and at cells that others compute.
 LOOK, WAIT = 0.2, 5.0
@@ -116,7 +116,8 @@ class Schedule:
                 waiting[key] = job.cell
                 continue
             bar.update()
-            bar.write(f"{job.cell.label}: {self._outcome(job)}", file=sys.stderr)
+            for line in (*warnings(job.cell.path / _LOG, job.log_from), self._outcome(job)):
+                bar.write(f"{job.cell.label}: {line}", file=sys.stderr)
 
     def _outcome(self, job: _Job) -> str:
         cell, code, log = job.cell, job.process.returncode, job.cell.path / _LOG
@@ -124,7 +125,7 @@ class Schedule:
             if code == 0 and cell.finished:
                 return f"{time.monotonic() - job.started:.0f} s, {_score(cell)}"
             reason = f"killed by signal {-code}" if code < 0 else last_words(log, job.log_from)
-        except UsageError as error:
+        except RunError as error:
             reason = str(error)
         self.failed[cell.key] = f"{reason} ({log})"
         return "failed"
@@ -147,8 +148,17 @@ def last_words(log: Path, start: int = 0) -> str:
     Args:
         start: where in the log, in bytes, the worker began.
     """
-    text = log.read_bytes()[start:].decode("utf-8", errors="replace").strip()
+    text = _since(log, start).strip()
     _, error, message = f"\n{text}".rpartition("\nerror: ")
     if not text:
         return "it said nothing"
     return message.strip() if error else text.splitlines()[-1]
+
+
+def warnings(log: Path, start: int = 0) -> list[str]:
+    """What a worker wants said beside its outcome; ``start`` as in `last_words`."""
+    return [line for line in _since(log, start).splitlines() if line.startswith(WARNING)]
+
+
+def _since(log: Path, start: int) -> str:
+    return log.read_bytes()[start:].decode("utf-8", errors="replace")

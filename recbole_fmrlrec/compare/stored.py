@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from recbole_fmrlrec.compare.cells import COST, RESULT, ROWS, Cell
-from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
 
 _OF_RESULT: tuple[str, ...] = (
@@ -27,19 +27,29 @@ _OF_RESULT += ("peak_memory_bytes.process", "machine.threads", "machine.device")
 _OF_RESULT += ("machine.packages.recbole",)
 
 
-def damaged(cell: Cell, name: str, reason: object) -> UsageError:
-    """The error of a file of a cell that cannot be used."""
-    return UsageError(
-        f"{cell.path / name}: missing or damaged ({reason}); "
-        f"`compare` with --redo={cell.key} computes this cell anew"
-    )
+class DamagedError(RunError):
+    """A file of a finished cell that cannot be used: which, why, and the way out."""
+
+    def __init__(self, cell: Cell, name: str, reason: object) -> None:
+        self.key = cell.key
+        self.fault = f"{cell.path / name}: missing or damaged ({reason})"
+        super().__init__(f"{self.fault}; `compare` with --redo={cell.key} computes this cell anew")
+
+
+def together(errors: Sequence[DamagedError]) -> RunError:
+    """One error for all of them."""
+    if len(errors) == 1:
+        return errors[0]
+    faults = "\n".join(dict.fromkeys(error.fault for error in errors))
+    keys = ",".join(dict.fromkeys(error.key for error in errors))
+    return RunError(f"{faults}\n`compare` with --redo={keys} computes these cells anew")
 
 
 def read_result(cell: Cell) -> dict[str, Any]:
     """``result.json``, with everything that a table needs of it.
 
     Raises:
-        UsageError: it is missing or damaged, as for all files here.
+        DamagedError: it is missing or damaged, as for all files here.
     """
     with _reading(cell, RESULT) as file:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -84,7 +94,7 @@ def _reading(cell: Cell, name: str) -> Iterator[Path]:
     except Exception as error:  # damaged bytes make a reader raise almost anything
         known = isinstance(error, UsageError | OSError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
-        raise damaged(cell, name, reason) from error
+        raise DamagedError(cell, name, reason) from error
 
 
 def _need(content: Mapping[str, Any], *paths: str) -> None:

@@ -18,6 +18,8 @@ from recbole_fmrlrec.parent import end_with
 from recbole_fmrlrec.rank_files import TEST_RANKS
 
 DONE, FAILED, WRONG_USE, BUSY = 0, 1, 2, 75
+#: How a line begins that the command is to pass on.
+WARNING = "warning: "
 
 
 def main() -> int:
@@ -56,18 +58,26 @@ def compute(cell: Cell) -> None:
 
     compat.apply()
     from recbole_fmrlrec.compare.measure import measure
+    from recbole_fmrlrec.mend import mend
     from recbole_fmrlrec.runner import run
+    from recbole_fmrlrec.threads import use_threads
 
     cell.path.mkdir(parents=True, exist_ok=True)
+    for warning in mend(cell.path):
+        print(f"{WARNING}{warning}", file=sys.stderr)
+    if not (cell.path / TEST_RANKS).is_file() and (cell.path / "last.pth").is_file():
+        (cell.path / RESULT).unlink(missing_ok=True)  # from there the test alone is run again
+    _begin(cell)
     if not (cell.path / RESULT).is_file():
-        _begin(cell)
         run(cell.model, cell.dataset, config_dict=cell.settings, resume=cell.path)
     if not (cell.path / TEST_RANKS).is_file():
         raise RunError(
-            f"the run left no {TEST_RANKS}; a comparison needs one test item a row and "
-            "eval_args.mode: full"
+            f"{cell.path}: the run left no {TEST_RANKS}; a comparison needs one test item a row "
+            f"and eval_args.mode: full. Where the file was removed, --redo={cell.key} makes it anew"
         )
-    measure(_config(cell), cell.path)
+    config = _config(cell)
+    use_threads(config["num_threads"])  # a run that was finished before has not set them here
+    measure(config, cell.path)
     (cell.path / "last.pth").unlink(missing_ok=True)  # the finished cell needs no way to go on
 
 

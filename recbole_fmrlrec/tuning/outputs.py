@@ -18,7 +18,7 @@ from tabulate import tabulate
 from dataset_tools.files import replacing
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import best_of, experimental, outcomes
-from recbole_fmrlrec.tuning.trial import quiet, run_place
+from recbole_fmrlrec.tuning.trial import quiet, run_place, warn_of_damage
 
 TESTS = "tests"  # the study's record of places that were tested
 
@@ -138,6 +138,7 @@ def test_of_best(
     """The test of the best trial: run once, then remembered in the study and in ``test.json``."""
     tests = study.user_attrs.get(TESTS, {})
     if str(place) not in tests:
+        warn_of_damage(plan, place)
         with quiet(not debug):
             result = run_place(plan, place, chosen(plan, trial), test=True)
         tested = {

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
 
 from recbole_fmrlrec.errors import RunError, plain_errors
+from recbole_fmrlrec.mend import mend
 from recbole_fmrlrec.owner import this_process
 from recbole_fmrlrec.result import RunResult
 from recbole_fmrlrec.tuning.plan import Plan
@@ -91,6 +92,7 @@ class Objective:
                 if trial.should_prune():
                     raise TrialPruned
 
+            warn_of_damage(self.plan, place)
             with quiet(not self.debug):
                 result = run_place(self.plan, place, chosen, False, after_validation)
         trial.set_user_attr("seconds", before + time.monotonic() - started)
@@ -99,6 +101,13 @@ class Objective:
         if result.best_valid_score is None:
             raise RunError("the run ended without a validation score")
         return result.best_valid_score
+
+
+def warn_of_damage(plan: Plan, place: int) -> None:
+    """Mend the runs of a place and say on standard error what was damaged in them."""
+    for folder in sorted(plan.run_root(place).glob("*/")):
+        for warning in mend(folder):
+            tqdm.write(f"warning: trial {place}: {warning}", file=sys.stderr)
 
 
 def run_place(

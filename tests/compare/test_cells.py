@@ -8,12 +8,12 @@ import pytest
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.compare import expand
-from recbole_fmrlrec.compare.cells import choose, read_record, write_record
+from recbole_fmrlrec.compare.cells import Cell, choose, discard, read_record, write_record
 from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.expand import make_cells
 from recbole_fmrlrec.compare.locks import Lock
 from recbole_fmrlrec.compare.plan import Variant
-from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.errors import RunError, UsageError
 from tests import toy
 from tests.compare.synthetic import make_plan
 
@@ -150,11 +150,15 @@ def test_discarding_needs_the_lock(plan):
     cell.path.mkdir(parents=True)
     other = Lock(cell.path)
     assert other.acquire() and cell.state().startswith("running (process ")
+    free = Cell("toy", "BPR", "BPR", 1, None, {}, "key", plan.output)
+    free.path.mkdir(parents=True)
     with pytest.raises(UsageError, match="--redo: Pop on toy, seed 1 is being computed by process"):
-        cell.discard()
+        discard([free, cell])
+    assert free.path.exists() and not free.lock.is_held()  # all or none
     other.release()
-    cell.discard()
-    assert not cell.path.exists() and cell.state() == "to do"
+    discard([free, cell, replace(cell, variant="the same run")])
+    assert not cell.path.exists() and not free.path.exists() and cell.state() == "to do"
+    assert not list(cell.path.parent.iterdir())
 
 
 def test_the_record(plan):
@@ -169,7 +173,7 @@ def test_a_damaged_record_is_named(plan):
     content = file.read_text(encoding="utf-8")
     for wrong in ("", content[:-9], content.replace('"cells"', '"sells"'), "[]"):
         file.write_text(wrong, encoding="utf-8")
-        with pytest.raises(UsageError, match=r"comparison\.json: damaged .* writes it anew"):
+        with pytest.raises(RunError, match=r"comparison\.json: damaged .* writes it anew"):
             read_record(plan.output)
 
 

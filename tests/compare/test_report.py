@@ -21,11 +21,12 @@ from recbole_fmrlrec.cli import main
 from recbole_fmrlrec.compare import report
 from recbole_fmrlrec.compare.cells import read_record, write_record
 from recbole_fmrlrec.compare.formats import latex, markdown
+from recbole_fmrlrec.compare.measure import write_arrays
 from recbole_fmrlrec.compare.plan import Variant
 from recbole_fmrlrec.compare.report import write_report
 from recbole_fmrlrec.compare.stored import read_ranks, read_rows
 from recbole_fmrlrec.compare.tables import marks, number
-from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.errors import RunError
 from tests.compare.synthetic import make_plan, write_cell
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -232,14 +233,42 @@ def test_a_damaged_file_of_a_cell_is_named_with_the_way_out(tmp_path, no_plots, 
     damages = [b"", content[: len(content) // 2], content.replace(b"s", b"\xff"), b"[]", b"{}"]
     for wrong in damages:
         file.write_bytes(wrong)
-        with pytest.raises(UsageError) as error:
+        with pytest.raises(RunError) as error:
             write_report(plan, cells)
         assert str(error.value).startswith(f"{file}: missing or damaged (")
         assert f"--redo={cells[1].key} computes" in str(error.value)
     if name != "cost.json":  # without it the cell is not finished
         file.unlink()
-        with pytest.raises(UsageError, match=f"{re.escape(str(file))}: missing or damaged"):
+        with pytest.raises(RunError, match=f"{re.escape(str(file))}: missing or damaged"):
             write_report(plan, cells)
+
+
+def test_all_damaged_files_are_named_at_once_and_once(tmp_path, no_plots, capsys):
+    twin = replace(POP, name="Popular")
+    plan = make_plan(tmp_path, [POP, twin, SASREC])
+    cells = [write_cell(tmp_path, variant, {0: [1, 2, 3, 4]}) for variant in (POP, SASREC)]
+    cells.insert(1, replace(cells[0], variant="Popular"))
+    write_record(plan, cells)
+    for cell in cells:
+        (cell.path / "result.json").write_bytes(b"\0" * 100)
+    assert main(["report", str(tmp_path)]) == 1
+    *faults, way = capsys.readouterr().err.splitlines()[:3]
+    for fault, cell in zip(faults, (cells[0], cells[2]), strict=True):
+        assert f"{cell.path / 'result.json'}: missing or damaged (JSONDecodeError" in fault
+    assert way == f"`compare` with --redo={cells[0].key},{cells[2].key} computes these cells anew"
+    (tmp_path / "comparison.json").write_bytes(b'{"plan": {')
+    assert main(["report", str(tmp_path)]) == 1
+    assert f"error: {tmp_path / 'comparison.json'}: damaged (" in capsys.readouterr().err
+
+
+def test_rows_of_another_run_are_damage(tmp_path, no_plots):
+    plan = make_plan(tmp_path, [POP, SASREC])
+    cells = [write_cell(tmp_path, variant, {0: [1, 2, 3, 4]}) for variant in (POP, SASREC)]
+    other = {**read_rows(cells[0]), "without_text": np.zeros(4, dtype=bool)}  # most is known of it
+    other["targets"] = other["targets"][::-1]
+    write_arrays(cells[1].path / "rows.npz", other)
+    with pytest.raises(RunError, match=r"rows\.npz: missing or damaged \(its rows are not those"):
+        write_report(plan, cells)
 
 
 @pytest.mark.parametrize("read", [read_ranks, read_rows])
@@ -253,7 +282,7 @@ def test_no_flipped_byte_is_taken_for_a_number(tmp_path, read):
         try:
             found = values(read(cell))
             assert found == {name: whole[name] for name in found}
-        except UsageError:
+        except RunError:
             refused += 1
     assert refused > len(content) / 9
 

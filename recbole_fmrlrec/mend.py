@@ -1,0 +1,90 @@
+"""Put files of an unfinished run that cannot be read out of the way, so that it can go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
+from recbole_fmrlrec.result import RunResult
+from recbole_fmrlrec.run_folder import RunFolder
+
+_CONFIG, _RESULT, _BEST, _LAST = "config.json", "result.json", "best.pth", "last.pth"
+
+
+def mend(folder: Path) -> list[str]:
+    """Remove what a crash, a full disk or a copy has left unreadable, and what hangs on it.
+
+    Then the run goes on: from its last checkpoint, or from its beginning where a checkpoint was
+    damaged. Only for a process that has the run for itself.
+
+    Args:
+        folder: of the run; it need not be there.
+
+    Returns:
+        For each damaged file a warning that says what becomes of the run.
+
+    Raises:
+        OSError: a file cannot be opened at all, which says nothing of its content.
+    """
+    readers: dict[str, Callable[[Path], Any]] = {
+        _CONFIG: lambda file: RunFolder.open(file.parent),
+        _RESULT: _load_result,
+        TEST_RANKS: RankRecord.load,
+        _BEST: _load_checkpoint,
+        _LAST: _load_checkpoint,
+    }
+    faults = {
+        name: fault for name, read in readers.items() if (fault := _fault(folder, name, read))
+    }
+    for name, fault in faults.items():
+        _remove(folder, _hangs_on(name))
+        faults[name] = f"{folder / name}: damaged ({fault}); {_becomes(name)}"
+    return list(faults.values())
+
+
+def _hangs_on(name: str) -> Sequence[str]:
+    """A file, and the others that are of no use without it."""
+    if name == _CONFIG:
+        return [_CONFIG]
+    of_test = [_RESULT, TEST_RANKS]
+    return of_test if name in of_test else [*of_test, _BEST, _LAST]
+
+
+def _becomes(name: str) -> str:
+    if name == _CONFIG:
+        return "it is written anew"
+    return "the test is run again" if name in (_RESULT, TEST_RANKS) else "the training begins anew"
+
+
+def _fault(folder: Path, name: str, read: Callable[[Path], Any]) -> str | None:
+    file = folder / name
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        stream.read(1)
+    try:
+        read(file)
+    except Exception as error:  # damaged bytes make a reader raise almost anything
+        plain = isinstance(error, UsageError | RunError)
+        reason = str(error) if plain else f"{type(error).__name__}: {error}"
+        return reason.removeprefix(f"{file}: ")
+    return None
+
+
+def _load_result(file: Path) -> None:
+    RunResult.from_json(json.loads(file.read_text(encoding="utf-8")), file.parent)
+
+
+def _load_checkpoint(file: Path) -> None:
+    from recbole_fmrlrec.checkpoint import load_checkpoint
+
+    load_checkpoint(file)
+
+
+def _remove(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
