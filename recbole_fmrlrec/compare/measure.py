@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from recbole_fmrlrec.compare.cells import COST, ROWS
-from recbole_fmrlrec.run_folder import write_json
+from recbole_fmrlrec.deploy.files import replacing, write_json
 
 #: Users whose answer is timed one by one, after those that warm up.
 TIMED, WARM_UP = 50, 5
@@ -112,11 +111,9 @@ def _without_features(config: Any, tokens: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write a compressed ``.npz`` beside ``path`` and rename it into place."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as stream:
+    """Write a compressed ``.npz``."""
+    with replacing(path) as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-    os.replace(beside, path)
 
 
 # Cost

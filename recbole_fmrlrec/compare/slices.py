@@ -11,6 +11,15 @@ HISTORY = (5, 10, 20, 50)
 #: Shares of the training interactions that head and head + middle items have.
 HEAD, MIDDLE = 1 / 3, 2 / 3
 
+_LOWS = (1, *(high + 1 for high in HISTORY))
+_CLASSES = (
+    *(f"history {low}-{high}" for low, high in zip(_LOWS, HISTORY, strict=False)),
+    f"history {_LOWS[-1]} and more",
+)
+#: Names of the slices that any dataset may have; beside them are ``without MODALITY``.
+NAMES = (*_CLASSES, "head", "middle", "tail", "cold")
+WITHOUT = "without "
+
 
 def slices(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Masks ``(R,)`` of test rows by name; slices without a row are left out.
@@ -25,7 +34,7 @@ def slices(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     Args:
         rows: what `measure` has written: ``history``, ``popularity`` (R,), ``item_counts`` (N,).
     """
-    found = {**_by_history(rows["history"])}
+    found = _by_history(rows["history"])
     head, middle = popularity_bounds(rows["item_counts"])
     seen = rows["popularity"]
     found["head"] = seen >= head
@@ -39,11 +48,8 @@ def slices(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _by_history(history: np.ndarray) -> dict[str, np.ndarray]:
-    found, low = {}, 1
-    for high in HISTORY:
-        found[f"history {low}-{high}"] = (history >= low) & (history <= high)
-        low = high + 1
-    return {**found, f"history {low} and more": history >= low}
+    at = np.searchsorted(_LOWS, history, side="right") - 1
+    return {name: at == index for index, name in enumerate(_CLASSES)}
 
 
 def popularity_bounds(counts: np.ndarray) -> tuple[int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import html
-import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from tabulate import tabulate
 
 from dataset_tools.files import replacing
+from recbole_fmrlrec.deploy.files import write_json
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import best_of, experimental, outcomes
 from recbole_fmrlrec.tuning.trial import quiet, run_place, warn_of_damage
@@ -157,9 +157,7 @@ def test_of_best(
         "parameters": chosen(plan, trial),
         **tests[str(place)],
     }
-    with replacing(plan.output / "test.json") as file:
-        json.dump(content, file, indent=1, ensure_ascii=False)
-        file.write("\n")
+    write_json(plan.output / "test.json", content)
     return content
 
 

@@ -12,11 +12,11 @@ import torch
 from recbole_fmrlrec import run
 from recbole_fmrlrec.checkpoint import save_checkpoint
 from recbole_fmrlrec.cli import main
-from recbole_fmrlrec.compare.evaluate import evaluate
 from recbole_fmrlrec.compare.evaluate import main as evaluate_main
 from recbole_fmrlrec.compare.gather import order_rows
 from recbole_fmrlrec.compare.measure import _at_size, _bytes_per_item, measure
 from recbole_fmrlrec.compare.statistics import per_user
+from recbole_fmrlrec.compare.trained import PartRows, TrainedPart
 from recbole_fmrlrec.errors import UsageError
 from tests import toy
 from tests.conftest import write_inter
@@ -37,6 +37,11 @@ def runs(tmp_path_factory):
         "SASRec": run("SASRec", "toy", config_dict={**theirs, **small, "epochs": 1}),
         "BPR": run("BPR", "toy", config_dict={**theirs, "epochs": 1}),
     }
+
+
+def evaluate(checkpoint, part="test"):
+    """Ranks and what is known of the rows of a part."""
+    return TrainedPart.open(checkpoint, part).read().rank()
 
 
 def events():
@@ -108,14 +113,44 @@ def test_evaluate_by_slice_and_size(runs, tmp_path, capsys):
     popular = [by_slice[name] for name in ("head", "middle", "tail") if name in by_slice]
     total = sum(value["rows"] * value["metrics"]["mrr@25"] for value in popular)
     assert total / toy.USERS == pytest.approx(by_slice["all"]["metrics"]["mrr@25"])
-    for wrong, says in [
-        ("--slices=heads", "no row is in `heads`; there are"),
-        ("--sizes=5", r"no size 5; its sizes are \[2, 4, 8\]"),
-        ("--metrics=GAUC", "no metric 'gauc'"),
-        ("--topk=0", "at least 1"),
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("--slices=heads", "no slice `heads`; there are all, or history 1-5, "),
+        ("--slices=head,", "no slice ``; there are all"),
+        ("--slices=all,head", "no slice `all`; there are all, or history"),
+        ("--sizes=four", "--sizes takes whole numbers with commas, or all, not 'four'"),
+        ("--sizes=0", "--sizes takes numbers of at least 1, not 0"),
+        ("--metrics=GAUC", "no metric 'gauc'; there are NDCG, Recall"),
+        ("--topk=5,0", "--topk takes numbers of at least 1, not 0"),
+    ],
+)
+def test_words_that_cannot_be_are_refused_before_a_file_is_read(wrong, says):
+    with pytest.raises(UsageError) as error:
+        evaluate_main(["--checkpoint=nosuch.pth", wrong])
+    assert says in str(error.value)
+
+
+def test_what_model_or_data_do_not_have_is_refused_before_the_ranking(runs, monkeypatch):
+    monkeypatch.setattr(PartRows, "rank", lambda self: 1 / 0)
+    for model, wrong, says in [
+        ("fMRLRec", "--sizes=2,5", r"no size 5; its sizes are \[2, 4, 8\]"),
+        ("BPR", "--sizes=4", "no size 4; it has no sizes"),
+        ("fMRLRec", "--slices=head,without smell", "no row is in `without smell`; there are hist"),
+        ("SASRec", "--slices=history 51 and more", "no row is in `history 51 and more`; there ar"),
     ]:
         with pytest.raises(UsageError, match=says):
-            evaluate_main([*options, wrong])
+            evaluate_main([f"--checkpoint={runs[model].run_dir / 'best.pth'}", wrong])
+
+
+def test_what_is_asked_for_twice_is_shown_once(runs, capsys):
+    options = [f"--checkpoint={runs['fMRLRec'].run_dir / 'best.pth'}", "--sizes=4,2,4"]
+    assert evaluate_main([*options, "--metrics=MRR,mrr", "--topk=5,5", "--slices=head,head"]) == 0
+    head, _, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["slice", "rows", "size", "mrr@5"]
+    assert [row.split()[2] for row in rows] == ["4", "2"]
 
 
 def test_cost_and_rows_of_a_run(runs):
