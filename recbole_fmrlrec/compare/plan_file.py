@@ -21,7 +21,8 @@ KEYS += ("settings", "budget", "output", "bootstrap")
 #: Keys of one model in it.
 MODEL_KEYS = ("model", "settings", "sizes", "independent", "baseline", "tuned")
 
-_NAME = re.compile(r"[\w][\w .+()-]*")
+# matplotlib leaves out of its legends what begins with an underscore.
+_NAME = re.compile(r"[^\W_][\w .+()-]*")
 
 
 def read_plan(path: Path) -> Plan:
@@ -81,7 +82,7 @@ class _Reader:
             settings=self._mapping(("settings",), self.values.get("settings")),
             epochs=self._budget(budget, "epochs", is_whole, "an integer of at least 1"),
             minutes=self._budget(budget, "minutes", is_number, "a number above 0"),
-            bootstrap=self._wholes("bootstrap", [2000], 100)[0],
+            bootstrap=self._bootstrap(),
             places=self._places(datasets, models),
         )
         self._check_settings(plan)
@@ -156,6 +157,8 @@ class _Reader:
         known = {metric.lower() for metric in METRICS}
         given = self.values.get("metrics", ["NDCG", "Recall"])
         given = given if isinstance(given, list) else [given]
+        if not given:
+            raise self.wrong(("metrics",), "`metrics` is empty")
         for at, metric in enumerate(given):
             if not isinstance(metric, str) or metric.lower() not in known:
                 raise self.wrong(
@@ -166,12 +169,18 @@ class _Reader:
     def _valid_metric(self) -> str:
         given = self.values.get("valid_metric", "NDCG@10")
         name, _, k = str(given).partition("@")
-        if name.lower() not in {m.lower() for m in METRICS} or not k.isdigit() or int(k) < 1:
+        if name.lower() not in {m.lower() for m in METRICS} or not k.isdecimal() or int(k) < 1:
             raise self.wrong(
                 ("valid_metric",),
                 f"valid_metric = {given!r}: must be a metric with its K, such as NDCG@10",
             )
         return str(given)
+
+    def _bootstrap(self) -> int:
+        found = self._wholes("bootstrap", [2000], 100)
+        if len(found) > 1:
+            raise self.wrong(("bootstrap",), "`bootstrap` is one number of resamples")
+        return found[0]
 
     def _budget(
         self, budget: dict[str, Any], key: str, accepts: Callable[[Any], bool], says: str
@@ -219,7 +228,8 @@ class _Reader:
 
     def _name(self, place: Place, value: Any) -> str:
         if not isinstance(value, str) or not _NAME.fullmatch(value):
-            raise self.wrong(place, f"{value!r} cannot be a name: letters, digits and . + - ( )")
+            allowed = "a letter or a digit, then also blanks and _ . + - ( )"
+            raise self.wrong(place, f"{value!r} cannot be a name: {allowed}")
         return value
 
     def _flag(self, place: Place, value: Any) -> bool:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from recbole_fmrlrec.deploy.arguments import Parser
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.rules import is_number
 
 if TYPE_CHECKING:
+    from recbole_fmrlrec.tuning.file import Draft
     from recbole_fmrlrec.tuning.plan import Plan
 
 DESCRIPTION = """\
@@ -79,8 +81,9 @@ def main(words: Sequence[str]) -> int:
         raise UsageError("tune needs a file, as in `tune properties/grid/fMRLRec.yaml`")
     options, rest = parser.parse_known_args(words[1:])
     for name in ("trials", "hours", "workers"):
-        if getattr(options, name) is not None and getattr(options, name) <= 0:
-            raise UsageError(f"--{name} must be above 0")
+        value = getattr(options, name)
+        if value is not None and not (is_number(value) and value > 0):
+            raise UsageError(f"--{name} must be a number above 0, not {value}")
     if importlib.util.find_spec("optuna") is None:
         raise RunError("tuning needs Optuna, which is not installed: pip install optuna")
     try:
@@ -100,13 +103,7 @@ def _plans(file: Path, options: argparse.Namespace, rest: list[str]) -> list[Pla
     shipped = properties_dir() / "grid" / file
     drafts = read_drafts(shipped if not file.exists() and shipped.is_file() else file)
     more = parse(rest)
-    if len(drafts) > 1 and options.model:
-        names = [draft.model for draft in drafts]
-        drafts = [draft for draft in drafts if draft.model == options.model]
-        if not drafts:
-            raise UsageError(f"--model={options.model}: {file} has {', '.join(map(str, names))}")
-    if len(drafts) > 1 and (options.study or options.output):
-        raise UsageError("--study and --output belong to one model: add --model")
+    drafts = _chosen(drafts, options)
     compat.apply()
     from recbole_fmrlrec.tuning.plan import Given, make_plan
 
@@ -123,6 +120,19 @@ def _plans(file: Path, options: argparse.Namespace, rest: list[str]) -> list[Pla
         for d in drafts
     ]
     return [make_plan(draft, given) for draft in drafts]
+
+
+def _chosen(drafts: list[Draft], options: argparse.Namespace) -> list[Draft]:
+    """Those of the models that the command line names, of a file with several."""
+    found = drafts
+    if len(drafts) > 1 and options.model:
+        found = [draft for draft in drafts if draft.model == options.model]
+        if not found:
+            names = ", ".join(str(draft.model) for draft in drafts)
+            raise UsageError(f"--model={options.model}: {drafts[0].file} has {names}")
+    if len(found) > 1 and (options.study or options.output):
+        raise UsageError("--study and --output belong to one model: add --model")
+    return found
 
 
 def _search(plans: Sequence[Plan], options: argparse.Namespace) -> None:

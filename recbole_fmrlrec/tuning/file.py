@@ -8,17 +8,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.registry import nearest
 from recbole_fmrlrec.rules import Rule, choice, mapping, null_or, number, text, whole
 from recbole_fmrlrec.schema import RULES
 from recbole_fmrlrec.tuning.ranges import read_ranges
 from recbole_fmrlrec.tuning.space import KINDS, Parameter
-from recbole_fmrlrec.yaml_files import Loader, load_yaml
+from recbole_fmrlrec.yaml_lines import Place, load_with_places
 
-Path_ = tuple[str, ...]
 SAMPLERS = ("grid", "random", "tpe")
 # Each with the settings that it has.
 PRUNERS: dict[str, tuple[str, ...]] = {
@@ -92,16 +89,16 @@ def read_drafts(path: Path) -> list[Draft]:
     """
     if path.suffix == ".test":
         return [Draft(path, path.stem, None, None, {}, read_ranges(path), text_values=True)]
-    content = load_yaml(path)
-    return _Reader(path, _lines(path)).drafts(content)
+    content, lines = load_with_places(path)
+    return _Reader(path, lines).drafts(content)
 
 
 @dataclass(frozen=True)
 class _Reader:
     path: Path
-    lines: Mapping[Path_, int]
+    lines: Mapping[Place, int]
 
-    def where(self, *keys: str) -> str:
+    def where(self, *keys: str | int) -> str:
         """The file and the line of a key, or of the nearest one around it."""
         while keys and keys not in self.lines:
             keys = keys[:-1]
@@ -129,7 +126,7 @@ class _Reader:
             raise UsageError(f"models ({self.where('models')}): there is none")
         return drafts
 
-    def check(self, content: Mapping[str, Any], rules: Mapping[str, Rule], at: Path_) -> None:
+    def check(self, content: Mapping[str, Any], rules: Mapping[str, Rule], at: Place) -> None:
         for key, value in content.items():
             if key not in rules:
                 near = nearest(str(key), list(rules), 3) or list(rules)
@@ -146,7 +143,7 @@ class _Reader:
     def draft(
         self,
         content: dict[str, Any],
-        at: Path_,
+        at: Place,
         model: str | None,
         common: Mapping[str, tuple[Any, str]] = MappingProxyType({}),
         suffix: str = "",
@@ -172,7 +169,7 @@ class _Reader:
             budget.get("hours"),
         )
 
-    def pruner(self, given: Any, at: Path_) -> dict[str, Any]:
+    def pruner(self, given: Any, at: Place) -> dict[str, Any]:
         pruner = {"name": given} if isinstance(given, str) else {"name": "median", **given}
         for key in pruner:
             if key != "name" and key not in PRUNERS[pruner["name"]]:
@@ -180,13 +177,13 @@ class _Reader:
                 raise UsageError(f"pruner.{key} ({where}): {pruner['name']} has no such setting")
         return pruner
 
-    def settings(self, content: Mapping[str, Any], at: Path_) -> dict[str, tuple[Any, str]]:
+    def settings(self, content: Mapping[str, Any], at: Place) -> dict[str, tuple[Any, str]]:
         return {
             str(key): (value, self.where(*at, "settings", str(key)))
             for key, value in (content.get("settings") or {}).items()
         }
 
-    def parameter(self, name: str, spec: Any, at: Path_) -> Parameter:
+    def parameter(self, name: str, spec: Any, at: Place) -> Parameter:
         where = self.where(*at, "parameters", name)
         kinds = [kind for kind in KINDS if isinstance(spec, dict) and kind in spec]
         if len(kinds) != 1 or set(spec) - {kinds[0], "when"}:
@@ -203,27 +200,3 @@ class _Reader:
             for key, value in when.items()
         }
         return Parameter(name, kinds[0], tuple(values), conditions, where)
-
-
-def _lines(path: Path) -> dict[Path_, int]:
-    """The line, from 1, of every key at any depth.
-
-    Raises:
-        UsageError: a key stands twice in one mapping.
-    """
-    found: dict[Path_, int] = {}
-
-    def walk(node: yaml.Node, above: Path_) -> None:
-        if not isinstance(node, yaml.MappingNode):
-            return
-        for key, value in node.value:
-            at, line = (*above, str(key.value)), key.start_mark.line + 1
-            if at in found:
-                raise UsageError(
-                    f"{path}: `{'.'.join(at)}` stands on line {found[at]} and again on line {line}"
-                )
-            found[at] = line
-            walk(value, at)
-
-    walk(yaml.compose(path.read_text(encoding="utf-8"), Loader=Loader), ())
-    return found

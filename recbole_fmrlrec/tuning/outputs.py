@@ -69,7 +69,8 @@ def write_trials(plan: Plan, study: optuna.Study) -> None:
     with replacing(plan.output / "trials.csv") as file:
         csv.writer(file, lineterminator="\n").writerows([head, *rows])
     with replacing(plan.output / "trials.md") as file:
-        file.write(f"# {plan.study}: {plan.model} on {plan.dataset}\n\n{as_text(plan, study)}\n")
+        trials = html.escape(as_text(plan, study), quote=False)  # errors may name a <class 'int'>
+        file.write(f"# {plan.study}: {plan.model} on {plan.dataset}\n\n{trials}\n")
 
 
 def write_best(plan: Plan, place: int, trial: FrozenTrial) -> Path:

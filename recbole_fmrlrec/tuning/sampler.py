@@ -8,34 +8,12 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.space import label
 from recbole_fmrlrec.tuning.study import experimental, place_of
-
-
-class GridPoint(RandomSampler):
-    """One point of a grid: a sampler that gives each value by itself, and these values.
-
-    Optuna's GridSampler knows no conditions and may give one point to two workers; the place of a
-    trial is its own, so that its point is too.
-    """
-
-    def __init__(self, point: dict[str, Any]) -> None:
-        super().__init__()
-        self.point = point
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """The point's value."""
-        return label(self.point[param_name])
 
 
 class PlacedSampler(BaseSampler):
@@ -60,11 +38,15 @@ class PlacedSampler(BaseSampler):
 
     def _sampler(self, place: int) -> BaseSampler:
         seed = (self.plan.seed * 1_000_003 + place) % 2**32
-        if self.plan.sampler == "grid":
-            return GridPoint(self.points[place] if place < len(self.points) else {})
+        at_random = RandomSampler(seed=seed)
         if self.plan.sampler == "random":
-            return RandomSampler(seed=seed)
+            return at_random
         with experimental():
+            if self.plan.sampler == "grid":
+                # Optuna's GridSampler knows no conditions and may give two workers one point.
+                point = self.points[place] if place < len(self.points) else {}
+                fixed = {name: label(value) for name, value in point.items()}
+                return PartialFixedSampler(fixed, at_random)
             return TPESampler(seed=seed, multivariate=True, group=self.plan.space.conditional)
 
     def infer_relative_search_space(

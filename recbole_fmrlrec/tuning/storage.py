@@ -62,7 +62,10 @@ def open_storage(url: str) -> RDBStorage:
                 raise UsageError(f"--storage={shown}: {getattr(error, 'orig', error)}") from error
             reason = error
             time.sleep(0.5 * attempt)
-    raise RunError(f"the storage {shown} cannot be used: {reason}") from reason
+    said = str(getattr(reason, "orig", reason))
+    if "malformed" in said:
+        said += f": {file} is damaged; put a copy back, or move it away and the study begins anew"
+    raise RunError(f"the storage {shown} cannot be used: {said}") from reason
 
 
 def _connect(address: sqlalchemy.URL) -> RDBStorage:

@@ -101,6 +101,10 @@ def test_later_settings_win_and_the_metric_is_watched(tmp_path):
         ("independent: true", "independent: 3", 15, "`independent` must be true or false"),
         ("  small:\n", "  SASRec:\n", 12, "`SASRec` stands on line 9 too"),
         ("  small:\n", "  a/b:\n", 12, "'a/b' cannot be a name"),
+        ("  small:\n", "  _b:\n", 12, "'_b' cannot be a name: a letter or a digit, then"),
+        ("[Recall, MRR]", "[]", 4, "`metrics` is empty"),
+        ("topk: [5]", "valid_metric: NDCG@²", 5, "valid_metric = 'NDCG@²': must be a metric"),
+        ("topk: [5]", "bootstrap: [200, 300]", 5, "`bootstrap` is one number of resamples"),
     ],
 )
 def test_errors_have_the_line(tmp_path, old, new, line, says):

@@ -31,7 +31,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ([], "tune needs a file, as in `tune properties/grid/fMRLRec.yaml`"),
         (["none.yaml"], "cannot read the configuration file none.yaml"),
-        (["f.yaml", "--workers=0"], "--workers must be above 0"),
+        (["f.yaml", "--workers=0"], "--workers must be a number above 0, not 0"),
+        (["f.yaml", "--hours=nan"], "--hours must be a number above 0, not nan"),
         (["f.yaml", "--trials=many"], "argument --trials: invalid int value"),
         (["f.yaml", "--lerning_rate=1"], "unknown key `lerning_rate` (command line): the nearest"),
         (["f.yaml", "--show"], "there is no study `f` yet: saved/tune/f/study.db is not there"),

@@ -162,7 +162,7 @@ def test_range_files_that_cannot_be_read(tmp_path: Path, line: str, says: str) -
         ("parameters:\n  p: {choose: [1]}", r"p \(.*, line 2\) must be one of \{choice"),
         ("parameters:\n  p: {choice: [1], int: [1, 2]}", "must be one of"),
         ("parameters:\n  p: {choice: 1}", "choice needs a list"),
-        ("parameters:\n  p: {choice: [1]}\n  p: {choice: [2]}", "on line 2 and again on line 3"),
+        ("parameters:\n  p: {choice: [1]}\n  p: {choice: [2]}", "line 3: `p` stands on line 2 too"),
         ("parameters:\n  p: {int: [3, 1]}", "line 2\\): low must be below high"),
         ("sampler: tpee", r"sampler = 'tpee' \(.*, line 1\): sampler must be one of grid, random"),
         ("\npruner: {name: median, warmup: 3}", r"line 2\): pruner.warmup is no key; there are"),
