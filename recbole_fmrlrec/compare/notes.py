@@ -9,39 +9,47 @@ from recbole_fmrlrec.compare.analysis import LEVEL
 
 def notes(analysis: dict[str, Any]) -> list[str]:
     """What stands below every table: what was compared, how, and what was tuned."""
-    seeds = analysis["seeds"]
-    several = len(seeds) > 1
-    tests = {t["family"] for d in analysis["datasets"].values() for t in d["tests"]}
     missing = analysis.get("unfinished", [])
-    found = [f"Not finished, and in no table: {', '.join(missing)}."] if missing else []
-    found += [
+    found = [
+        *([f"Not finished, and in no table: {', '.join(missing)}."] if missing else []),
         "All models were tested on the same rows (same users, same targets), each target ranked "
         "against all items.",
-        (
-            f"Mean ± standard deviation over the seeds {', '.join(map(str, seeds))}; for tests and "
-            "intervals each user's metric is first averaged over the seeds."
-            if several
-            else f"One seed ({seeds[0]}): differences between trainings of one model are not seen."
-        ),
+        _seeds_note(analysis["seeds"]),
+        *_tests_notes(analysis),
+        f"Intervals: 95 %, percentile bootstrap over users, {analysis['bootstrap']:,} resamples.",
+        *_cut_short(analysis),
+        *_settings_notes(analysis),
     ]
-    if "best" in tests:
-        kinds = {d["against"] for d in analysis["datasets"].values() if d["tests"]}
-        best = " or ".join(sorted(kinds))
-        found.append(
-            f"Marks: better than the best {best} with p < {LEVEL}, * by the Wilcoxon signed-rank "
-            "test, which drops ties first, † by the paired t-test; two-sided, by user. The best "
-            f"{best} is the best on the test rows, metric by metric."
-        )
-        found.append(
-            "Holm's correction is over one dataset's table: over all its models, sizes and "
-            f"metrics, by itself for the tests against the best {best}, against each, and of "
-            "nested against trained alone."
-        )
-    found.append(
-        f"Intervals: 95 %, percentile bootstrap over users, {analysis['bootstrap']:,} resamples."
-    )
-    found += [*_cut_short(analysis), *_settings_notes(analysis)]
     return [" ".join(note.split()) for note in found]  # a text of the user's may have lines
+
+
+def _seeds_note(seeds: list[int]) -> str:
+    if len(seeds) == 1:
+        return f"One seed ({seeds[0]}): differences between trainings of one model are not seen."
+    return (
+        f"Mean ± standard deviation over the seeds {', '.join(map(str, seeds))}; for tests and "
+        "intervals each user's metric is first averaged over the seeds."
+    )
+
+
+def _tests_notes(analysis: dict[str, Any]) -> list[str]:
+    """What the marks mean, and what their correction is over; nothing where nothing is tested."""
+    kinds = {
+        dataset["against"]
+        for dataset in analysis["datasets"].values()
+        if any(test["family"] == "best" for test in dataset["tests"])
+    }
+    if not kinds:
+        return []
+    best = " or ".join(sorted(kinds))
+    return [
+        f"Marks: better than the best {best} with p < {LEVEL}, * by the Wilcoxon signed-rank "
+        "test, which drops ties first, † by the paired t-test; two-sided, by user. The best "
+        f"{best} is the best on the test rows, metric by metric.",
+        "Holm's correction is over one dataset's table: over all its models, sizes and "
+        f"metrics, by itself for the tests against the best {best}, against each, and of "
+        "nested against trained alone.",
+    ]
 
 
 def _cut_short(analysis: dict[str, Any]) -> list[str]:

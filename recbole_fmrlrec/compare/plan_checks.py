@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_fmrlrec import settings as setting_rules
+from recbole_fmrlrec.compare.plan import Variant
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.registry import OUR_MODELS
 
 #: Settings that the comparison itself makes, and where they are said: in its file, or else where
 #: there is none by which option.
@@ -70,3 +74,23 @@ def rows_fault(eval_args: Mapping[str, Any]) -> str | None:
             "comparison needs order: TO"
         )
     return None
+
+
+def check_labels(models: Sequence[Variant]) -> None:
+    """Refuse names that tables or plots could not show, or could not tell apart.
+
+    Raises:
+        UsageError: a model is called as tables call a size of another, or its name begins with what
+            matplotlib leaves out of its legends.
+    """
+    for model in models:
+        if model.name.startswith("_"):
+            raise UsageError(f"{model.where}: {model.name!r}: a model's name cannot begin with _")
+    for nested, other in itertools.permutations(models, 2):
+        sized, plain = (model.model in OUR_MODELS for model in (nested, other))
+        label = re.escape(nested.name) + r" \d+( alone)?"
+        if sized and not plain and re.fullmatch(label, other.name):
+            raise UsageError(
+                f"{other.where}: tables call a size of {nested.name} {other.name!r} too; give it "
+                "another name"
+            )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.compare.plan import METRICS, Plan, Variant
-from recbole_fmrlrec.compare.plan_checks import check_setting
+from recbole_fmrlrec.compare.plan_checks import check_labels, check_setting
+from recbole_fmrlrec.compare.plan_values import PlanValues
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.registry import OUR_MODELS, check_model_name, nearest
+from recbole_fmrlrec.registry import OUR_MODELS, check_model_name
 from recbole_fmrlrec.rules import is_number, is_whole
 from recbole_fmrlrec.yaml_lines import Place, load_with_places
 
@@ -20,9 +19,6 @@ KEYS: tuple[str, ...] = ("name", "datasets", "models", "seeds", "metrics", "topk
 KEYS += ("settings", "budget", "output", "bootstrap")
 #: Keys of one model in it.
 MODEL_KEYS = ("model", "settings", "sizes", "independent", "baseline", "tuned")
-
-# matplotlib leaves out of its legends what begins with an underscore.
-_NAME = re.compile(r"[^\W_][\w .+()-]*")
 
 
 def read_plan(path: Path) -> Plan:
@@ -44,47 +40,33 @@ def plan_of(values: dict[str, Any]) -> Plan:
     return _Reader(None, values, {}).plan()
 
 
-@dataclass(frozen=True)
-class _Reader:
-    path: Path | None  # None for the command line
-    values: dict[str, Any]
-    lines: dict[Place, int]
-
-    def where(self, place: Place) -> str:
-        """File and line of an entry, or of the nearest one around it."""
-        while place and place not in self.lines:
-            place = place[:-1]
-        origin = str(self.path or "command line")
-        return f"{origin}, line {self.lines[place]}" if place else origin
-
-    def wrong(self, place: Place, message: str) -> UsageError:
-        return UsageError(f"{self.where(place)}: {message}")
-
+class _Reader(PlanValues):
     def plan(self) -> Plan:
-        self._check_keys(self.values, KEYS, ())
+        self.check_keys(self.values, KEYS, ())
         for key in ("datasets", "models"):
             if not self.values.get(key):
                 raise self.wrong((), f"`{key}` is missing; it names the {key} to compare")
         stem = self.path.stem if self.path else None
-        name = self._name(("name",), self.values.get("name", stem))
-        budget = self._mapping(("budget",), self.values.get("budget"))
-        self._check_keys(budget, ("epochs", "minutes"), ("budget",))
+        name = self.name(("name",), self.values.get("name", stem))
+        budget = self.mapping(("budget",), self.values.get("budget"))
+        self.check_keys(budget, ("epochs", "minutes"), ("budget",))
         datasets, models = self._datasets(), self._models()
         plan = Plan(
             name=name,
             datasets=datasets,
             models=models,
-            output=Path(self._text(("output",), self.values.get("output", f"comparisons/{name}"))),
-            seeds=tuple(self._wholes("seeds", [2020], 0)),
+            output=Path(self.text(("output",), self.values.get("output", f"comparisons/{name}"))),
+            seeds=tuple(self.wholes("seeds", [2020], 0)),
             metrics=self._metrics(),
-            topk=tuple(self._wholes("topk", [5, 10], 1)),
+            topk=tuple(self.wholes("topk", [5, 10], 1)),
             valid_metric=self._valid_metric(),
-            settings=self._mapping(("settings",), self.values.get("settings")),
+            settings=self.mapping(("settings",), self.values.get("settings")),
             epochs=self._budget(budget, "epochs", is_whole, "an integer of at least 1"),
             minutes=self._budget(budget, "minutes", is_number, "a number above 0"),
             bootstrap=self._bootstrap(),
             places=self._places(datasets, models),
         )
+        check_labels(models)
         self._check_settings(plan)
         return plan
 
@@ -104,10 +86,10 @@ class _Reader:
     def _datasets(self) -> dict[str, dict[str, Any]]:
         given = self.values["datasets"]
         if isinstance(given, dict):
-            return {str(k): self._mapping(("datasets", str(k)), v) for k, v in given.items()}
+            return {str(k): self.mapping(("datasets", str(k)), v) for k, v in given.items()}
         names = given if isinstance(given, list) else [given]
         for at, name in enumerate(names):
-            self._text(("datasets", at), name)
+            self.text(("datasets", at), name)
             if name in names[:at]:
                 raise self.wrong(("datasets", at), f"the dataset {name} stands here twice")
         return {name: {} for name in names}
@@ -119,14 +101,14 @@ class _Reader:
                 if name in given[:at]:
                     raise self.wrong(("models", at), f"the model {name} stands here twice")
             return tuple(self._variant(("models", at), n, None) for at, n in enumerate(given))
-        entries = self._mapping(("models",), given).items()
+        entries = self.mapping(("models",), given).items()
         return tuple(self._variant(("models", name), name, value) for name, value in entries)
 
     def _variant(self, place: Place, name: Any, value: Any) -> Variant:
-        name = self._name(place, name)
-        entry = self._mapping(place, value)
-        self._check_keys(entry, MODEL_KEYS, place)
-        model = self._text((*place, "model"), entry.get("model", name))
+        name = self.name(place, name)
+        entry = self.mapping(place, value)
+        self.check_keys(entry, MODEL_KEYS, place)
+        model = self.text((*place, "model"), entry.get("model", name))
         try:
             check_model_name(model)
         except UsageError as error:
@@ -138,11 +120,11 @@ class _Reader:
         return Variant(
             name=name,
             model=model,
-            settings=self._mapping((*place, "settings"), entry.get("settings")),
+            settings=self.mapping((*place, "settings"), entry.get("settings")),
             sizes=self._sizes((*place, "sizes"), entry.get("sizes", "all")),
-            independent=self._flag((*place, "independent"), entry.get("independent", False)),
-            baseline=self._flag((*place, "baseline"), entry.get("baseline", not ours)),
-            tuned=None if not entry.get("tuned") else self._text((*place, "tuned"), entry["tuned"]),
+            independent=self.flag((*place, "independent"), entry.get("independent", False)),
+            baseline=self.flag((*place, "baseline"), entry.get("baseline", not ours)),
+            tuned=None if not entry.get("tuned") else self.text((*place, "tuned"), entry["tuned"]),
             where=self.where(place),
         )
 
@@ -177,7 +159,7 @@ class _Reader:
         return str(given)
 
     def _bootstrap(self) -> int:
-        found = self._wholes("bootstrap", [2000], 100)
+        found = self.wholes("bootstrap", [2000], 100)
         if len(found) > 1:
             raise self.wrong(("bootstrap",), "`bootstrap` is one number of resamples")
         return found[0]
@@ -204,47 +186,3 @@ class _Reader:
         for key, value in values.items():
             where = self.where((*place, key))
             check_setting(model, key, value, where, in_file=self.path is not None)
-
-    # Kinds of values
-
-    def _check_keys(self, values: dict[str, Any], known: tuple[str, ...], place: Place) -> None:
-        for key in values:
-            if key not in known:
-                near = nearest(str(key), list(known))
-                hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}"
-                raise self.wrong((*place, str(key)), f"unknown key `{key}`: {hint}")
-
-    def _mapping(self, place: Place, value: Any) -> dict[str, Any]:
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise self.wrong(place, f"`{place[-1]}` must hold keys and values, not {value!r}")
-        return {str(key): below for key, below in value.items()}
-
-    def _text(self, place: Place, value: Any) -> str:
-        if not isinstance(value, str) or not value:
-            raise self.wrong(place, f"`{place[-1]}` must be a text, not {value!r}")
-        return value
-
-    def _name(self, place: Place, value: Any) -> str:
-        if not isinstance(value, str) or not _NAME.fullmatch(value):
-            allowed = "a letter or a digit, then also blanks and _ . + - ( )"
-            raise self.wrong(place, f"{value!r} cannot be a name: {allowed}")
-        return value
-
-    def _flag(self, place: Place, value: Any) -> bool:
-        if not isinstance(value, bool):
-            raise self.wrong(place, f"`{place[-1]}` must be true or false, not {value!r}")
-        return value
-
-    def _wholes(self, key: str, default: list[int], low: int) -> list[int]:
-        given = self.values.get(key, default)
-        given = given if isinstance(given, list) else [given]
-        for at, value in enumerate(given):
-            if not is_whole(value) or value < low or value in given[:at]:
-                raise self.wrong(
-                    (key, at), f"{key}: {value!r} must be an integer of at least {low}, given once"
-                )
-        if not given:
-            raise self.wrong((key,), f"`{key}` is empty")
-        return list(given)

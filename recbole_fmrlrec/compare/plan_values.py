@@ -1,0 +1,87 @@
+"""The values in the file of a comparison by their kind, with the line of each for a message."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.registry import nearest
+from recbole_fmrlrec.rules import is_whole
+from recbole_fmrlrec.yaml_lines import Place
+
+_NAME = re.compile(r"[\w][\w .+()-]*")
+
+
+@dataclass(frozen=True)
+class PlanValues:
+    """What a file holds, or the command line in its place.
+
+    Attributes:
+        path: of the file; None for the command line.
+        lines: the line of each entry.
+    """
+
+    path: Path | None
+    values: dict[str, Any]
+    lines: dict[Place, int]
+
+    def where(self, place: Place) -> str:
+        """File and line of an entry, or of the nearest one around it."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        origin = str(self.path or "command line")
+        return f"{origin}, line {self.lines[place]}" if place else origin
+
+    def wrong(self, place: Place, message: str) -> UsageError:
+        """The error of an entry."""
+        return UsageError(f"{self.where(place)}: {message}")
+
+    def check_keys(self, values: dict[str, Any], known: tuple[str, ...], place: Place) -> None:
+        """Refuse a key that is not known, and name the nearest."""
+        for key in values:
+            if key not in known:
+                near = nearest(str(key), list(known))
+                hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}"
+                raise self.wrong((*place, str(key)), f"unknown key `{key}`: {hint}")
+
+    def mapping(self, place: Place, value: Any) -> dict[str, Any]:
+        """Keys as text, and values; empty where there is nothing."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.wrong(place, f"`{place[-1]}` must hold keys and values, not {value!r}")
+        return {str(key): below for key, below in value.items()}
+
+    def text(self, place: Place, value: Any) -> str:
+        """A text with something in it."""
+        if not isinstance(value, str) or not value:
+            raise self.wrong(place, f"`{place[-1]}` must be a text, not {value!r}")
+        return value
+
+    def name(self, place: Place, value: Any) -> str:
+        """What may be a name in tables and files."""
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            raise self.wrong(place, f"{value!r} cannot be a name: letters, digits and . + - ( )")
+        return value
+
+    def flag(self, place: Place, value: Any) -> bool:
+        """True or false."""
+        if not isinstance(value, bool):
+            raise self.wrong(place, f"`{place[-1]}` must be true or false, not {value!r}")
+        return value
+
+    def wholes(self, key: str, default: list[int], low: int) -> list[int]:
+        """One or several different integers of at least ``low``, as a list."""
+        given = self.values.get(key, default)
+        given = given if isinstance(given, list) else [given]
+        for at, value in enumerate(given):
+            if not is_whole(value) or value < low or value in given[:at]:
+                raise self.wrong(
+                    (key, at), f"{key}: {value!r} must be an integer of at least {low}, given once"
+                )
+        if not given:
+            raise self.wrong((key,), f"`{key}` is empty")
+        return list(given)
