@@ -117,13 +117,7 @@ def make_plan(draft: Draft, given: Given) -> Plan:
     model, dataset, settings = _names_and_settings(draft, given)
     defaults = Config(model, dataset).final_config_dict
     fixed, values = _fixed(settings, defaults, model)
-    parameters = [_checked(p, values, model, text=draft.text_values) for p in draft.parameters]
-    for parameter in parameters:
-        if parameter.name in fixed and not parameter.when:
-            raise UsageError(
-                f"{parameter.name} ({parameter.where}) is a parameter and a fixed setting too"
-            )
-    space = Space.of(parameters)
+    space = _space(draft, fixed, values, model)
     config = Config(model, dataset, config_dict={**fixed, **space.first()})
     _need_validation(config)
     name = given.study or draft.study
@@ -195,6 +189,16 @@ def _fixed(
     values, settings = dict(defaults), list(settings)
     apply(settings, values, model)
     return {setting.top: values[setting.top] for setting in settings}, values
+
+
+def _space(draft: Draft, fixed: Mapping[str, Any], values: Mapping[str, Any], model: str) -> Space:
+    parameters = [_checked(p, values, model, text=draft.text_values) for p in draft.parameters]
+    for parameter in parameters:
+        if parameter.name in fixed and not parameter.when:
+            raise UsageError(
+                f"{parameter.name} ({parameter.where}) is a parameter and a fixed setting too"
+            )
+    return Space.of(parameters)
 
 
 def _checked(

@@ -108,10 +108,15 @@ def outcomes(study: optuna.Study) -> dict[int, FrozenTrial]:
 
 def best_of(study: optuna.Study, maximize: bool) -> tuple[int, FrozenTrial] | None:
     """Place and trial of the best value, the earliest among equals."""
+    return best_among(outcomes(study), maximize)
+
+
+def best_among(trials: Mapping[int, FrozenTrial], maximize: bool) -> tuple[int, FrozenTrial] | None:
+    """Likewise, of trials by place."""
     sign = -1 if maximize else 1
     done = [
         (sign * trial.values[0], place, trial)
-        for place, trial in outcomes(study).items()
+        for place, trial in trials.items()
         if trial.state == TrialState.COMPLETE
     ]
     return min(done, key=lambda item: item[:2])[1:] if done else None

@@ -21,7 +21,7 @@ from recbole_fmrlrec.mend import mend
 from recbole_fmrlrec.owner import this_process
 from recbole_fmrlrec.result import RunResult
 from recbole_fmrlrec.tuning.plan import Plan
-from recbole_fmrlrec.tuning.study import begun_first, outcomes
+from recbole_fmrlrec.tuning.study import begun_first, best_among, outcomes
 
 
 @dataclass
@@ -134,12 +134,20 @@ def run_place(
         gc.collect()  # a model and its trainer know one another; the next trial needs the memory
 
 
-def drop_checkpoints(plan: Plan, study: optuna.Study, best: int | None) -> None:
-    """Remove checkpoints of finished trials that are not the best; their logs stay."""
-    for place, trial in outcomes(study).items():
-        if place != best and trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+def drop_checkpoints(plan: Plan, study: optuna.Study) -> tuple[int, FrozenTrial] | None:
+    """Remove checkpoints of finished trials that are not the best; their logs stay.
+
+    Returns:
+        Place and trial of the best.
+    """
+    trials = outcomes(study)  # once: another worker's trial may become the best meanwhile
+    best = best_among(trials, plan.maximize)
+    kept = best[0] if best else None
+    for place, trial in trials.items():
+        if place != kept and trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             for file in plan.run_root(place).glob("*/*.pth"):
                 file.unlink(missing_ok=True)
+    return best
 
 
 @contextlib.contextmanager

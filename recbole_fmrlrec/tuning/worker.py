@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,6 @@ from recbole_fmrlrec.tuning.sampler import PlacedSampler, make_pruner
 from recbole_fmrlrec.tuning.storage import open_storage
 from recbole_fmrlrec.tuning.study import (
     begun_first,
-    best_of,
     open_study,
     outcomes,
     retry,
@@ -121,8 +121,7 @@ def _tell(study: optuna.Study, plan: Plan, trial: FrozenTrial) -> None:
     """Say on standard error how a trial ended, and free the disk of what is not needed."""
     if trial.user_attrs.get("surplus"):
         return
-    best = best_of(study, plan.maximize)
-    drop_checkpoints(plan, study, best[0] if best else None)
+    best = drop_checkpoints(plan, study)
     value = f"{plan.metric} {trial.values[0]:.4f}" if trial.values else "no value"
     parts = [f"trial {trial.user_attrs['place']}: {trial.state.name.lower()}, {value}"]
     parts.append(f"best {best[1].values[0]:.4f}, trial {best[0]}" if best else "none complete yet")
@@ -158,34 +157,43 @@ def work_together(job: Job, workers: int) -> None:
     """
     if workers == 1:
         return work(job)
-    if "num_threads" not in job.plan.settings:
-        threads = max(1, (os.cpu_count() or 1) // workers)
-        job = replace(
-            job, plan=replace(job.plan, settings={**job.plan.settings, "num_threads": threads})
-        )
+    job = _with_threads(job, workers)
     context = multiprocessing.get_context("spawn")
     processes: list[Any] = [
         context.Process(target=_child, args=(job, worker), name=f"worker {worker}")
         for worker in range(workers)
     ]
+    _run_all(processes)
+    for process in processes:
+        if process.exitcode < 0:
+            tqdm.write(f"{process.name} was killed by signal {-process.exitcode}", file=sys.stderr)
+    if all(process.exitcode for process in processes):
+        raise RunError("no worker came to its end; the same command goes on with the study")
+
+
+def _with_threads(job: Job, workers: int) -> Job:
+    """The job with the machine's threads shared out, where nothing says how many."""
+    if "num_threads" in job.plan.settings:
+        return job
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    settings = {**job.plan.settings, "num_threads": threads}
+    return replace(job, plan=replace(job.plan, settings=settings))
+
+
+def _run_all(processes: Sequence[Any]) -> None:
+    """Start processes and wait for them; whatever ends the waiting ends them too."""
     try:
         for process in processes:
             process.start()
         for process in processes:
             process.join()
-    except KeyboardInterrupt:
+    except BaseException:
         begun = [process for process in processes if process.pid is not None]
         for process in begun:
             process.terminate()
         for process in begun:
             process.join()
         raise
-    ended = [process.exitcode for process in processes]
-    for process in processes:
-        if process.exitcode and process.exitcode < 0:
-            tqdm.write(f"{process.name} was killed by signal {-process.exitcode}", file=sys.stderr)
-    if all(ended):
-        raise RunError("no worker came to its end; the same command goes on with the study")
 
 
 def _child(job: Job, worker: int) -> None:

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.owner import this_process
-from recbole_fmrlrec.tuning import outputs, search, worker
+from recbole_fmrlrec.tuning import outputs, search, trial, worker
 from recbole_fmrlrec.tuning.space import Parameter, Space
 from recbole_fmrlrec.tuning.storage import open_storage
 from recbole_fmrlrec.tuning.study import (
@@ -251,6 +251,21 @@ def test_checkpoints_of_all_but_the_best_are_removed(tmp_path: Path, runs: Runs)
     best = best_of(work(plan), True)
     assert [file.parts[-3] for file in tmp_path.glob("trials/*/*/*.pth")] == [f"{best[0]:04d}"]
     assert len(list(tmp_path.glob("trials/*/*/run.log"))) == 4
+
+
+def test_a_trial_that_becomes_the_best_meanwhile_keeps_its_checkpoint(
+    tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make(tmp_path)
+    study = work(plan)
+    everything, best = outcomes(study), best_of(study, True)[0]
+    before = {place: trial for place, trial in everything.items() if place != best}
+    file = plan.run_root(best) / "run" / "best.pth"
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    looks = iter([before, everything])
+    monkeypatch.setattr(trial, "outcomes", lambda study: next(looks))
+    assert trial.drop_checkpoints(plan, study)[0] in before and file.is_file()
 
 
 def test_one_of_several_commands_tests(tmp_path: Path, runs: Runs) -> None:
