@@ -54,6 +54,7 @@ def read_result(cell: Cell) -> dict[str, Any]:
     with _reading(cell, RESULT) as file:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         _need(content, *_OF_RESULT)
+        _need(content["test"][-1], "size")  # there is one
         for row in content["test"]:
             _need(row, "size", "parameters", "metrics")
         for epoch in content["history"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,7 @@ from recbole_fmrlrec import compat
 from recbole_fmrlrec.cli import main
 from recbole_fmrlrec.compare import measure, worker
 from recbole_fmrlrec.compare.cells import Cell
-from recbole_fmrlrec.compare.schedule import Schedule, warnings
+from recbole_fmrlrec.compare.schedule import Schedule, _Job
 from tests import toy
 
 KEYS = ("sizes", "epochs", "train_batch_size", "learning_rate", "MAX_ITEM_LIST_LENGTH", "use_gpu")
@@ -92,12 +93,22 @@ def test_ranks_that_are_gone_are_made_again(half_done, capsys):
 
 
 def test_warnings_of_a_worker_are_passed_on(tmp_path):
-    log = tmp_path / "worker.log"
+    cell = Cell("toy", "ours", "fMRLRec", 1, None, {}, "key", tmp_path)
+    cell.path.mkdir(parents=True)
+    log = cell.path / "worker.log"
     log.write_text("warning: old\n", encoding="utf-8")
     start = log.stat().st_size
     with log.open("a", encoding="utf-8") as file:
-        file.write("loading\nwarning: new\nFutureWarning: other\n")
-    assert warnings(log, start) == ["warning: new"]
+        file.write("loading\nwarning: new\nFutureWarning: other\nerror: it failed\n")
+    said: list[str] = []
+    bar = SimpleNamespace(update=lambda: None, write=lambda text, file: said.append(text))
+    schedule = Schedule([cell])
+    process = SimpleNamespace(poll=lambda: 1, returncode=1)
+    schedule._running["key"] = _Job(cell, process, 0.0, start)
+    schedule._look({}, bar)
+    label = "ours on toy, seed 1: "
+    assert said == [f"{label}warning: new", f"{label}failed"]
+    assert schedule.failed == {"key": f"it failed ({log})"}
 
 
 def test_compare_says_a_damaged_finished_cell_before_it_starts_others(
