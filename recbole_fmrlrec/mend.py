@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +29,8 @@ def mend(folder: Path) -> list[str]:
         For each damaged file a warning that says what becomes of the run.
 
     Raises:
-        OSError: a file cannot be opened at all, which says nothing of its content.
+        Exception: a file could not be read for want of memory, or because the disk or its rights
+            did not let it: that says nothing of its content, and nothing is removed.
     """
     readers: dict[str, Callable[[Path], Any]] = {
         _CONFIG: lambda file: RunFolder.open(file.parent),
@@ -40,10 +42,13 @@ def mend(folder: Path) -> list[str]:
     faults = {
         name: fault for name, read in readers.items() if (fault := _fault(folder, name, read))
     }
-    for name, fault in faults.items():
+    for name in faults:
         _remove(folder, _hangs_on(name))
-        faults[name] = f"{folder / name}: damaged ({fault}); {_becomes(name)}"
-    return list(faults.values())
+    goes_on = (folder / _LAST).is_file()
+    return [
+        f"{folder / name}: damaged ({fault}); {_becomes(name, goes_on)}"
+        for name, fault in faults.items()
+    ]
 
 
 def _hangs_on(name: str) -> Sequence[str]:
@@ -54,25 +59,32 @@ def _hangs_on(name: str) -> Sequence[str]:
     return of_test if name in of_test else [*of_test, _BEST, _LAST]
 
 
-def _becomes(name: str) -> str:
+def _becomes(name: str, goes_on: bool) -> str:
     if name == _CONFIG:
         return "it is written anew"
-    return "the test is run again" if name in (_RESULT, TEST_RANKS) else "the training begins anew"
+    return "the test is run again" if goes_on else "the training begins anew"
 
 
 def _fault(folder: Path, name: str, read: Callable[[Path], Any]) -> str | None:
     file = folder / name
     if not file.is_file():
         return None
-    with file.open("rb") as stream:
-        stream.read(1)
     try:
         read(file)
     except Exception as error:  # damaged bytes make a reader raise almost anything
+        if _not_of_content(error.__cause__ or error.__context__ or error):
+            raise
         plain = isinstance(error, UsageError | RunError)
         reason = str(error) if plain else f"{type(error).__name__}: {error}"
         return reason.removeprefix(f"{file}: ")
     return None
+
+
+def _not_of_content(error: BaseException) -> bool:
+    """Whether an error is the machine's; a wrong offset in damaged bytes is an invalid argument."""
+    if isinstance(error, OSError):
+        return error.errno not in (None, errno.EINVAL)
+    return isinstance(error, MemoryError)
 
 
 def _load_result(file: Path) -> None:
