@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.compare.code_version import code_version
-from recbole_fmrlrec.compare.locks import Lock
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.locks import Lock
 from recbole_fmrlrec.run_folder import write_json
 
 #: What a finished cell holds beside its ranks; the last one is written last.

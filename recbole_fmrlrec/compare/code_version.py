@@ -9,7 +9,16 @@ from pathlib import Path
 
 #: Parts of the package that take no part in training and ranking: a change in them leaves the
 #: finished cells of a comparison as they are.
-_NOT_IN_A_RUN = ("compare/", "deploy/", "tuning", "export", "cli.py", "help_text.py", "prepare.py")
+_NOT_IN_A_RUN = (
+    "compare/",
+    "deploy/",
+    "tuning",
+    "export",
+    "cli.py",
+    "help_text.py",
+    "prepare.py",
+    "locks.py",
+)
 
 
 @functools.cache
