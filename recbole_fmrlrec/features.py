@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import getLogger
@@ -10,9 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from dataset_tools.features import Features, find_rows, list_modalities, read_features
+from dataset_tools.feature_files import ITEMS_NAME
+from dataset_tools.features import (
+    Features,
+    find_rows,
+    list_modalities,
+    read_features,
+    read_manifest,
+)
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.feature_map import MappedFeatures, MappedModality
+from recbole_fmrlrec.registry import is_ours
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
@@ -74,7 +84,32 @@ def chosen_features(config: Any) -> tuple[Path, list[str]]:
         UsageError: as `load_item_features`.
     """
     folder = _feature_folder(config)
-    return folder, _chosen_modalities(config, folder)
+    names = _chosen_modalities(config, folder)
+    if "text" in names and not config["feature_path"]:
+        _refresh_text(_item_file(config), folder)
+    return folder, names
+
+
+def features_fingerprint(config: Any) -> str:
+    """A hash of the features that a model reads; empty for a model without.
+
+    Raises:
+        UsageError: as `load_item_features`.
+    """
+    if not is_ours(config.model_class) or config["use_features"] is False:
+        return ""
+    folder, names = chosen_features(config)
+    files = [folder / ITEMS_NAME, *(folder / f"{name}.npy" for name in names)]
+    return " ".join(_file_hash(file, file.stat().st_mtime_ns) for file in files)
+
+
+@functools.cache
+def _file_hash(file: Path, changed: int) -> str:
+    with file.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(2**22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def find_features(config: Any) -> Path | None:
@@ -137,7 +172,7 @@ def _feature_folder(config: Any) -> Path:
     found = find_features(config)
     if found is not None:
         return found
-    item_file = Path(config["data_path"]) / f"{config['dataset']}.item"
+    item_file = _item_file(config)
     if not item_file.is_file():
         raise UsageError(
             f"no item features in {(item_file.parent / 'features').absolute()} and no text to make "
@@ -148,6 +183,43 @@ def _feature_folder(config: Any) -> Path:
     made = _made_features(config)
     _make_text_features(item_file, made)
     return made
+
+
+def _item_file(config: Any) -> Path:
+    return Path(config["data_path"]) / f"{config['dataset']}.item"
+
+
+def _refresh_text(item_file: Path, folder: Path) -> None:
+    """Make text features anew if the catalogue's text is another by now; refuse those that cannot.
+
+    Raises:
+        UsageError: they are of an encoder that is not at hand here.
+    """
+    from dataset_tools.text import remake_text_features
+
+    manifest_file = folder / "text.json"
+    if not (item_file.is_file() and _changed(*map(_version, (item_file, manifest_file)))):
+        return
+    changed = f"{folder / 'text.npy'}: made from texts that {item_file} no longer has"
+    if remake_text_features(item_file, folder):
+        getLogger().warning("%s; made anew", changed)
+        return
+    raise UsageError(
+        f"{changed}; make it anew with `python -m dataset_tools encode-text {item_file.parent} "
+        f"--output {folder} --overwrite`, or take it as it is with --feature_path={folder}"
+    )
+
+
+def _version(file: Path) -> tuple[Path, int]:
+    return file, file.stat().st_mtime_ns
+
+
+@functools.lru_cache(16)  # a run asks twice, and catalogues may be large
+def _changed(item_file: tuple[Path, int], manifest_file: tuple[Path, int]) -> bool:
+    from dataset_tools.text import texts_changed
+
+    folder = manifest_file[0].parent
+    return texts_changed(item_file[0], read_manifest(folder, manifest_file[0].stem))
 
 
 def _make_text_features(item_file: Path, folder: Path) -> None:
