@@ -46,21 +46,18 @@ class RunFolder:
     @classmethod
     def create(cls, root: Path, config: Any) -> RunFolder:
         """A new folder ``MODEL-DATASET-TIME`` below ``root``."""
-        stem = f"{config['model']}-{config['dataset']}-{datetime.now():%Y%m%d-%H%M%S}"
+        model, dataset = config["model"], config["dataset"]
+        # Before there is a folder: it may make features, and it may refuse them.
+        identity = model, dataset, run_fingerprint(config), config.overrides()
+        stem = f"{model}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
         for attempt in range(1, 1000):
             path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
                 continue
-            return cls._of(path, config)
+            return cls(path, *identity)
         raise UsageError(f"no free folder name for {stem} in {root}")
-
-    @classmethod
-    def _of(cls, path: Path, config: Any) -> RunFolder:
-        return cls(
-            path, config["model"], config["dataset"], run_fingerprint(config), config.overrides()
-        )
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -203,11 +200,13 @@ def run_fingerprint(config: Any) -> str:
     from recbole_fmrlrec.features import features_fingerprint
 
     digest = hashlib.sha256(config.fingerprint().encode())
-    for file in sorted(Path(config["data_path"]).glob(f"{config['dataset']}.*")):
-        if file.is_file():
-            digest.update(file.name.encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    digest.update(features_fingerprint(config).encode())
+    names = sorted(Path(config["data_path"]).glob(f"{config['dataset']}.*"))
+    files = [file for file in names if file.is_file()]
+    for file in files:
+        digest.update(file.name.encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    if files:  # else RecBole may download the dataset, or say that there is none
+        digest.update(features_fingerprint(config).encode())
     return digest.hexdigest()[:16]
 
 

@@ -204,11 +204,12 @@ def undisturbed(tmp_path_factory):
     return outcome(folder)
 
 
-# The run of 4 epochs takes 10 or so steps an epoch and writes a best and a last checkpoint.
+# The run of 4 epochs makes features (three files), takes 10 or so steps an epoch and writes a best
+# and a last checkpoint.
 @pytest.mark.parametrize(
     ("kind", "at"),
-    [("step", 3), ("step", 25), ("write", 3), ("rename", 6)],
-    ids=["first epoch", "later epoch", "writing a checkpoint", "renaming a checkpoint"],
+    [("write", 3), ("step", 3), ("step", 25), ("write", 5), ("rename", 6)],
+    ids=["making features", "first epoch", "later epoch", "writing", "renaming a checkpoint"],
 )
 def test_killed_and_resumed_ends_bit_for_bit_as_undisturbed(tmp_path, undisturbed, kind, at):
     toy.write_toy(tmp_path)
