@@ -186,7 +186,12 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         self.best_by_size = self.by_size
         save_checkpoint(
             Path(kwargs.get("saved_model_file", self.saved_model_file)),
-            {"epoch": epoch, "config": self._plain_config(), **model_state(self.model)},
+            {
+                "epoch": epoch,
+                "config": self._plain_config(),
+                "corpus": getattr(self.model, "feature_info", {}).get("corpus", ""),
+                **model_state(self.model),
+            },
         )
         if not self._has_validation():
             self._save_last(epoch)

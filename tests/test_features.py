@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from dataset_tools.features import read_features
 from dataset_tools.text import TFIDF_NAME, item_texts, make_text_features, texts_changed, tfidf_svd
@@ -39,14 +40,13 @@ def rename(folder: Path, old: str = "lamp", new: str = "lantern candle") -> Path
 
 def test_tfidf_features_follow_the_text_that_they_were_made_of(folder, caplog):
     config = configure(folder)
+    before = features_fingerprint(config)
     place, names = chosen_features(config)
     assert names == ["text"] and "making TF-IDF" in caplog.text
-    made = (place / "text.npy").read_bytes()
     caplog.clear()
-    assert chosen_features(config) == (place, names) and caplog.text == ""
-    assert (place / "text.npy").read_bytes() == made
+    assert features_fingerprint(config) == before and caplog.text == ""
     file = rename(folder)
-    chosen_features(config)
+    assert features_fingerprint(config) != before
     assert f"made from texts that {file} no longer has; made anew" in caplog.text
     ids, texts = item_texts(file, template="{title}")
     anew = read_features(place, "text")
@@ -58,7 +58,7 @@ def test_tfidf_features_follow_the_text_that_they_were_made_of(folder, caplog):
 def test_features_made_by_hand_are_remade_as_they_were_made(folder):
     make_text_features(folder / "toy.item", folder / "features", width=3, seed=4)
     file = rename(folder)
-    chosen_features(configure(folder))
+    features_fingerprint(configure(folder))
     anew = read_features(folder / "features", "text")
     assert anew.matrix.shape == (toy.ITEMS, 3) and anew.manifest["revision"].startswith("seed 4,")
     assert not texts_changed(file, anew.manifest)
@@ -74,9 +74,9 @@ def test_what_cannot_be_made_anew_here_is_refused(folder, change):
     file = rename(folder, *(("lamp", "") if change == "another encoder" else ("title", "name")))
     made = (place / "text.npy").read_bytes()
     with pytest.raises(UsageError, match=r"text\.npy: made from texts that .* no longer") as error:
-        chosen_features(configure(folder))
+        features_fingerprint(configure(folder))
     assert f"encode-text {folder} --output {place} --overwrite" in str(error.value)
-    assert chosen_features(configure(folder, feature_path=str(place))) == (place, ["text"])
+    assert features_fingerprint(configure(folder, feature_path=str(place)))
     assert (place / "text.npy").read_bytes() == made and texts_changed(file, manifest)
 
 
@@ -87,7 +87,9 @@ def test_features_of_unknown_origin_are_taken_as_they_are(folder):
     del manifest["inputs_sha256"]
     (place / "text.json").write_text(json.dumps(manifest))
     assert manifest["encoder"] == TFIDF_NAME and not texts_changed(rename(folder), manifest)
-    assert chosen_features(configure(folder)) == (place, ["text"])
+    made = (place / "text.npy").read_bytes()
+    features_fingerprint(configure(folder))
+    assert (place / "text.npy").read_bytes() == made
 
 
 def test_a_part_of_the_texts_is_compared_with_that_part(folder):
@@ -113,3 +115,16 @@ def test_a_run_is_resumed_on_the_features_that_it_read(folder):
     with pytest.raises(UsageError, match=r"other data \(items, interactions, features\)"):
         run("fMRLRec", "toy", config_dict=settings, resume=first.run_dir)
     assert features_fingerprint(configure(folder, use_features=False, use_id_embedding=True)) == ""
+
+
+def test_a_trained_model_keeps_to_the_features_that_it_has_seen(folder):
+    from recbole_fmrlrec.export_source import open_checkpoint
+
+    first = run("fMRLRec", "toy", config_dict=toy.settings(folder.parent)).run_dir / "best.pth"
+    before = open_checkpoint(first).model.item_table()
+    rename(folder)
+    assert torch.equal(open_checkpoint(first).model.item_table(), before)
+    second = run("fMRLRec", "toy", config_dict=toy.settings(folder.parent)).run_dir / "best.pth"
+    open_checkpoint(second)
+    with pytest.raises(UsageError, match=r"best\.pth does not fit toy .* other texts since"):
+        open_checkpoint(first)
