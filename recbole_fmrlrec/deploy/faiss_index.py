@@ -20,8 +20,8 @@ class FaissShortlister:
         vectors: ``(N+1, s)`` item table.
         prefix: dimensions that are indexed; they are copied into the index.
         kind: ``hnsw`` (a graph, fast to ask, slow to build) or ``ivf`` (lists around centres).
-        effort: nodes visited (hnsw) or lists read (ivf) by a query; more finds more. A default
-            that grows with the asked count when None.
+        effort: nodes visited (hnsw; never fewer than the asked count) or lists read (ivf) by a
+            query; more finds more. 64, or a sixteenth of the lists, when None.
 
     Raises:
         DeployError: faiss is not installed, or another kind.
@@ -37,7 +37,7 @@ class FaissShortlister:
                 "faiss is not installed: `pip install faiss-cpu`; exact and two-stage search do "
                 "without it"
             ) from None
-        self.kind, self.effort = kind, effort
+        self.kind = kind
         heads = np.ascontiguousarray(vectors[1:, :prefix].numpy())
         if kind == "hnsw":
             self.index: Any = faiss.IndexHNSWFlat(prefix, 32, faiss.METRIC_INNER_PRODUCT)
@@ -51,13 +51,14 @@ class FaissShortlister:
         else:
             raise DeployError(f"the kind of a faiss index is 'hnsw' or 'ivf', not {kind!r}")
         self.index.add(heads)
+        self.effort = effort or (64 if kind == "hnsw" else max(8, self.index.nlist // 16))
 
     def __call__(self, heads: Tensor, count: int) -> Tensor:
         """Rows ``(B, count)``, 0 where the index found fewer."""
         if self.kind == "hnsw":
-            self.index.hnsw.efSearch = self.effort or max(64, 2 * count)
+            self.index.hnsw.efSearch = max(self.effort, count)
         else:
-            self.index.nprobe = self.effort or max(8, self.index.nlist // 16)
+            self.index.nprobe = self.effort
         _, found = self.index.search(np.ascontiguousarray(heads.numpy()), count)
         return torch.from_numpy(found) + 1
 

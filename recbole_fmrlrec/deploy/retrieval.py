@@ -119,13 +119,18 @@ class Choice:
     exact_milliseconds: float
 
 
-def choose(
-    vectors: Tensor, sizes: Sequence[int], queries: Tensor, recall: float = 0.99, k: int = 10
-) -> Choice:
-    """The fastest setting that finds the wanted share of the exact top k.
+def measure_choices(
+    vectors: Tensor,
+    sizes: Sequence[int],
+    queries: Tensor,
+    recall: float = 0.99,
+    k: int = 10,
+    copy_prefix: bool = False,
+) -> list[Choice]:
+    """Settings that find the wanted share of the exact top k: exact search, then one a prefix.
 
     For each smaller size the shortlist is made as long as half of the queries need; the other half
-    says what recall that gives, and each setting and exact search are timed, one query at a time.
+    says what recall that gives. Each setting is timed, one query at a time.
 
     Args:
         vectors: ``(N+1, s)`` item table.
@@ -133,6 +138,7 @@ def choose(
         queries: ``(Q, s)`` outputs of real histories, 2 or more.
         recall: wanted share of the exact top k, above 0 and at most 1.
         k: length of the list.
+        copy_prefix: time the two stages with a copy of the first dimensions.
 
     Raises:
         DeployError: an impossible recall, or too few queries.
@@ -145,7 +151,7 @@ def choose(
     exact = ExactSearch(vectors)
     truth = exact(queries, k)[1]
     exact_time = median_milliseconds(exact, queries, k)
-    best = Choice(None, None, 1.0, exact_time, exact_time)
+    choices = [Choice(None, None, 1.0, exact_time, exact_time)]
     for prefix in sizes[:-1]:
         depth = prefix_ranks(vectors, queries, truth, prefix)
         shortlist = max(k, _needed(depth[::2], recall))
@@ -154,10 +160,15 @@ def choose(
             # The second half has a longer tail: what it needs as well is the honest length.
             shortlist = max(shortlist, _needed(depth, recall))
             found = float((depth <= shortlist).float().mean())
-        spent = median_milliseconds(TwoStageSearch(vectors, prefix, shortlist), queries, k)
-        if spent < best.milliseconds:
-            best = Choice(prefix, shortlist, found, spent, exact_time)
-    return best
+        search = TwoStageSearch(vectors, prefix, shortlist, copy_prefix=copy_prefix)
+        spent = median_milliseconds(search, queries, k)
+        choices.append(Choice(prefix, shortlist, found, spent, exact_time))
+    return choices
+
+
+def fastest(choices: Sequence[Choice]) -> Choice:
+    """The one of least time for a query."""
+    return min(choices, key=lambda choice: choice.milliseconds)
 
 
 def prefix_ranks(vectors: Tensor, queries: Tensor, rows: Tensor, prefix: int) -> Tensor:

@@ -11,7 +11,14 @@ from torch import Tensor
 from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.items import ItemTable
-from recbole_fmrlrec.deploy.retrieval import Choice, ExactSearch, Search, TwoStageSearch, choose
+from recbole_fmrlrec.deploy.retrieval import (
+    Choice,
+    ExactSearch,
+    Search,
+    TwoStageSearch,
+    fastest,
+    measure_choices,
+)
 
 if TYPE_CHECKING:
     from recbole_fmrlrec.deploy.faiss_index import Kind
@@ -49,6 +56,7 @@ class SearchSettings:
         shortlist: int,
         faiss: Kind | None = None,
         copy_prefix: bool = False,
+        effort: int | None = None,
     ) -> None:
         """Shortlist by the first ``prefix`` dimensions, rank the shortlist by all.
 
@@ -57,27 +65,34 @@ class SearchSettings:
             shortlist: items handed on, 1 or more.
             faiss: ``"hnsw"`` or ``"ivf"`` for an approximate first stage.
             copy_prefix: keep a copy of the first dimensions, which is read several times faster.
+            effort: of faiss, see `FaissShortlister`: more finds more.
 
         Raises:
-            DeployError: another prefix, no shortlist, or faiss is not installed.
+            DeployError: another prefix, no shortlist, an effort below 1, or faiss is not installed.
         """
         smaller = self.description.sizes[:-1]
         if prefix not in smaller:
             raise DeployError(f"prefix must be one of {list(smaller)}, not {prefix}")
         if shortlist < 1:
             raise DeployError(f"shortlist must be 1 or more, not {shortlist}")
+        if effort is not None and effort < 1:
+            raise DeployError(f"effort must be 1 or more, not {effort}")
         shortlister = None
         if faiss is not None:
             from recbole_fmrlrec.deploy.faiss_index import FaissShortlister
 
-            shortlister = FaissShortlister(self.items.vectors, prefix, faiss)
+            shortlister = FaissShortlister(self.items.vectors, prefix, faiss, effort)
         self._search = TwoStageSearch(
             self.items.vectors, prefix, shortlist, shortlister, copy_prefix
         )
 
     @torch.no_grad()
     def choose_search(
-        self, recall: float = 0.99, histories: Sequence[History] | None = None, k: int = 10
+        self,
+        recall: float = 0.99,
+        histories: Sequence[History] | None = None,
+        k: int = 10,
+        copy_prefix: bool = False,
     ) -> Choice:
         """Measure and use the fastest search that finds ``recall`` of the exact top k.
 
@@ -86,6 +101,10 @@ class SearchSettings:
             histories: sample histories, best a few hundred real ones; when None, histories of one
                 item each, drawn at random, which differ from real ones.
             k: length of the list.
+            copy_prefix: allow a copy of the first dimensions, which is read several times faster.
+
+        Raises:
+            DeployError: an impossible recall, or too few histories.
         """
         if histories is None:
             drawn = torch.randperm(len(self.items), generator=torch.Generator().manual_seed(0))
@@ -93,9 +112,12 @@ class SearchSettings:
         else:
             rows = [self.items.rows(items, "skip")[0] for items in histories]
         queries = self.encode_rows(rows)
-        chosen = choose(self.items.vectors, self.description.sizes, queries, recall, k)
+        sizes = self.description.sizes
+        chosen = fastest(
+            measure_choices(self.items.vectors, sizes, queries, recall, k, copy_prefix)
+        )
         if chosen.prefix is None or chosen.shortlist is None:
             self.use_exact()
         else:
-            self.use_two_stage(chosen.prefix, chosen.shortlist)
+            self.use_two_stage(chosen.prefix, chosen.shortlist, copy_prefix=copy_prefix)
         return chosen

@@ -12,7 +12,8 @@ from recbole_fmrlrec.deploy import DeployError, Recommender, retrieval
 from recbole_fmrlrec.deploy.retrieval import (
     ExactSearch,
     TwoStageSearch,
-    choose,
+    fastest,
+    measure_choices,
     prefix_ranks,
 )
 from tests.deploy.conftest import ITEMS
@@ -78,14 +79,16 @@ def test_the_choice_keeps_the_wanted_recall(monkeypatch: pytest.MonkeyPatch) -> 
             else 2000 * search.prefix + 32.0 * search.shortlist
         ),
     )
-    chosen = choose(vectors, (4, 8, 16, 32), queries, recall=0.95, k=10)
+    choices = measure_choices(vectors, (4, 8, 16, 32), queries, recall=0.95, k=10)
+    assert [choice.prefix for choice in choices] == [None, 4, 8, 16]
+    chosen = fastest(choices)
     assert chosen.prefix is not None and chosen.shortlist is not None
     assert chosen.milliseconds < chosen.exact_milliseconds
     found = TwoStageSearch(vectors, chosen.prefix, chosen.shortlist)(queries, 10)[1]
     truth = ExactSearch(vectors)(queries, 10)[1]
     recall = (truth[:, :, None] == found[:, None, :]).any(2).float().mean()
     assert recall >= 0.945
-    assert choose(vectors, (32,), queries).prefix is None  # no smaller size: exact
+    assert [c.prefix for c in measure_choices(vectors, (32,), queries)] == [None]  # exact alone
 
 
 def test_choosing_from_a_recommender(random_model: Recommender) -> None:
@@ -114,6 +117,8 @@ def test_wrong_settings_are_refused(random_model: Recommender) -> None:
     for prefix, shortlist in ((16, 10), (5, 10), (4, 0)):
         with pytest.raises(DeployError, match=r"prefix|shortlist"):
             random_model.use_two_stage(prefix, shortlist)
+    with pytest.raises(DeployError, match="effort must be"):
+        random_model.use_two_stage(4, 10, faiss="hnsw", effort=0)
     for recall in (0, 1.1):
         with pytest.raises(DeployError, match="recall must be"):
             random_model.choose_search(recall)
