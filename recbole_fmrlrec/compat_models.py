@@ -11,12 +11,13 @@ _POP = "recbole.model.general_recommender.pop"
 
 
 def interactions_of_pop() -> None:
-    """Pop takes the most popular items for equally popular, so that their order is chance.
+    """Pop takes the most popular items for equally popular, and negatives for interactions.
 
     ``item_cnt[item] = item_cnt[item] + 1`` adds 1 to an item however often a batch has it: Pop
-    counts the batches in which an item occurs, and what occurs in every batch ties. Mended when
-    Pop is imported, which brings all general models with it and takes a second. Goes when RecBole
-    counts with ``index_add_``.
+    counts the batches in which an item occurs, and what occurs in every batch ties. The batches of
+    RecBole's default have a drawn negative for each interaction, which it counts like one. Mended
+    when Pop is imported, which brings all general models with it and takes a second. Goes when
+    RecBole adds up the rows whose label is 1.
     """
     if _POP in sys.modules:
         _count_every_interaction(sys.modules[_POP])
@@ -44,9 +45,14 @@ class _PopOnDemand:
 
 
 def _count_every_interaction(module: Any) -> None:
-    original = module.Pop.calculate_loss
+    begin, original = module.Pop.__init__, module.Pop.calculate_loss
     if hasattr(original, "__wrapped__"):
         return
+
+    @functools.wraps(begin)
+    def __init__(self: Any, config: Any, dataset: Any) -> None:
+        begin(self, config, dataset)
+        self.LABEL = config["LABEL_FIELD"]
 
     @functools.wraps(original)
     def calculate_loss(self: Any, interaction: Any) -> Any:
@@ -54,12 +60,14 @@ def _count_every_interaction(module: Any) -> None:
 
         item, before = interaction[self.ITEM_ID], self.item_cnt.clone()
         loss = original(self, interaction)
+        if self.LABEL in interaction:
+            item = item[interaction[self.LABEL] > 0]
         counts = torch.bincount(item, minlength=self.n_items)
         self.item_cnt = before + counts[:, None]
         self.max_cnt = self.item_cnt.max(dim=0)[0]
         return loss
 
-    module.Pop.calculate_loss = calculate_loss
+    module.Pop.__init__, module.Pop.calculate_loss = __init__, calculate_loss
 
 
 def advice_on_divergence() -> None:

@@ -16,6 +16,7 @@ from recbole_fmrlrec.data import create_dataset, data_preparation
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.trainer import Trainer as OurTrainer
 from tests.conftest import MakeConfig, as_shipped, write_inter
+from tests.test_data import UNIFORM
 
 compat.apply()
 
@@ -38,11 +39,17 @@ def test_pop_counts_interactions(config: MakeConfig, tmp_path: Path) -> None:
     rows = [(f"u{u}", item, t) for u in range(12) for t, item in enumerate("acde")]
     rows += [(f"v{u}", item, t) for u in range(4) for t, item in enumerate("bcde")]
     write_inter(tmp_path, rows)
-    model, dataset = counted(config("Pop", train_batch_size=100), Pop.calculate_loss)
+    # With a drawn negative for each interaction, as RecBole trains Pop, and without.
+    settings = config("Pop", train_batch_size=100, train_neg_sample_args=UNIFORM)
+    model, dataset = counted(settings, Pop.calculate_loss)
+    alone, _ = counted(config("Pop", train_batch_size=100), Pop.calculate_loss)
+    assert torch.equal(model.item_cnt, alone.item_cnt)
     a, b, c = (dataset.token2id("item_id", name) for name in "abc")
     assert model.item_cnt[[a, b, c], 0].tolist() == [12, 4, 16]
     assert model.item_cnt.sum() == 32 and model.max_cnt.tolist() == [16]
     assert model.item_cnt.dtype == torch.int64
+    shipped, _ = counted(settings, Pop.calculate_loss.__wrapped__)
+    assert int((shipped.item_cnt > 0).sum()) > 3  # items that nobody had in training are counted
     shipped, _ = counted(config("Pop", train_batch_size=100), Pop.calculate_loss.__wrapped__)
     assert shipped.item_cnt[[a, b, c], 0].tolist() == [1, 1, 1]  # all were in the one batch
 
