@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 from dataset_tools.atomic import Column, read_item_table
 from dataset_tools.encoding import digest_of
 from dataset_tools.errors import UsageError
-from dataset_tools.features import Features, read_features, write_features
+from dataset_tools.features import Features, read_features, read_manifest, write_features
 
 # The order of the published prompt; a description is left out unless it is asked for.
 PUBLISHED = ("title", "price", "brand", "categories")
 LEFT_OUT = ("item_id", "description")
 TFIDF_NAME = "tfidf-svd"
 _FIELD = re.compile(r"\{(\w+)\}")
+_REVISION = re.compile(r"seed (\d+), at most (\d+) wide")
 
 
 def default_template(columns: Sequence[Column]) -> str:
@@ -159,3 +160,40 @@ def make_text_features(
     empty = [ids[row] for row in np.flatnonzero(~matrix.any(axis=1)).tolist()]
     write_features(features_folder, "text", matrix, ids, {**settings, "empty_items": empty})
     return read_features(features_folder, "text")
+
+
+def texts_changed(item_path: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether a ``.item`` file no longer has the texts that a modality ``text`` was made of.
+
+    False where the manifest does not say what it was made of.
+    """
+    template, digest = manifest.get("template"), manifest.get("inputs_sha256")
+    if not (template and digest):
+        return False
+    try:
+        _, texts = item_texts(item_path, template=template)
+    except UsageError:  # a column of the template is gone
+        return True
+    limit = int(manifest.get("limit") or len(texts))
+    return digest_of(texts[:limit] + [""] * (len(texts) - limit)) != digest
+
+
+def remake_text_features(item_path: Path, features_folder: Path) -> bool:
+    """Encode a ``.item`` file again in the way that the manifest there has of ``tfidf_svd``.
+
+    Returns:
+        False, with nothing done, where another encoder was at work, or a column is gone.
+
+    Raises:
+        FeatureError: other modalities stand there on another item list.
+    """
+    manifest = read_manifest(features_folder, "text")
+    made = _REVISION.fullmatch(str(manifest["revision"]))
+    if manifest["encoder"] != TFIDF_NAME or made is None:
+        return False
+    seed, width = map(int, made.groups())
+    try:
+        make_text_features(item_path, features_folder, width, seed, template=manifest["template"])
+    except UsageError:
+        return False
+    return True

@@ -203,8 +203,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words and words[0] in OWN_OPTIONS:
             return OWN_OPTIONS[words[0]](words[1:])
         return _dispatch(parse(words))
-    except KeyboardInterrupt:
-        print("interrupted; --resume takes the run up again", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print("; ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if debug:

@@ -2,7 +2,8 @@
 
 :func:`apply` mends RecBole in memory, one function a fault; each says what breaks, why, and when it
 can go. No file of RecBole is touched, and what the running versions still do is left alone. The
-faults that pandas 3 brings are in :mod:`recbole_fmrlrec.compat_pandas`, what imports cost in
+faults that pandas 3 brings are in :mod:`recbole_fmrlrec.compat_pandas`, those of single models and
+of trainers in :mod:`recbole_fmrlrec.compat_models`, what imports cost in
 :mod:`recbole_fmrlrec.compat_imports`.
 """
 
@@ -34,7 +35,7 @@ def apply() -> None:
     from recbole_fmrlrec import compat_imports
 
     compat_imports.sklearn_on_demand()
-    from recbole_fmrlrec import compat_pandas
+    from recbole_fmrlrec import compat_models, compat_pandas
 
     scipy_dok_update()
     torch_load_of_recbole()
@@ -45,6 +46,8 @@ def apply() -> None:
     download_in_one_process()
     collector_of_counts()
     preloaded_weights()
+    compat_models.interactions_of_pop()
+    compat_models.advice_on_divergence()
     compat_pandas.missing_values()
     compat_pandas.table_reader()
     compat_pandas.lengths_of_sequences()

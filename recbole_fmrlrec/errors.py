@@ -13,6 +13,12 @@ class RunError(Exception):
     """A run that was asked for correctly has failed (exit code 1)."""
 
 
+#: What to say, and to do, when numbers of a training are no numbers any more.
+DIVERGED = (
+    "the training diverged; try a smaller learning_rate, gradients that are clipped "
+    "(clip_grad_norm: {max_norm: 5}), and enable_amp: False where it is on"
+)
+
 # Defined where they are raised, in modules that stand without this one.
 _ELSEWHERE = (
     ("recbole_fmrlrec.tables", "DataError"),

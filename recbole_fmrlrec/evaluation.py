@@ -9,7 +9,6 @@ are RecBole's own.
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.errors import DIVERGED, RunError
 from recbole_fmrlrec.layers import chunk_bounds
 from recbole_fmrlrec.loss import ALIGNED
 from recbole_fmrlrec.rank_files import TOPK_METRICS, metric_values
@@ -35,7 +34,13 @@ LARGE, LARGE_ROWS = 98_304, 512
 #: Metrics that follow from the rank of one target a row.
 RANK_METRICS = (*TOPK_METRICS, "gauc")
 
-_DIVERGED = "the model's outputs hold NaN or infinite values: the training diverged"
+#: Up to so many items float32 holds every mean rank, halves included.
+EXACT_ITEMS = 2**23
+
+_NO_SCORES = (
+    "the model's outputs hold NaN or infinite values, or such large ones that scores would be "
+    f"infinite: {DIVERGED}"
+)
 
 
 def _cached_rows(items: int) -> int:
@@ -54,16 +59,21 @@ def nested_mean_ranks(
         sizes: nested sizes, strictly ascending.
 
     Returns:
-        ``(K, B)`` mean ranks of the dtype of ``hidden``, 1 is best.
+        ``(K, B)`` exact mean ranks, 1 is best: float64 where ``hidden`` is or where there are more
+        than 2^23 items, else float32.
 
     Raises:
-        RunError: the outputs or the table hold NaN or infinite values.
+        RunError: the outputs or the table hold NaN or infinite values, or a score could overflow.
     """
-    if not (_finite(hidden) and _finite(items)):
-        raise RunError(_DIVERGED)
+    if hidden.dtype not in (torch.float32, torch.float64):
+        hidden = hidden.float()
+    bound = hidden.shape[1] * _largest(hidden) * _largest(items)
+    if not bound <= torch.finfo(hidden.dtype).max:  # NaN is not
+        raise RunError(_NO_SCORES)
     if len(items) > LARGE:
         pairs = zip(hidden.split(LARGE_ROWS), targets.split(LARGE_ROWS), strict=True)
         return torch.cat([_ranks_by_item_blocks(h, items, t, sizes) for h, t in pairs], dim=1)
+    items = items.to(hidden.dtype)
     rows = max(16, min(len(hidden), BLOCK_BYTES // (4 * max(1, len(items)))))
     # Rows that begin at aligned addresses: see loss.ALIGNED.
     padded = -(-len(items) // ALIGNED) * ALIGNED
@@ -72,9 +82,12 @@ def nested_mean_ranks(
     return torch.cat([_block_ranks(h, items, t, sizes, buffer) for h, t in parts], dim=1)
 
 
-def _finite(values: Tensor) -> bool:
-    """Whether all are finite; without the copies that `torch.isfinite` makes of a large table."""
-    return values.numel() == 0 or all(map(math.isfinite, map(float, torch.aminmax(values))))
+def _largest(values: Tensor) -> float:
+    """The largest magnitude, NaN where a value is; without the copy that `abs` makes."""
+    if values.numel() == 0:
+        return 0.0
+    low, high = map(float, torch.aminmax(values))
+    return max(-low, high)
 
 
 def _block_ranks(
@@ -104,13 +117,14 @@ def _ranks_by_item_blocks(
     kind, so that items of the same vector still tie.
     """
     bounds = chunk_bounds(sizes)
-    own_items = items[targets]
+    own_items = items[targets].to(hidden.dtype)
     own = torch.stack([(hidden[:, a:b] @ own_items[:, a:b].t()).diagonal() for a, b in bounds])
     own = own.cumsum(0)[:, :, None]
-    signs = own.new_ones(len(sizes), len(hidden))  # the own column counts as worse below
+    # The own column counts as worse below.
+    signs = own.new_ones(len(sizes), len(hidden), dtype=torch.float64)
     width = CACHED_BYTES // (4 * LARGE_ROWS)
     for start in range(0, len(items), width):
-        block = items[start : start + width]
+        block = items[start : start + width].to(hidden.dtype)
         if len(block) < width:  # a product of another width may round otherwise
             block = torch.cat([block, block.new_zeros(width - len(block), block.shape[1])])
         inside = torch.nonzero((targets >= start) & (targets < start + len(block))).flatten()
@@ -121,7 +135,8 @@ def _ranks_by_item_blocks(
         for k, (a, b) in enumerate(bounds):
             logits.addmm_(hidden[:, a:b], block[:, a:b].t())
             signs[k] += torch.sub(logits, own[k], out=scratch).sign_()[:, :items_here].sum(1)
-    return (signs + (len(items) + 1)) / 2
+    ranks = (signs + (len(items) + 1)) / 2
+    return ranks if len(items) > EXACT_ITEMS else ranks.to(hidden.dtype)
 
 
 def _finite_mean_rank(scores: Tensor, own: Tensor, scratch: Tensor) -> Tensor:
@@ -170,7 +185,7 @@ def score_ranks(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     for block, wanted in zip(scores.split(rows), targets.split(rows), strict=True):
         values = block.to(dtype)
         if torch.isnan(values).any():
-            raise RunError("the model's scores hold NaN: the training diverged")
+            raise RunError(f"the model's scores hold NaN: {DIVERGED}")
         ranks.append(mean_rank(values, wanted))
         candidates.append((values > -torch.inf).sum(1))
     return torch.cat(ranks), torch.cat(candidates)

@@ -122,6 +122,12 @@ def saved_model(path: Path, config: Any, state: dict[str, Any], train_data: Any)
             f"{path} does not fit {config['dataset']} in {config['data_path']}: its items or the "
             f"width of their features have changed since the training ({error})"
         ) from None
+    corpus = state.get("corpus")
+    if corpus and corpus != model.feature_info.get("corpus"):
+        raise UsageError(
+            f"{path} does not fit {config['dataset']} in {config['data_path']}: its TF-IDF "
+            "features were made anew, from other texts, since the training; train the model anew"
+        )
     return model.eval()
 
 

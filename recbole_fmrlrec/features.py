@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import getLogger
@@ -10,9 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from dataset_tools.features import Features, find_rows, list_modalities, read_features
+from dataset_tools.feature_files import ITEMS_NAME
+from dataset_tools.features import (
+    Features,
+    find_rows,
+    list_modalities,
+    read_features,
+    read_manifest,
+)
+from dataset_tools.text import TFIDF_NAME, make_text_features, remake_text_features, texts_changed
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.feature_map import MappedFeatures, MappedModality
+from recbole_fmrlrec.registry import is_ours
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
@@ -27,12 +38,15 @@ class ItemFeatures:
         encoders: encoder by modality, in the order of concatenation.
         widths: columns of each modality, in that order.
         missing: number of items without features, by modality.
+        corpus: names the texts that all of them together decided every vector (TF-IDF); empty where
+            an item's vector hangs on that item alone.
     """
 
     matrix: Tensor | MappedFeatures
     encoders: dict[str, str]
     widths: dict[str, int]
     missing: dict[str, int]
+    corpus: str
 
 
 def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
@@ -64,7 +78,8 @@ def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
         getLogger().info(
             "item features: %s, %d wide, by %s, from %s", name, widths[name], encoders[name], place
         )
-    return ItemFeatures(matrix, encoders, widths, {name: len(lost[name]) for name in names})
+    missing = {name: len(lost[name]) for name in names}
+    return ItemFeatures(matrix, encoders, widths, missing, _corpus(found))
 
 
 def chosen_features(config: Any) -> tuple[Path, list[str]]:
@@ -77,11 +92,43 @@ def chosen_features(config: Any) -> tuple[Path, list[str]]:
     return folder, _chosen_modalities(config, folder)
 
 
+def features_fingerprint(config: Any) -> str:
+    """A hash of the features that a run reads; empty for a model without.
+
+    Those in the dataset's folder that were made of its text are made anew if that has changed. This
+    is for runs that begin: a trained model keeps to the features that it has seen.
+
+    Raises:
+        UsageError: as `load_item_features`, or they are of an encoder that is not at hand here.
+    """
+    if not is_ours(config.model_class) or config["use_features"] is False:
+        return ""
+    folder, names = chosen_features(config)
+    if "text" in names and not config["feature_path"]:
+        _refresh_text(_item_file(config), folder)
+    files = [folder / ITEMS_NAME, *(folder / f"{name}.npy" for name in names)]
+    return " ".join(_file_hash(file, file.stat().st_mtime_ns) for file in files)
+
+
+@functools.cache
+def _file_hash(file: Path, changed: int) -> str:
+    with file.open("rb") as stream:
+        digest = hashlib.sha256()
+        while block := stream.read(2**22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def find_features(config: Any) -> Path | None:
     """The folder in which a dataset has features, whatever the model; None where it has none."""
     # RecBole's own ml-100k lies inside the installed wheel: what we make goes to the user's side.
     beside, made = Path(config["data_path"]) / "features", _made_features(config)
     return next((folder for folder in (beside, made) if list_modalities(folder)), None)
+
+
+def _corpus(found: Sequence[Features]) -> str:
+    made = [one.manifest for one in found if one.manifest["encoder"] == TFIDF_NAME]
+    return " ".join(f"{one.get('inputs_sha256')} {one['revision']}" for one in made)
 
 
 def _made_features(config: Any) -> Path:
@@ -137,7 +184,7 @@ def _feature_folder(config: Any) -> Path:
     found = find_features(config)
     if found is not None:
         return found
-    item_file = Path(config["data_path"]) / f"{config['dataset']}.item"
+    item_file = _item_file(config)
     if not item_file.is_file():
         raise UsageError(
             f"no item features in {(item_file.parent / 'features').absolute()} and no text to make "
@@ -150,9 +197,36 @@ def _feature_folder(config: Any) -> Path:
     return made
 
 
-def _make_text_features(item_file: Path, folder: Path) -> None:
-    from dataset_tools.text import make_text_features
+def _item_file(config: Any) -> Path:
+    return Path(config["data_path"]) / f"{config['dataset']}.item"
 
+
+def _refresh_text(item_file: Path, folder: Path) -> None:
+    """Make text features anew if the catalogue's text has changed; refuse what cannot be."""
+    manifest_file = folder / "text.json"
+    if not (item_file.is_file() and _changed(*map(_version, (item_file, manifest_file)))):
+        return
+    changed = f"{folder / 'text.npy'}: made from texts that {item_file} no longer has"
+    if remake_text_features(item_file, folder):
+        getLogger().warning("%s; made anew", changed)
+        return
+    raise UsageError(
+        f"{changed}; make it anew with `python -m dataset_tools encode-text {item_file.parent} "
+        f"--output {folder} --overwrite`, or take it as it is with --feature_path={folder}"
+    )
+
+
+def _version(file: Path) -> tuple[Path, int]:
+    return file, file.stat().st_mtime_ns
+
+
+@functools.lru_cache(16)  # a run asks twice, and catalogues may be large
+def _changed(item_file: tuple[Path, int], manifest_file: tuple[Path, int]) -> bool:
+    folder = manifest_file[0].parent
+    return texts_changed(item_file[0], read_manifest(folder, manifest_file[0].stem))
+
+
+def _make_text_features(item_file: Path, folder: Path) -> None:
     getLogger().warning(
         "no item features found: making TF-IDF text features from %s, once, in %s. A pretrained "
         "encoder gives better ones: `python -m dataset_tools encode-text --help`",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import json
 import logging
@@ -14,13 +15,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
-from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.locks import Lock
 from recbole_fmrlrec.result import RunResult
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CONFIG, _RESULT, _LOG = "config.json", "result.json", "run.log"
+_IDENTITY = ("model", "dataset", "fingerprint", "overrides")
+#: The checkpoints: of the best epoch, and of the one after which a killed run goes on.
+BEST, LAST = "best.pth", "last.pth"
+
+
+class FolderInUse(UsageError):
+    """A process that is alive is at work on the run."""
 
 
 @dataclass(frozen=True)
@@ -36,39 +46,37 @@ class RunFolder:
     @classmethod
     def create(cls, root: Path, config: Any) -> RunFolder:
         """A new folder ``MODEL-DATASET-TIME`` below ``root``."""
-        stem = f"{config['model']}-{config['dataset']}-{datetime.now():%Y%m%d-%H%M%S}"
+        model, dataset = config["model"], config["dataset"]
+        # Before there is a folder: it may make features, and it may refuse them.
+        identity = model, dataset, run_fingerprint(config), config.overrides()
+        stem = f"{model}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
         for attempt in range(1, 1000):
             path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
                 continue
-            return cls._of(path, config)
+            return cls(path, *identity)
         raise UsageError(f"no free folder name for {stem} in {root}")
-
-    @classmethod
-    def _of(cls, path: Path, config: Any) -> RunFolder:
-        return cls(
-            path, config["model"], config["dataset"], run_fingerprint(config), config.overrides()
-        )
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """An existing run.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or its ``config.json`` is damaged.
         """
-        if not (path / _CONFIG).is_file():
+        file = path / _CONFIG
+        if not file.is_file():
             raise UsageError(f"--resume: no run in {path.absolute()} ({_CONFIG} is not there)")
-        content = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
-        return cls(
-            path,
-            content["model"],
-            content["dataset"],
-            content["fingerprint"],
-            content["overrides"],
-        )
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            return cls(path, *(content[key] for key in _IDENTITY))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{file.absolute()}: damaged ({type(error).__name__}: {error}), so that nobody can "
+                "say what the run was; start it anew without --resume"
+            ) from error
 
     @classmethod
     def latest(cls, root: Path, config: Any) -> RunFolder | None:
@@ -78,7 +86,8 @@ class RunFolder:
         for file in root.glob(f"{config['model']}-*/{_CONFIG}"):
             try:
                 found = cls.open(file.parent)
-            except (json.JSONDecodeError, KeyError):
+            except UsageError as error:
+                logging.getLogger().warning("--resume passes over a run: %s", error)
                 continue
             if found.fingerprint == wanted:
                 candidates.append((file.stat().st_mtime_ns, found.path.name, found))
@@ -108,11 +117,57 @@ class RunFolder:
         write_json(self.path / _RESULT, result.to_json())
 
     def result(self) -> RunResult | None:
-        """The result of a finished run."""
+        """The result of a finished run.
+
+        Raises:
+            UsageError: ``result.json`` is damaged.
+        """
         file = self.path / _RESULT
         if not file.is_file():
             return None
-        return RunResult.from_json(json.loads(file.read_text(encoding="utf-8")), self.path)
+        try:
+            return RunResult.from_json(json.loads(file.read_text(encoding="utf-8")), self.path)
+        except (ValueError, TypeError) as error:
+            raise UsageError(
+                f"{file.absolute()}: damaged, or of another version of this package "
+                f"({type(error).__name__}: {error}); remove it, and --resume tests the run again"
+            ) from error
+
+    def can_continue(self) -> bool:
+        """Whether there is an epoch after which the run can be taken up."""
+        return (self.path / LAST).is_file()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes off the run meanwhile, by the lock files ``run.lock.N``.
+
+        Raises:
+            FolderInUse: a process that is alive, here or on another machine, is at work on it.
+            RunError: a process elsewhere took the run over while this one was asleep.
+        """
+        lock, lost = Lock(self.path / "run"), Event()
+        if not lock.acquire():
+            raise FolderInUse(
+                f"{self.path.absolute()}: {lock.owner()} is at work on this run; let it finish, or "
+                "stop it and then give --resume"
+            )
+
+        def stop() -> None:
+            lost.set()
+            _thread.interrupt_main()
+
+        lock.keep(stop)
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not lost.is_set():
+                raise
+            raise RunError(
+                f"{self.path.absolute()}: {lock.owner()} took this run over while this process was "
+                "asleep"
+            ) from None
+        finally:
+            lock.release()
 
     @contextmanager
     def logging(self, level: str | None) -> Iterator[None]:
@@ -137,12 +192,21 @@ class RunFolder:
 
 
 def run_fingerprint(config: Any) -> str:
-    """What a run is: its settings, and the content of the dataset's atomic files."""
+    """What a run is: its settings, and the content of the dataset's atomic files and features.
+
+    Raises:
+        UsageError: its model reads features, and they cannot be used.
+    """
+    from recbole_fmrlrec.features import features_fingerprint
+
     digest = hashlib.sha256(config.fingerprint().encode())
-    for file in sorted(Path(config["data_path"]).glob(f"{config['dataset']}.*")):
-        if file.is_file():
-            digest.update(file.name.encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    names = sorted(Path(config["data_path"]).glob(f"{config['dataset']}.*"))
+    files = [file for file in names if file.is_file()]
+    for file in files:
+        digest.update(file.name.encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    if files:  # else RecBole may download the dataset, or say that there is none
+        digest.update(features_fingerprint(config).encode())
     return digest.hexdigest()[:16]
 
 

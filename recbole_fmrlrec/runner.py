@@ -50,7 +50,8 @@ def run(
         The result: metrics, times, places; `RunResult.table` is the table of test metrics.
 
     Raises:
-        UsageError: a key, value, name or file that cannot be used.
+        UsageError: a key, value, name or file that cannot be used, or a run that another process
+            is at work on.
         RunError: the run itself failed.
     """
     keep_freed_memory()
@@ -69,16 +70,21 @@ def run(
     if (finished := folder.result()) is not None:
         print(f"{folder.path} is finished: this is its result", file=sys.stderr)
         return finished
-    try:
-        with folder.logging(config["state"]):
-            folder.begin(config)
-            for note in config.notes:
-                logging.getLogger().info(note)
-            return _Run(config, folder, bool(resume), started, test, after_validation).execute()
-    except usage_errors():
-        if not resume:
-            folder.discard_unstarted()
-        raise
+    with folder.held():
+        try:
+            with folder.logging(config["state"]):
+                folder.begin(config)
+                for note in config.notes:
+                    logging.getLogger().info(note)
+                return _Run(config, folder, bool(resume), started, test, after_validation).execute()
+        except usage_errors():
+            if not resume:
+                folder.discard_unstarted()
+            raise
+        except KeyboardInterrupt:
+            if folder.can_continue():
+                raise KeyboardInterrupt("--resume takes the run up after its last epoch") from None
+            raise
 
 
 def _choose_folder(config: Any, named: RunFolder | None, resume: bool) -> RunFolder:
@@ -86,9 +92,9 @@ def _choose_folder(config: Any, named: RunFolder | None, resume: bool) -> RunFol
     if named is not None:
         if named.fingerprint != run_fingerprint(config):
             raise UsageError(
-                f"{named.path} belongs to another configuration or other data; give the settings "
-                "that it was started with (config.json there holds them), or start a new run "
-                "without --resume"
+                f"{named.path} belongs to another configuration or other data (items, "
+                "interactions, features); give the settings that it was started with (config.json "
+                "there holds them), or start a new run without --resume"
             )
         return named
     if resume:

@@ -25,10 +25,12 @@ from recbole_fmrlrec.checkpoint import (
     save_checkpoint,
     set_random_state,
 )
+from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.evaluation import rank_metrics, whole_ranks
 from recbole_fmrlrec.optimization import adamw, learning_rate_factor
 from recbole_fmrlrec.ranked import RankEvaluation, serves_ranks
 from recbole_fmrlrec.registry import is_ours
+from recbole_fmrlrec.run_folder import BEST, LAST
 from recbole_fmrlrec.trimming import encode_by_length
 
 Metrics = dict[str, float]
@@ -59,7 +61,7 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         if config["MODEL_TYPE"] == ModelType.TRADITIONAL:
             self.epochs = 1  # counting and matrix algebra: nothing changes in a second epoch
         self.run_dir = Path(run_dir or config["checkpoint_dir"])
-        self.saved_model_file = str(self.run_dir / "best.pth")
+        self.saved_model_file = str(self.run_dir / BEST)
         self.history: list[dict[str, Any]] = []
         self.by_size: dict[int, Metrics] | None = None
         self.scheduler: LambdaLR | None = None
@@ -71,7 +73,7 @@ class Trainer(RankEvaluation, RecBoleTrainer):
     @property
     def last_file(self) -> Path:
         """The checkpoint from which a killed run continues."""
-        return self.run_dir / "last.pth"
+        return self.run_dir / LAST
 
     @property
     def finished(self) -> bool:
@@ -184,7 +186,12 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         self.best_by_size = self.by_size
         save_checkpoint(
             Path(kwargs.get("saved_model_file", self.saved_model_file)),
-            {"epoch": epoch, "config": self._plain_config(), **model_state(self.model)},
+            {
+                "epoch": epoch,
+                "config": self._plain_config(),
+                "corpus": getattr(self.model, "feature_info", {}).get("corpus", ""),
+                **model_state(self.model),
+            },
         )
         if not self._has_validation():
             self._save_last(epoch)
@@ -219,11 +226,26 @@ class Trainer(RankEvaluation, RecBoleTrainer):
 
         Returns:
             Whether there was one.
+
+        Raises:
+            RunError: it is damaged.
         """
         if not self.last_file.is_file():
             return False
-        self._resumed = load_checkpoint(self.last_file, self.device)
+        self._resumed = self._read(self.last_file, f"remove {LAST}")
         return True
+
+    def _best(self, model_file: str | None) -> dict[str, Any]:
+        if model_file is not None:
+            return load_checkpoint(Path(model_file), self.device)
+        return self._read(Path(self.saved_model_file), f"remove {BEST} and {LAST}")
+
+    def _read(self, file: Path, way_out: str) -> dict[str, Any]:
+        try:
+            return load_checkpoint(file, self.device)
+        except RunError as error:
+            anew = "and --resume trains the run from its beginning"
+            raise RunError(f"{error}; {way_out}, {anew}") from error
 
     def _continue(self, state: dict[str, Any]) -> None:
         self.start_epoch = state["epoch"] + 1
@@ -264,8 +286,7 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         if not eval_data:
             return None
         if load_best_model:
-            path = Path(model_file or self.saved_model_file)
-            load_model_state(self.model, load_checkpoint(path, self.device))
+            load_model_state(self.model, self._best(model_file))
         self.model.eval()
         self.by_size = None
         if not is_ours(type(self.model)):
@@ -298,9 +319,14 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         }
 
     def _metrics_at_each_size(self, eval_data: Any, show_progress: bool) -> dict[int, Metrics]:
-        """Through RecBole's own Evaluator, a pass for each size."""
-        results = {}
+        """Through RecBole's own Evaluator, a pass for each size.
+
+        Where negatives are sampled, every pass begins at the same random state: all sizes rank the
+        same ones.
+        """
+        results, state = {}, random_state(eval_data.generator)
         for size in self.model.sizes:
+            set_random_state(state, eval_data.generator)
             self.model.size = size
             results[size] = self._recbole_metrics(eval_data, show_progress)
         return results

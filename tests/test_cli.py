@@ -138,7 +138,8 @@ def test_run_gets_the_texts_of_the_keys(asked: dict[str, Any]) -> None:
         (UsageError("no such thing"), 2, "error: no such thing\n"),
         (RunError("disk full"), 1, "error: disk full\n--debug shows the traceback\n"),
         (ValueError("odd"), 1, "error: ValueError: odd\n--debug shows the traceback\n"),
-        (KeyboardInterrupt(), 130, "interrupted; --resume takes the run up again\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (KeyboardInterrupt("--resume goes on"), 130, "interrupted; --resume goes on\n"),
         (
             ModuleNotFoundError("No module named 'faiss.x'", name="faiss.x"),
             1,

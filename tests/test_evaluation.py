@@ -73,6 +73,44 @@ def test_a_diverged_model_is_an_error_and_no_perfect_rank():
         score_ranks(scores, torch.ones(40, dtype=torch.int64))
 
 
+@pytest.mark.parametrize("large", [False, True], ids=["rows", "blocks of items"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_outputs_have_exact_ranks(monkeypatch, dtype, large):
+    # Item i scores -(i // 2): two items a score. bfloat16 holds no whole number above 256 that is
+    # odd, float16 none above 2048.
+    if large:
+        monkeypatch.setattr(evaluation, "LARGE", 10)
+    items = torch.zeros(5000, 2)
+    items[:, 0], items[:, 1] = -(torch.arange(5000) // 100), -(torch.arange(5000) % 100 // 2)
+    hidden = torch.tensor([[64.0, 1.0]]).repeat(3, 1)
+    targets = torch.tensor([0, 2477, 4999])
+    ranks = nested_mean_ranks(hidden.to(dtype), items.to(dtype), targets, [1, 2])
+    assert ranks.dtype == torch.float32
+    assert ranks[1].tolist() == [1.5, 2477.5, 4999.5]
+    assert ranks[0].tolist() == [50.5, 2450.5, 4950.5]  # a hundred a score
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["rows", "blocks of items"])
+def test_scores_that_overflow_are_refused(monkeypatch, large):
+    if large:
+        monkeypatch.setattr(evaluation, "LARGE", 2)
+    hidden, items = torch.full((1, 2), 1e20), torch.full((3, 2), 1e20)
+    with pytest.raises(RunError, match=r"scores would be infinite.*try a smaller learning_rate"):
+        nested_mean_ranks(hidden, items, torch.tensor([1]), [2])
+    ranks = nested_mean_ranks(hidden.double(), items.double(), torch.tensor([1]), [2])
+    assert ranks.tolist() == [[2.0]] and ranks.dtype == torch.float64
+
+
+def test_ranks_of_more_items_than_float32_counts(monkeypatch):
+    monkeypatch.setattr(evaluation, "LARGE", 10)
+    monkeypatch.setattr(evaluation, "CACHED_BYTES", 2**24)
+    count = 2**23 + 2  # the worst two tie: 2^23 + 1.5 is no float32
+    items = torch.ones(count, 1)
+    items[-2:] = 0
+    ranks = nested_mean_ranks(torch.ones(1, 1), items, torch.tensor([count - 1]), [1])
+    assert ranks.tolist() == [[2**23 + 1.5]]
+
+
 def test_metrics_by_hand():
     ranks = torch.tensor([1.0, 3.5, 11.0])
     metrics = rank_metrics(ranks, 11, ["Recall", "NDCG", "MRR", "Precision", "GAUC"], [2, 10], 4)

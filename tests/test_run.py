@@ -105,6 +105,24 @@ def test_metrics_that_need_whole_lists_come_from_recboles_evaluator(toy_run):
     assert not (by_lists.run_dir / TEST_RANKS).exists()
 
 
+def test_sampled_negatives_are_the_same_at_every_size(toy_run, monkeypatch):
+    from recbole_fmrlrec.models.fmrlrec import fMRLRec
+
+    asked: dict[int, list] = {}
+    predict = fMRLRec.predict
+
+    def noted(self, interaction):
+        asked.setdefault(self.size, []).append(interaction["item_id"].tolist())
+        return predict(self, interaction)
+
+    monkeypatch.setattr(fMRLRec, "predict", noted)
+    eval_args = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni5"}
+    toy_run(eval_args=eval_args, epochs=2)
+    assert asked[2] == asked[4] == asked[8]
+    first, second, test = asked[8]
+    assert first != second != test  # but each evaluation draws its own
+
+
 def test_low_precision_trains_to_about_the_same_loss(toy_run):
     exact, low = toy_run(), toy_run(enable_amp=True)
     assert low.history[0]["train_loss"] == pytest.approx(exact.history[0]["train_loss"], rel=0.02)
@@ -186,11 +204,12 @@ def undisturbed(tmp_path_factory):
     return outcome(folder)
 
 
-# The run of 4 epochs takes 10 or so steps an epoch and writes a best and a last checkpoint.
+# The run of 4 epochs makes features (three files), takes 10 or so steps an epoch and writes a best
+# and a last checkpoint.
 @pytest.mark.parametrize(
     ("kind", "at"),
-    [("step", 3), ("step", 25), ("write", 3), ("rename", 6)],
-    ids=["first epoch", "later epoch", "writing a checkpoint", "renaming a checkpoint"],
+    [("write", 3), ("step", 3), ("step", 25), ("write", 5), ("rename", 6)],
+    ids=["making features", "first epoch", "later epoch", "writing", "renaming a checkpoint"],
 )
 def test_killed_and_resumed_ends_bit_for_bit_as_undisturbed(tmp_path, undisturbed, kind, at):
     toy.write_toy(tmp_path)

@@ -9,8 +9,15 @@ from pathlib import Path
 
 #: Parts of the package that take no part in training and ranking: a change in them leaves the
 #: finished cells of a comparison as they are.
-_NOT_IN_A_RUN: tuple[str, ...] = ("compare/", "deploy/", "tuning", "export", "cli.py")
-_NOT_IN_A_RUN += ("help_text.py", "prepare.py", "mend.py", "owner.py", "places.py", "yaml_lines.py")
+_NOT_IN_A_RUN: tuple[str, ...] = (
+    "compare/",
+    "deploy/",
+    "tuning",
+    "export",
+    "cli.py",
+    "help_text.py",
+)
+_NOT_IN_A_RUN += ("locks.py", "mend.py", "owner.py", "places.py", "prepare.py", "yaml_lines.py")
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from pathlib import Path
@@ -75,7 +74,7 @@ def _cell(plan: Plan, dataset: str, variant: Variant, seed: int, alone: int | No
 
     config = _config(plan, dataset, variant, seed, alone)
     prepare_missing(config)
-    parts = [run_fingerprint(config), _features_fingerprint(config), code_version()]
+    parts = [run_fingerprint(config), code_version()]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
     keys = _run_settings(plan, dataset, variant, seed, alone)
     return Cell(dataset, variant.name, variant.model, seed, alone, keys, key, plan.output)
@@ -120,24 +119,3 @@ def _check_budget(plan: Plan, variant: Variant, config: Any) -> None:
             f"{variant.where}: budget.minutes: {variant.model} has a trainer of RecBole's own, "
             "which keeps no time; budget.epochs limits every model"
         )
-
-
-def _features_fingerprint(config: Any) -> str:
-    """A hash of the features that a model reads; empty for a model without."""
-    from recbole_fmrlrec.features import chosen_features
-    from recbole_fmrlrec.registry import is_ours
-
-    if not (is_ours(config.model_class) and config["use_features"]):
-        return ""
-    folder, names = chosen_features(config)
-    files = [folder / "items.txt", *(folder / f"{name}.npy" for name in names)]
-    return " ".join(_file_hash(file, file.stat().st_mtime_ns) for file in files)
-
-
-@functools.cache
-def _file_hash(file: Path, changed: int) -> str:
-    with file.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(2**22):
-            digest.update(block)
-    return digest.hexdigest()

@@ -101,6 +101,7 @@ class fMRLRec(SequentialRecommender):
                 "encoders": loaded.encoders,
                 "widths": loaded.widths,
                 "missing": loaded.missing,
+                "corpus": loaded.corpus,
             }
         if isinstance(features, MappedFeatures):
             self.features = features

@@ -23,6 +23,9 @@ from recbole_fmrlrec.result import RunResult
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import begun_first, best_among, outcomes
 
+#: Seconds between two looks at a run folder that another process still holds.
+WAIT = 5.0
+
 
 @dataclass
 class Objective:
@@ -118,18 +121,23 @@ def run_place(
     after_validation: Callable[[int, float], None] | None = None,
 ) -> RunResult:
     """The run of a place: begun in a folder of its own, or continued there after a kill."""
+    from recbole_fmrlrec.run_folder import FolderInUse
     from recbole_fmrlrec.runner import run
 
     root = plan.run_root(place)
     try:
-        return run(
-            plan.model,
-            plan.dataset,
-            config_dict={**plan.settings, **chosen, "checkpoint_dir": str(root)},
-            resume=root.is_dir(),
-            test=test,
-            after_validation=after_validation,
-        )
+        while True:
+            # The study gives up a silent worker of another machine before its run folder does.
+            with contextlib.suppress(FolderInUse):
+                return run(
+                    plan.model,
+                    plan.dataset,
+                    config_dict={**plan.settings, **chosen, "checkpoint_dir": str(root)},
+                    resume=root.is_dir(),
+                    test=test,
+                    after_validation=after_validation,
+                )
+            time.sleep(WAIT)
     finally:
         gc.collect()  # a model and its trainer know one another; the next trial needs the memory
 

@@ -13,21 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from recbole_fmrlrec.compare import locks
-from recbole_fmrlrec.compare.locks import STALE, Lock
+from recbole_fmrlrec import locks
+from recbole_fmrlrec.locks import STALE, Lock
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from recbole_fmrlrec.compare.locks import Lock
+from recbole_fmrlrec.locks import Lock
 print(Lock(Path(sys.argv[1])).acquire(), flush=True)
 time.sleep(60)
 """
 RACER = """
 import sys, time
 from pathlib import Path
-from recbole_fmrlrec.compare.locks import Lock
+from recbole_fmrlrec.locks import Lock
 folder, name, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 won = 0
 while won < rounds:
