@@ -20,8 +20,9 @@ from tabulate import tabulate
 
 from benchmarks import core_evaluation, core_scan, core_steps
 from benchmarks.core_setup import Shapes
-from benchmarks.measuring import facts, has_fast_bfloat16, write_json
+from benchmarks.measuring import facts, has_fast_bfloat16
 from recbole_fmrlrec.allocator import keep_freed_memory
+from recbole_fmrlrec.whole_files import write_json
 
 Row = tuple[str, str, str]
 

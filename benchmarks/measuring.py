@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -101,10 +100,3 @@ def facts() -> dict[str, Any]:
         "fast_bfloat16": has_fast_bfloat16(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write figures beside their place and rename them into it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
-    os.replace(beside, path)

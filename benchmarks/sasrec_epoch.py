@@ -25,7 +25,7 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
-from recbole_fmrlrec.run_folder import write_json
+from recbole_fmrlrec.whole_files import write_json
 
 DATASETS = ("ml-100k", "amazon-beauty")
 SIZES = (8, 16, 32, 64, 128, 256)

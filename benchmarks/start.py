@@ -61,7 +61,7 @@ def main(words: Sequence[str]) -> int:
                 return 1
     _print(found, options)
     if options.json:
-        from recbole_fmrlrec.run_folder import write_json
+        from recbole_fmrlrec.whole_files import write_json
 
         write_json(options.json, {"threads": options.num_threads, "results": found})
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
 from collections import OrderedDict
@@ -15,6 +14,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.whole_files import replacing
 
 FORMAT = 1
 _TAG = "__plain__"
@@ -26,18 +26,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         RunError: a value that is neither a tensor nor plain.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = to_plain({"format": FORMAT, **state})
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with replacing(path) as beside, beside.open("wb") as file:
+        torch.save(content, file)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -5,7 +5,6 @@ It imports neither RecBole nor torch: a comparison reads many of these files.
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.whole_files import replacing
 
 #: The file's name in a run's folder.
 TEST_RANKS = "test_ranks.npz"
@@ -83,14 +83,9 @@ class RankRecord:
         return metric_values(self.ranks, name, k)
 
     def save(self, path: Path) -> None:
-        """Write an .npz file without pickle; beside its name first, then renamed."""
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with open(beside, "wb") as file:
-                np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+        """Write an .npz file without pickle, whole or not at all."""
+        with replacing(path) as beside, beside.open("wb") as file:
+            np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> RankRecord:

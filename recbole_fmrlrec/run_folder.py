@@ -6,11 +6,10 @@ import _thread
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +20,7 @@ from typing import Any
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.locks import Lock
 from recbole_fmrlrec.result import RunResult
+from recbole_fmrlrec.whole_files import write_json
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CONFIG, _RESULT, _LOG = "config.json", "result.json", "run.log"
@@ -220,12 +220,3 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
         return line if self.coloured else _COLOUR.sub("", line)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON beside ``path`` and rename it into place."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(
-        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-    )
-    os.replace(beside, path)

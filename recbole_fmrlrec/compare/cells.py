@@ -12,9 +12,9 @@ from typing import Any
 
 from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan
-from recbole_fmrlrec.deploy.files import write_json
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.locks import Lock
+from recbole_fmrlrec.whole_files import write_json
 
 #: What a finished cell holds beside its ranks; the last one is written last.
 RESULT, ROWS, COST = "result.json", "rows.npz", "cost.json"

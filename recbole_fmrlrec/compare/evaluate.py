@@ -12,10 +12,10 @@ from recbole_fmrlrec.compare.plan import METRICS
 from recbole_fmrlrec.compare.slices import NAMES, WITHOUT, slices
 from recbole_fmrlrec.compare.trained import PARTS, TrainedPart
 from recbole_fmrlrec.deploy.arguments import Parser, whole_numbers
-from recbole_fmrlrec.deploy.files import write_json
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.places import check_file
 from recbole_fmrlrec.rank_files import RankRecord
+from recbole_fmrlrec.whole_files import write_json
 
 DESCRIPTION = """\
 Measure a trained model again: on validation or test, with any metrics and cut-offs, at any of its

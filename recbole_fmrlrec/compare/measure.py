@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from recbole_fmrlrec.compare.cells import COST, ROWS
-from recbole_fmrlrec.deploy.files import replacing, write_json
+from recbole_fmrlrec.whole_files import replacing, write_json
 
 #: Users whose answer is timed one by one, after those that warm up.
 TIMED, WARM_UP = 50, 5

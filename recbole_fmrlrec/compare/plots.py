@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.compare.tables import short
-from recbole_fmrlrec.deploy.files import replacing
+from recbole_fmrlrec.whole_files import replacing
 
 #: Colours that colour-blind people tell apart (Okabe and Ito, 2008), and lines that printers do.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

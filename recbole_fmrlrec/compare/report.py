@@ -18,7 +18,7 @@ from recbole_fmrlrec.compare.page import PAGE
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.compare.plots import write_plots
 from recbole_fmrlrec.compare.tables import Grid, sections
-from recbole_fmrlrec.deploy.files import write_json, write_text
+from recbole_fmrlrec.whole_files import write_json, write_text
 
 #: Dataset, title and SVG file of each plot.
 Plots = Sequence[tuple[str, str, Path]]

@@ -11,7 +11,7 @@ from typing import Any
 
 from recbole_fmrlrec.deploy.curve import svg_curve
 from recbole_fmrlrec.deploy.description import TABLE_DTYPES
-from recbole_fmrlrec.deploy.files import write_json, write_text
+from recbole_fmrlrec.whole_files import write_json, write_text
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,10 @@
-"""The files of a deployed model: written whole or not at all, read with a check."""
+"""The files of a deployed model, read with a check."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +12,6 @@ from recbole_fmrlrec.deploy.errors import DeployError
 
 # What could run when opened, or needs an unsafe reader: no deployed model has any of it.
 _CODE = {".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".pkl", ".pickle", ".pt", ".pth", ".bin"}
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; it is renamed to ``path`` when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        with open(partial, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
-    """Write JSON; NaN and infinity, which it does not know, are refused with a ValueError."""
-    text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

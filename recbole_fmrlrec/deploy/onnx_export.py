@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from recbole_fmrlrec.deploy.errors import DeployError
-from recbole_fmrlrec.deploy.files import replacing
 from recbole_fmrlrec.deploy.real import RealBlock, RealStep, real_blocks
 from recbole_fmrlrec.network import FMRLRecNetwork
+from recbole_fmrlrec.whole_files import replacing
 
 OPSET = 18
 ENCODER, STEP = "encoder.onnx", "step.onnx"

@@ -21,12 +21,12 @@ from recbole_fmrlrec.deploy.files import (
     fingerprint,
     read_json,
     refuse_code,
-    write_json,
 )
 from recbole_fmrlrec.deploy.items import ItemTable, restore_vectors, store_vectors, table_shapes
 from recbole_fmrlrec.deploy.parameters import build_network, pack_parameters, parameter_shapes
 from recbole_fmrlrec.deploy.tensor_files import read_tensors, write_tensors
 from recbole_fmrlrec.network import FMRLRecNetwork
+from recbole_fmrlrec.whole_files import write_json
 
 DESCRIPTION, PARAMETERS = "model.json", "model.safetensors"
 TABLE, ITEMS = "items.safetensors", "items.json"

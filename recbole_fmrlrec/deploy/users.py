@@ -11,9 +11,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from recbole_fmrlrec.deploy.files import replacing
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.whole_files import replacing
 
 FORMATS = ("csv", "jsonl")
 _JSON_NAMES = (".jsonl", ".ndjson", ".json")
