@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
 from recbole_fmrlrec.result import RunResult
 from recbole_fmrlrec.run_folder import RunFolder
@@ -74,9 +74,10 @@ def _fault(folder: Path, name: str, read: Callable[[Path], Any]) -> str | None:
     except Exception as error:  # damaged bytes make a reader raise almost anything
         if _not_of_content(error.__cause__ or error.__context__ or error):
             raise
-        plain = isinstance(error, UsageError | RunError)
-        reason = str(error) if plain else f"{type(error).__name__}: {error}"
-        return reason.removeprefix(f"{file}: ")
+        if isinstance(error, RunError):
+            return str(error).removeprefix(f"{file}: ")
+        cause = error.__cause__ or error  # what we raise ourselves has advice for another command
+        return f"{type(cause).__name__}: {cause}"
     return None
 
 

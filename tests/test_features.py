@@ -126,5 +126,5 @@ def test_a_trained_model_keeps_to_the_features_that_it_has_seen(folder):
     assert torch.equal(open_checkpoint(first).model.item_table(), before)
     second = run("fMRLRec", "toy", config_dict=toy.settings(folder.parent)).run_dir / "best.pth"
     open_checkpoint(second)
-    with pytest.raises(UsageError, match=r"best\.pth does not fit toy .* other texts since"):
+    with pytest.raises(UsageError, match=r"best\.pth does not fit toy .* other texts, since"):
         open_checkpoint(first)
