@@ -201,6 +201,7 @@ class _OneDataset:
 def _settings(plan: Plan, datasets: Sequence[DatasetRuns]) -> list[dict[str, Any]]:
     """What each model was run with, and what that was chosen by."""
     shared = {**plan.settings, **({} if plan.epochs is None else {"epochs": plan.epochs})}
+    shared = {**plan.in_force(shared), **plan.overrides}
     if plan.minutes is not None:
         shared["max_minutes"] = plan.minutes
     ours = "this package's defaults for the model and the dataset (properties/)"
@@ -209,7 +210,7 @@ def _settings(plan: Plan, datasets: Sequence[DatasetRuns]) -> list[dict[str, Any
             "variant": variant.name,
             "model": variant.model,
             "defaults": ours if variant.model in OUR_MODELS else "RecBole's defaults",
-            "settings": variant.settings,
+            "settings": plan.in_force(variant.settings),
             "tuned": variant.tuned,
         }
         for variant in plan.models
@@ -220,5 +221,6 @@ def _settings(plan: Plan, datasets: Sequence[DatasetRuns]) -> list[dict[str, Any
         for s in d.systems
         for run in s.runs
     }
-    everything: dict[str, Any] = {"variant": None, "settings": shared, "datasets": plan.datasets}
+    by_dataset = {name: plan.in_force(settings) for name, settings in plan.datasets.items()}
+    everything: dict[str, Any] = {"variant": None, "settings": shared, "datasets": by_dataset}
     return [{**everything, "recbole": sorted(map(str, versions))}, *found]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_fmrlrec.compare.quick import QUICK, check_options, names, quick_plan
+from recbole_fmrlrec.compare.quick import file_plan, names, quick_plan
 from recbole_fmrlrec.deploy.arguments import Parser
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.places import check_folder
@@ -21,7 +21,8 @@ in --model and --dataset. The command given again keeps finished cells and goes 
 """
 INTERRUPTED = 130
 _EPILOG = """\
-Without a file, every other --KEY=VALUE is a setting of all models, as --epochs=5.
+Every other --KEY=VALUE is a setting of all models, as --epochs=5. What is said here stands above
+the file; tables of a trial are best kept apart by --output.
 """
 
 
@@ -36,11 +37,13 @@ def build_parser() -> Parser:
     )
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE.yaml", help="the comparison")
     parser.add_argument("--model", metavar="A,B", help="models with their defaults, without a file")
-    parser.add_argument("--dataset", metavar="A,B", help="datasets, without a file (ml-100k)")
-    parser.add_argument("--seeds", metavar="S,S", help="seeds, without a file (2020)")
-    parser.add_argument("--metrics", metavar="M,M", help="without a file (NDCG,Recall)")
-    parser.add_argument("--topk", metavar="K,K", help="cut-offs, without a file (5,10)")
-    parser.add_argument("--valid_metric", metavar="M@K", help="without a file (NDCG@10)")
+    parser.add_argument("--dataset", metavar="A,B", help="datasets (the file's; ml-100k)")
+    parser.add_argument("--seeds", metavar="S,S", help="seeds (the file's; 2020)")
+    parser.add_argument("--metrics", metavar="M,M", help="metrics (the file's; NDCG,Recall)")
+    parser.add_argument("--topk", metavar="K,K", help="cut-offs (the file's; 5,10)")
+    parser.add_argument(
+        "--valid_metric", metavar="M@K", help="stops training (the file's; NDCG@10)"
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder of cells and tables")
     parser.add_argument(
         "--only",
@@ -69,7 +72,7 @@ def main(words: Sequence[str]) -> int:
         RunError: a file of a finished cell is damaged, or the cells cannot be put into one table.
     """
     options, rest = build_parser().parse_known_args(words)
-    plan = _plan(options, rest)
+    plan = quick_plan(options, rest) if options.file is None else file_plan(options, rest)
     if options.workers < 1:
         raise UsageError("--workers takes a number of at least 1")
     _need_matplotlib()
@@ -116,22 +119,6 @@ def _compute_and_report(plan: Any, cells: list[Any], chosen: list[Any], workers:
         raise RunError("no cell is finished")
     _report(plan, cells)
     return 1 if unfinished else 0
-
-
-def _plan(options: argparse.Namespace, rest: Sequence[str]) -> Any:
-    from dataclasses import replace
-
-    if options.file is None:
-        return quick_plan(options, rest)
-    from recbole_fmrlrec.compare.plan_file import read_plan
-    from recbole_fmrlrec.registry import OUR_MODELS
-
-    check_options(rest, list(OUR_MODELS))
-    given = [f"--{name}" for name in QUICK if getattr(options, name)] + list(rest)
-    if given:
-        raise UsageError(f"{given[0]} and a file: the file says what is compared")
-    plan = read_plan(options.file)
-    return replace(plan, output=options.output) if options.output else plan
 
 
 def _need_matplotlib() -> None:

@@ -49,6 +49,7 @@ class Plan:
         settings: hold for all models on all datasets.
         epochs: epochs of every model whose own settings do not say; None for its default.
         minutes: training stops after the first epoch that ends later than this.
+        overrides: settings of the command line, which stand above all of the file's.
         bootstrap: resamples behind a confidence interval.
         output: folder of cells, tables and plots.
         places: file and line of what a message may be about, by ``datasets/NAME`` and
@@ -67,6 +68,7 @@ class Plan:
     epochs: int | None = None
     minutes: float | None = None
     bootstrap: int = 2000
+    overrides: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
 
     def place(self, kind: str, name: str) -> str:
@@ -92,13 +94,13 @@ class Plan:
             budget["max_minutes"] = self.minutes
         metric, _, k = self.valid_metric.partition("@")
         watched = {"metrics": [metric], "topk": [int(k)], "valid_metric": self.valid_metric}
-        return {
-            **budget,
-            **self.settings,
-            **self.datasets[dataset],
-            **variant.settings,
-            **watched,
-        }
+        listed = {**budget, **self.settings, **self.datasets[dataset], **variant.settings}
+        # In the order in which they are applied: `a.b` must come after an `a` that it changes.
+        return {**self.in_force(listed), **self.overrides, **watched}
+
+    def in_force(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Those of some settings that the command line does not replace."""
+        return {key: value for key, value in settings.items() if key not in self.overrides}
 
     def to_json(self) -> dict[str, Any]:
         """Values that JSON knows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,23 @@ KEYS += ("settings", "budget", "output", "bootstrap")
 MODEL_KEYS = ("model", "settings", "sizes", "independent", "baseline", "tuned")
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path, said: Mapping[str, Any] | None = None) -> Plan:
     """Read the file of a comparison.
+
+    Args:
+        path: of the file.
+        said: keys of the file in whose place the command line says something else; of
+            ``datasets`` names alone, whose settings are still the file's.
 
     Raises:
         UsageError: it cannot be read, or a key, a value or a name in it cannot be; the message has
             the line.
     """
-    return _Reader(path, *load_with_places(path)).plan()
+    values, lines = load_with_places(path)
+    said = dict(said or {})
+    if "datasets" in said and isinstance(values.get("datasets"), dict):
+        said["datasets"] = {name: values["datasets"].get(name) for name in said["datasets"]}
+    return _Reader(path, {**values, **said}, lines, frozenset(said)).plan()
 
 
 def plan_of(values: dict[str, Any]) -> Plan:

@@ -22,14 +22,18 @@ class PlanValues:
     Attributes:
         path: of the file; None for the command line.
         lines: the line of each entry.
+        said: keys at the top level that the command line says in place of the file.
     """
 
     path: Path | None
     values: dict[str, Any]
     lines: dict[Place, int]
+    said: frozenset[str] = frozenset()
 
     def where(self, place: Place) -> str:
         """File and line of an entry, or of the nearest one around it."""
+        if place and place[0] in self.said:
+            return "command line"
         while place and place not in self.lines:
             place = place[:-1]
         origin = str(self.path or "command line")

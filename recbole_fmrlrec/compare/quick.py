@@ -1,9 +1,10 @@
-"""A comparison without a file: models and datasets on the command line."""
+"""What the command line says of a comparison, in place of a file or above one."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from recbole_fmrlrec.deploy.arguments import whole_numbers
@@ -12,9 +13,8 @@ from recbole_fmrlrec.errors import UsageError
 if TYPE_CHECKING:
     from recbole_fmrlrec.compare.plan import Plan
 
-#: Options that say what a file would say.
-QUICK = ("model", "dataset", "seeds", "metrics", "topk", "valid_metric")
-_OPTIONS = [*QUICK, "output", "only", "redo", "workers", "list", "debug"]
+_OPTIONS = ["model", "dataset", "seeds", "metrics", "topk", "valid_metric", "output", "only"]
+_OPTIONS += ["redo", "workers", "list", "debug"]
 
 
 def quick_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
@@ -48,6 +48,43 @@ def quick_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
         values["budget"] = {"minutes": _typed("max_minutes", settings.pop("max_minutes"), models)}
     values["settings"] = {key: _typed(key, text, models) for key, text in settings.items()}
     return plan_of(values)
+
+
+def file_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
+    """The plan of a file, with what the command line says above it.
+
+    Args:
+        options: ``file``, and those of `quick_plan`.
+        rest: other words: settings of all models, ``--KEY=VALUE``.
+
+    Raises:
+        UsageError: the file, a name or a value cannot be used, or a model is named.
+    """
+    from recbole_fmrlrec.cli import parse
+    from recbole_fmrlrec.compare.plan_checks import check_setting
+    from recbole_fmrlrec.compare.plan_file import read_plan
+    from recbole_fmrlrec.registry import OUR_MODELS
+
+    if options.model:
+        raise UsageError(
+            "--model and a file: the file says which models are compared; --only=NAME,.. chooses "
+            "of them"
+        )
+    check_options(rest, list(OUR_MODELS))
+    settings = parse(["train", *rest]).keys
+    said = _measured(options, settings)
+    if options.dataset:
+        said["datasets"] = names(options.dataset)
+    plan = read_plan(options.file, said)
+    models = [variant.model for variant in plan.models]
+    minutes = plan.minutes
+    if "max_minutes" in settings:
+        minutes = _typed("max_minutes", settings.pop("max_minutes"), models)
+    overrides = {key: _typed(key, text, models) for key, text in settings.items()}
+    for key, value in overrides.items():
+        for model in models:
+            check_setting(model, key, value, "command line", in_file=False)
+    return replace(plan, minutes=minutes, overrides=overrides)
 
 
 def _measured(options: argparse.Namespace, settings: dict[str, str]) -> dict[str, Any]:

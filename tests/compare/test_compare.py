@@ -143,8 +143,7 @@ def test_the_last_words_of_a_worker(tmp_path):
     [
         ([], "compare needs a file, as in `compare properties/comparison/ml-100k-quick.yaml`"),
         (["none.yaml"], "cannot read the configuration file none.yaml"),
-        (["a.yaml", "--model=Pop"], "--model and a file: the file says what is compared"),
-        (["a.yaml", "--epochs=3"], "--epochs=3 and a file"),
+        (["a.yaml", "--model=Pop"], "--model and a file: the file says which models"),
         (["a.yaml", "--worker", "2"], "--worker is no option of compare: did you mean --workers?"),
         (["--model=Pop,fMRLRec", "--dataset=tyo", "--list"], "command line: there is no dataset"),
         (["--model=Pop", "--epocs=3"], "unknown key `epocs` (command line)"),

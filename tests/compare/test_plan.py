@@ -10,7 +10,7 @@ import pytest
 from recbole_fmrlrec.compare.command import build_parser
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.plan_file import read_plan
-from recbole_fmrlrec.compare.quick import quick_plan
+from recbole_fmrlrec.compare.quick import file_plan, quick_plan
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.yaml_files import properties_dir
 
@@ -202,6 +202,49 @@ def test_what_a_comparison_says_itself_is_heard_in_the_quick_form():
 def test_wrong_words_of_the_quick_form(words, says):
     with pytest.raises(UsageError) as error:
         quick("--model=Pop", *words)
+    assert says in str(error.value)
+
+
+def over(tmp_path, text, *words):
+    return file_plan(*build_parser().parse_known_args([str(write(tmp_path, text)), *words]))
+
+
+def test_the_command_line_stands_above_the_file(tmp_path):
+    text = GOOD + "  third: {model: fMRLRec, settings: {epochs: 9, eval_args: {order: TO}}}\n"
+    words = ["--epochs=1", "--eval_args.mode.valid=uni100", "--seeds=3", "--max_minutes=2"]
+    words += ["--dataset=ml-100k,other", "--metrics=Hit", "--output=there"]
+    plan = over(tmp_path, text, *words)
+    assert (plan.seeds, plan.metrics, plan.topk, plan.minutes) == ((3,), ("hit",), (5,), 2)
+    assert plan.output == Path("there")
+    assert plan.datasets == {"ml-100k": {"MAX_ITEM_LIST_LENGTH": 20}, "other": {}}
+    for variant in plan.models:
+        settings = plan.settings_of("ml-100k", variant)
+        assert (settings["epochs"], settings["max_minutes"]) == (1, 2)
+        assert settings["num_threads"] == 1
+    # The change of one entry comes after the mapping that it changes.
+    assert list(settings).index("eval_args") < list(settings).index("eval_args.mode.valid")
+    assert plan.in_force(plan.models[2].settings) == {"eval_args": {"order": "TO"}}
+    assert Plan.from_json(plan.to_json(), plan.output) == plan
+
+
+def test_without_words_the_file_is_the_plan(tmp_path):
+    assert over(tmp_path, GOOD) == read_plan(write(tmp_path, GOOD))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--n_layers=2"], "unknown key `n_layers`"),
+        (["--topk=0"], "command line: topk: 0 must be"),
+        (["--eval_args.mode=uni100"], "command line: eval_args.mode: uni100 for the test"),
+        (["--model=Pop"], "--only=NAME,.. chooses"),
+        (["--epochs=x"], "epochs"),
+        (["--checkpoint_dir=x"], "`checkpoint_dir` is no setting here; --output says it"),
+    ],
+)
+def test_wrong_words_beside_a_file(tmp_path, words, says):
+    with pytest.raises(UsageError) as error:
+        over(tmp_path, GOOD, *words)
     assert says in str(error.value)
 
 
