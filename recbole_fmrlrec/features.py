@@ -92,11 +92,12 @@ def chosen_features(config: Any) -> tuple[Path, list[str]]:
     return folder, _chosen_modalities(config, folder)
 
 
-def features_fingerprint(config: Any) -> str:
+def features_fingerprint(config: Any, remake: bool = True) -> str:
     """A hash of the features that a run reads; empty for a model without.
 
-    Those in the dataset's folder that were made of its text are made anew if that has changed. This
-    is for runs that begin: a trained model keeps to the features that it has seen.
+    Args:
+        remake: make those in the dataset's folder anew that were made of its text, if that has
+            changed. This is for runs that begin: a trained model keeps to what it has seen.
 
     Raises:
         UsageError: as `load_item_features`, or they are of an encoder that is not at hand here.
@@ -104,7 +105,7 @@ def features_fingerprint(config: Any) -> str:
     if not is_ours(config.model_class) or config["use_features"] is False:
         return ""
     folder, names = chosen_features(config)
-    if "text" in names and not config["feature_path"]:
+    if remake and "text" in names and not config["feature_path"]:
         _refresh_text(_item_file(config), folder)
     files = [folder / ITEMS_NAME, *(folder / f"{name}.npy" for name in names)]
     return " ".join(_file_hash(file, file.stat().st_mtime_ns) for file in files)

@@ -6,8 +6,10 @@ import _thread
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +62,12 @@ class RunFolder:
         raise UsageError(f"no free folder name for {stem} in {root}")
 
     @classmethod
+    def at(cls, path: Path, config: Any) -> RunFolder:
+        """A folder for a run of a configuration, whatever is in it."""
+        fingerprint = run_fingerprint(config)
+        return cls(path, config["model"], config["dataset"], fingerprint, config.overrides())
+
+    @classmethod
     def open(cls, path: Path) -> RunFolder:
         """An existing run.
 
@@ -95,7 +103,7 @@ class RunFolder:
 
     def begin(self, config: Any) -> None:
         """Record the configuration; clear away what a killed write has left."""
-        for leftover in self.path.glob(".*.pth.*"):
+        for leftover in self.path.glob(".*.partial"):
             leftover.unlink(missing_ok=True)
         content = {
             "model": self.model,
@@ -152,20 +160,27 @@ class RunFolder:
                 "stop it and then give --resume"
             )
 
+        def taken_over() -> str:
+            return f"{self.path.absolute()}: {lock.owner()} took this run over meanwhile"
+
         def stop() -> None:
             lost.set()
-            _thread.interrupt_main()
+            if callable(signal.getsignal(signal.SIGINT)):
+                _thread.interrupt_main()
+                return
+            # Nothing here hears an interruption, as in the workers of `tune`.
+            print(f"error: {taken_over()}", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGTERM)
 
         lock.keep(stop)
         try:
             yield
+            if lost.is_set():
+                raise KeyboardInterrupt
         except KeyboardInterrupt:
             if not lost.is_set():
                 raise
-            raise RunError(
-                f"{self.path.absolute()}: {lock.owner()} took this run over while this process was "
-                "asleep"
-            ) from None
+            raise RunError(taken_over()) from None
         finally:
             lock.release()
 
@@ -191,8 +206,11 @@ class RunFolder:
                 handler.close()
 
 
-def run_fingerprint(config: Any) -> str:
+def run_fingerprint(config: Any, remake: bool = True) -> str:
     """What a run is: its settings, and the content of the dataset's atomic files and features.
+
+    Args:
+        remake: as in `features_fingerprint`.
 
     Raises:
         UsageError: its model reads features, and they cannot be used.
@@ -206,7 +224,7 @@ def run_fingerprint(config: Any) -> str:
         digest.update(file.name.encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     if files:  # else RecBole may download the dataset, or say that there is none
-        digest.update(features_fingerprint(config).encode())
+        digest.update(features_fingerprint(config, remake).encode())
     return digest.hexdigest()[:16]
 
 

@@ -17,7 +17,10 @@ from recbole_fmrlrec.allocator import keep_freed_memory
 from recbole_fmrlrec.errors import UsageError, usage_errors
 from recbole_fmrlrec.prepare import prepare_missing
 from recbole_fmrlrec.result import RunResult, machine_facts, peak_memory
-from recbole_fmrlrec.run_folder import RunFolder, run_fingerprint
+from recbole_fmrlrec.run_folder import FolderInUse, RunFolder, run_fingerprint
+
+#: Seconds between two looks at a run folder in which another process is at work.
+WAIT = 5.0
 
 Metrics = dict[str, float]
 
@@ -87,10 +90,27 @@ def run(
             raise
 
 
+def run_when_free(*words: Any, **keys: Any) -> RunResult:
+    """`run`, once nobody else is at work in its folder.
+
+    For a caller who has the run by a lock of its own: a process that died elsewhere may still look
+    alive by the lock of the run folder, for as long as that is touched last.
+    """
+    said = False
+    while True:
+        try:
+            return run(*words, **keys)
+        except FolderInUse as error:
+            if not said:
+                print(f"waiting: {error}", file=sys.__stderr__, flush=True)
+            said = True
+        time.sleep(WAIT)
+
+
 def _choose_folder(config: Any, named: RunFolder | None, resume: bool) -> RunFolder:
     root = Path(config["checkpoint_dir"])
     if named is not None:
-        if named.fingerprint != run_fingerprint(config):
+        if named.fingerprint != run_fingerprint(config, remake=False):
             raise UsageError(
                 f"{named.path} belongs to another configuration or other data (items, "
                 "interactions, features); give the settings that it was started with (config.json "

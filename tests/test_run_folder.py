@@ -88,6 +88,28 @@ def test_a_run_taken_over_elsewhere_ends(tmp_path):
         pass
 
 
+def test_a_run_taken_over_ends_where_interruptions_are_ignored(tmp_path):
+    (tmp_path / "r").mkdir()
+    code = f"""
+import json, signal, time
+from pathlib import Path
+from recbole_fmrlrec.locks import Lock
+from recbole_fmrlrec.run_folder import RunFolder
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+beat = Lock.keep
+Lock.keep = lambda self, lost: beat(self, lost, beat=0.01)
+folder = RunFolder(Path({str(tmp_path / "r")!r}), "fMRLRec", "toy", "", {{}})
+with folder.held():
+    owner = {{"host": "far", "place": "far|boot", "pid": 7, "started": 0}}
+    (folder.path / "run.lock.2").write_text(json.dumps(owner), encoding="utf-8")
+    time.sleep(60)
+print("reached")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert done.returncode == -signal.SIGTERM and "reached" not in done.stdout
+    assert "process 7 on far took this run over" in done.stderr
+
+
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
     """A finished run on the toy dataset, and how to resume it."""

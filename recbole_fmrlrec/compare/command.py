@@ -44,7 +44,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--valid_metric", metavar="M@K", help="stops training (the file's; NDCG@10)"
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder of cells and tables")
+    parser.add_argument("--output", metavar="DIR", help="folder of cells and tables")
     parser.add_argument(
         "--only",
         metavar="NAME,..",
@@ -59,7 +59,11 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes on this machine (1)"
     )
-    parser.add_argument("--list", action="store_true", help="show the cells, compute nothing")
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help="show the cells, train nothing (but make missing data)",
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -92,11 +96,14 @@ def _compare(plan: Any, options: argparse.Namespace) -> int:
     from recbole_fmrlrec.compare.gather import read_runs
 
     cells = make_cells(plan)
-    chosen, anew = cells, []
+    chosen, anew = list(cells), []
     if options.only is not None:
         chosen = choose(cells, names(options.only), "--only")
     if options.redo is not None:
-        anew = choose(chosen, names(options.redo), "--redo")
+        redo = names(options.redo)
+        named = [cell for cell in cells if cell.key in redo]  # whatever --only says
+        chosen += [cell for cell in named if cell not in chosen]
+        anew = choose(chosen, redo, "--redo")
     if options.list:
         for cell in chosen:
             print(f"{cell.key}  {cell.label}: {cell.state()}")

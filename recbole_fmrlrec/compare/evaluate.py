@@ -80,7 +80,7 @@ def main(words: Sequence[str]) -> int:
 
 def _columns(metrics: str, topk: str) -> list[str]:
     known = {metric.lower() for metric in METRICS}
-    names = [name.strip().lower() for name in metrics.split(",")]
+    names = [name.strip().lower() for name in metrics.strip("[]() ").split(",")]
     for name in names:
         if name not in known:
             raise UsageError(f"--metrics: no metric {name!r}; there are {', '.join(METRICS)}")

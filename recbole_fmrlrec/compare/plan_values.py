@@ -32,7 +32,8 @@ class PlanValues:
 
     def where(self, place: Place) -> str:
         """File and line of an entry, or of the nearest one around it."""
-        if place and place[0] in self.said:
+        # Settings of a dataset that the command line chooses are still the file's.
+        if place and place[0] in self.said and (len(place) < 3 or place not in self.lines):
             return "command line"
         while place and place not in self.lines:
             place = place[:-1]

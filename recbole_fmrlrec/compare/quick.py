@@ -13,8 +13,9 @@ from recbole_fmrlrec.errors import UsageError
 if TYPE_CHECKING:
     from recbole_fmrlrec.compare.plan import Plan
 
-_OPTIONS = ["model", "dataset", "seeds", "metrics", "topk", "valid_metric", "output", "only"]
-_OPTIONS += ["redo", "workers", "list", "debug"]
+#: Options with a text for their value.
+_VALUED = ("dataset", "seeds", "metrics", "topk", "valid_metric", "output")
+_OPTIONS = ["model", *_VALUED, "only", "redo", "workers", "list", "debug"]
 
 
 def quick_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
@@ -27,7 +28,6 @@ def quick_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
     Raises:
         UsageError: there is no model, or a name or a value cannot be used.
     """
-    from recbole_fmrlrec.cli import parse
     from recbole_fmrlrec.compare.plan_file import plan_of
 
     if not options.model:
@@ -37,7 +37,7 @@ def quick_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
         )
     models, datasets = names(options.model), names(options.dataset or "ml-100k")
     check_options(rest, models)
-    settings = parse(["train", *rest]).keys
+    settings = _settings(options, rest)
     values: dict[str, Any] = {
         "name": "-".join([*models, *datasets]),
         "models": models,
@@ -60,23 +60,22 @@ def file_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
     Raises:
         UsageError: the file, a name or a value cannot be used, or a model is named.
     """
-    from recbole_fmrlrec.cli import parse
     from recbole_fmrlrec.compare.plan_checks import check_setting
     from recbole_fmrlrec.compare.plan_file import read_plan
-    from recbole_fmrlrec.registry import OUR_MODELS
 
     if options.model:
+        check_options(rest, names(options.model))  # `--worker 2` makes 2 the file
         raise UsageError(
             "--model and a file: the file says which models are compared; --only=NAME,.. chooses "
             "of them"
         )
-    check_options(rest, list(OUR_MODELS))
-    settings = parse(["train", *rest]).keys
+    settings = _settings(options, rest)
     said = _measured(options, settings)
     if options.dataset:
         said["datasets"] = names(options.dataset)
     plan = read_plan(options.file, said)
     models = [variant.model for variant in plan.models]
+    check_options(rest, models)
     minutes = plan.minutes
     if "max_minutes" in settings:
         minutes = _typed("max_minutes", settings.pop("max_minutes"), models)
@@ -85,6 +84,26 @@ def file_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
         for model in models:
             check_setting(model, key, value, "command line", in_file=False)
     return replace(plan, minutes=minutes, overrides=overrides)
+
+
+def _settings(options: argparse.Namespace, rest: Sequence[str]) -> dict[str, str]:
+    """The settings among the words of the command line.
+
+    Raises:
+        UsageError: an option has no value, or is one of single runs.
+    """
+    from recbole_fmrlrec.cli import parse
+
+    for name in _VALUED:
+        if (value := getattr(options, name)) is not None and not str(value).strip():
+            raise UsageError(f"--{name}= has no value")
+    found = parse(["train", *rest])
+    if found.config_files or found.resume:
+        raise UsageError(
+            "compare has no --config_files and no --resume: its file holds settings, and the same "
+            "command takes a comparison up again"
+        )
+    return found.keys
 
 
 def _measured(options: argparse.Namespace, settings: dict[str, str]) -> dict[str, Any]:
@@ -104,7 +123,7 @@ def _measured(options: argparse.Namespace, settings: dict[str, str]) -> dict[str
     if options.valid_metric:
         found["valid_metric"] = options.valid_metric
     if options.output:
-        found["output"] = str(options.output)
+        found["output"] = options.output
     return found
 
 

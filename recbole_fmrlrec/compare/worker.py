@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from recbole_fmrlrec.compare.cells import RESULT, Cell
 from recbole_fmrlrec.errors import RunError, usage_errors
@@ -58,8 +57,10 @@ def compute(cell: Cell) -> None:
 
     compat.apply()
     from recbole_fmrlrec.compare.measure import measure
+    from recbole_fmrlrec.config import Config
     from recbole_fmrlrec.mend import mend
-    from recbole_fmrlrec.runner import run
+    from recbole_fmrlrec.run_folder import RunFolder
+    from recbole_fmrlrec.runner import run_when_free
     from recbole_fmrlrec.threads import use_threads
 
     cell.path.mkdir(parents=True, exist_ok=True)
@@ -67,34 +68,18 @@ def compute(cell: Cell) -> None:
         print(f"{WARNING}{warning}", file=sys.stderr)
     if not (cell.path / TEST_RANKS).is_file() and (cell.path / "last.pth").is_file():
         (cell.path / RESULT).unlink(missing_ok=True)  # from there the test alone is run again
-    _begin(cell)
+    config = Config(cell.model, cell.dataset, config_dict=cell.settings)
+    RunFolder.at(cell.path, config).begin(config)
     if not (cell.path / RESULT).is_file():
-        run(cell.model, cell.dataset, config_dict=cell.settings, resume=cell.path)
+        run_when_free(cell.model, cell.dataset, config_dict=cell.settings, resume=cell.path)
     if not (cell.path / TEST_RANKS).is_file():
         raise RunError(
             f"{cell.path}: the run left no {TEST_RANKS}; a comparison needs one test item a row "
             f"and eval_args.mode: full. Where the file was removed, --redo={cell.key} makes it anew"
         )
-    config = _config(cell)
     use_threads(config["num_threads"])  # a run that was finished before has not set them here
     measure(config, cell.path)
     (cell.path / "last.pth").unlink(missing_ok=True)  # the finished cell needs no way to go on
-
-
-def _config(cell: Cell) -> Any:
-    from recbole_fmrlrec.config import Config
-
-    return Config(cell.model, cell.dataset, config_dict=cell.settings)
-
-
-def _begin(cell: Cell) -> None:
-    """Make the cell a run folder in which the run can be taken up."""
-    from recbole_fmrlrec.run_folder import RunFolder, run_fingerprint
-
-    config = _config(cell)
-    RunFolder(
-        cell.path, cell.model, cell.dataset, run_fingerprint(config), config.overrides()
-    ).begin(config)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 import torch
 from torch import Tensor
 
-from recbole_fmrlrec.deploy.errors import DeployError
+from recbole_fmrlrec.deploy.errors import check_count
 from recbole_fmrlrec.deploy.items import ItemTable, Unknown
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.deploy.retrieval import ExactSearch, Search
@@ -41,8 +41,7 @@ def rank_items(
     Raises:
         DeployError: k is below 1, or an unknown candidate with ``unknown="error"``.
     """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise DeployError(f"k must be a whole number of 1 or more, not {k!r}")
+    check_count("k", k)
     total = len(items)
     if candidates is not None:
         rows = sorted(set(items.rows(candidates, unknown)[0]))

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from recbole_fmrlrec.deploy.errors import DeployError
+from recbole_fmrlrec.deploy.errors import DeployError, check_count
 
 Search = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
@@ -141,10 +141,11 @@ def measure_choices(
         copy_prefix: time the two stages with a copy of the first dimensions.
 
     Raises:
-        DeployError: an impossible recall, or too few queries.
+        DeployError: an impossible recall or k, or too few queries.
     """
-    if not 0 < recall <= 1:
-        raise DeployError(f"recall must be above 0 and at most 1, not {recall}")
+    if not (isinstance(recall, int | float) and 0 < recall <= 1):
+        raise DeployError(f"recall must be above 0 and at most 1, not {recall!r}")
+    check_count("k", k)
     if len(queries) < 2:
         raise DeployError("choosing a shortlist needs two sample histories or more")
     k = min(k, len(vectors) - 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recbole_fmrlrec.deploy.description import Description
-from recbole_fmrlrec.deploy.errors import DeployError
+from recbole_fmrlrec.deploy.errors import DeployError, check_count
 from recbole_fmrlrec.deploy.items import ItemTable
 from recbole_fmrlrec.deploy.retrieval import (
     Choice,
@@ -68,15 +68,18 @@ class SearchSettings:
             effort: of faiss, see `FaissShortlister`: more finds more.
 
         Raises:
-            DeployError: another prefix, no shortlist, an effort below 1, or faiss is not installed.
+            DeployError: another prefix, no shortlist, an effort below 1 or without faiss, or faiss
+                is not installed.
         """
         smaller = self.description.sizes[:-1]
         if prefix not in smaller:
-            raise DeployError(f"prefix must be one of {list(smaller)}, not {prefix}")
-        if shortlist < 1:
-            raise DeployError(f"shortlist must be 1 or more, not {shortlist}")
-        if effort is not None and effort < 1:
-            raise DeployError(f"effort must be 1 or more, not {effort}")
+            raise DeployError(f"prefix must be one of {list(smaller)}, not {prefix!r}")
+        check_count("prefix", prefix)
+        check_count("shortlist", shortlist)
+        if effort is not None:
+            check_count("effort", effort)
+            if faiss is None:
+                raise DeployError('effort is for faiss="hnsw" and faiss="ivf"')
         shortlister = None
         if faiss is not None:
             from recbole_fmrlrec.deploy.faiss_index import FaissShortlister

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -17,14 +18,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
 
 from recbole_fmrlrec.errors import RunError, plain_errors
+from recbole_fmrlrec.locks import Lock
 from recbole_fmrlrec.mend import mend
 from recbole_fmrlrec.owner import this_process
 from recbole_fmrlrec.result import RunResult
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import begun_first, best_among, outcomes
-
-#: Seconds between two looks at a run folder that another process still holds.
-WAIT = 5.0
 
 
 @dataclass
@@ -109,6 +108,8 @@ class Objective:
 def warn_of_damage(plan: Plan, place: int) -> None:
     """Mend the runs of a place and say on standard error what was damaged in them."""
     for folder in sorted(plan.run_root(place).glob("*/")):
+        if Lock(folder / "run").is_held():
+            continue  # its files are another's still
         for warning in mend(folder):
             tqdm.write(f"warning: trial {place}: {warning}", file=sys.stderr)
 
@@ -121,25 +122,34 @@ def run_place(
     after_validation: Callable[[int, float], None] | None = None,
 ) -> RunResult:
     """The run of a place: begun in a folder of its own, or continued there after a kill."""
-    from recbole_fmrlrec.run_folder import FolderInUse
-    from recbole_fmrlrec.runner import run
+    from recbole_fmrlrec.runner import run_when_free
 
     root = plan.run_root(place)
+    settings = {**plan.settings, **chosen, "checkpoint_dir": str(root)}
+    _record_anew(plan, root, settings)
     try:
-        while True:
-            # The study gives up a silent worker of another machine before its run folder does.
-            with contextlib.suppress(FolderInUse):
-                return run(
-                    plan.model,
-                    plan.dataset,
-                    config_dict={**plan.settings, **chosen, "checkpoint_dir": str(root)},
-                    resume=root.is_dir(),
-                    test=test,
-                    after_validation=after_validation,
-                )
-            time.sleep(WAIT)
+        return run_when_free(
+            plan.model,
+            plan.dataset,
+            config_dict=settings,
+            resume=root.is_dir(),
+            test=test,
+            after_validation=after_validation,
+        )
     finally:
         gc.collect()  # a model and its trainer know one another; the next trial needs the memory
+
+
+def _record_anew(plan: Plan, root: Path, settings: dict[str, Any]) -> None:
+    """Write the configuration of a run whose own was damaged, so that it is found and goes on."""
+    lost = [file.parent for file in root.glob("*/last.pth")]
+    for folder in lost:
+        if not (folder / "config.json").is_file():
+            from recbole_fmrlrec.config import Config
+            from recbole_fmrlrec.run_folder import RunFolder
+
+            config = Config(plan.model, plan.dataset, config_dict=settings)
+            RunFolder.at(folder, config).begin(config)
 
 
 def drop_checkpoints(plan: Plan, study: optuna.Study) -> tuple[int, FrozenTrial] | None:

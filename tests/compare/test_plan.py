@@ -227,6 +227,18 @@ def test_the_command_line_stands_above_the_file(tmp_path):
     assert Plan.from_json(plan.to_json(), plan.output) == plan
 
 
+def test_places_of_a_file_under_the_command_line(tmp_path):
+    with pytest.raises(UsageError, match=r"LENGTH = .bad. .*mine\.yaml, line 2"):
+        over(tmp_path, GOOD.replace("LENGTH: 20", "LENGTH: bad"), "--dataset=ml-100k")
+    with pytest.raises(UsageError, match="command line: the dataset a stands here twice"):
+        over(tmp_path, "models: [Pop]\n", "--dataset=a,a")
+
+
+def test_a_key_like_an_option_is_heard_where_a_model_has_it(tmp_path):
+    text = "datasets: [ml-100k]\nmodels: [DiffRec]\n"
+    assert over(tmp_path, text, "--steps=5").overrides == {"steps": 5}
+
+
 def test_without_words_the_file_is_the_plan(tmp_path):
     assert over(tmp_path, GOOD) == read_plan(write(tmp_path, GOOD))
 

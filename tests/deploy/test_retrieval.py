@@ -114,12 +114,17 @@ def test_a_recommender_searches_as_it_is_told(random_model: Recommender) -> None
 
 
 def test_wrong_settings_are_refused(random_model: Recommender) -> None:
-    for prefix, shortlist in ((16, 10), (5, 10), (4, 0)):
+    for prefix, shortlist in ((16, 10), (5, 10), (4, 0), (4, 1.5), ("4", 10), (4.0, 10), (4, "5")):
         with pytest.raises(DeployError, match=r"prefix|shortlist"):
             random_model.use_two_stage(prefix, shortlist)
     with pytest.raises(DeployError, match="effort must be"):
         random_model.use_two_stage(4, 10, faiss="hnsw", effort=0)
-    for recall in (0, 1.1):
+    with pytest.raises(DeployError, match="effort is for faiss"):
+        random_model.use_two_stage(4, 10, effort=3)
+    for k in (0, -1, 2.5):
+        with pytest.raises(DeployError, match="k must be"):
+            random_model.choose_search(k=k)
+    for recall in (0, 1.1, "0.9"):
         with pytest.raises(DeployError, match="recall must be"):
             random_model.choose_search(recall)
     with pytest.raises(DeployError, match="two sample histories"):

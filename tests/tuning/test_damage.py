@@ -49,6 +49,10 @@ def test_a_trial_whose_files_are_damaged_is_trained_again(
     whole = run_place(plan, 1, CHOSEN, False)
     assert again.best_valid_score == whole.best_valid_score
     assert [epoch["epoch"] for epoch in again.history] == [0, 1, 2]
+    log = (again.run_dir / "run.log").read_text(encoding="utf-8")
+    goes_on = name == "config.json"
+    assert log.count("continuing after epoch 1") == goes_on
+    assert log.count(" training [time") == (3 if goes_on else 5)
 
 
 def test_a_damaged_database_is_named_with_the_way_out(tmp_path: Path) -> None:
