@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from tabulate import tabulate
+from tqdm import tqdm
 
 from benchmarks.deploy_events import event_times, sasrec_times, session_rate
 from benchmarks.deploy_retrieval import base_of, grow, measure
@@ -118,7 +119,7 @@ def _print_retrieval(model: Recommender, options: argparse.Namespace) -> None:
     vectors, queries, origin = base_of(model, given=options.model_dir is not None)
     print(f"\nRetrieval of the top 10 for one query, {vectors.shape[1]} dimensions; {origin}")
     rows = []
-    for count in options.catalogues:
+    for count in tqdm(options.catalogues, desc="catalogues", leave=False):
         table = grow(vectors, count)
         rows += measure(
             table, model.description.sizes, queries, options.recall, not options.no_faiss

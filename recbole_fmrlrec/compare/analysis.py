@@ -34,7 +34,7 @@ def analyse(plan: Plan, datasets: Sequence[DatasetRuns]) -> dict[str, Any]:
         "name": plan.name,
         "metrics": plan.columns,
         "main": plan.main,
-        "seeds": list(plan.seeds),
+        "seeds": sorted({seed for runs in datasets for s in runs.systems for seed in s.seeds}),
         "bootstrap": plan.bootstrap,
         "datasets": content,
         "settings": _settings(plan, datasets),

@@ -316,6 +316,12 @@ def test_seeds_are_averaged_by_user(tmp_path, no_plots):
     assert "| SASRec |  | 1,000 | **.5000 ± .3536** |" in markdown(analysis)
 
 
+def test_seeds_that_are_not_finished_are_in_no_note(tmp_path, no_plots):
+    plan = make_plan(tmp_path, [POP], seeds=(7, 8))
+    analysis = write_report(plan, [write_cell(tmp_path, POP, {0: [1, 2, 3, 4]}, seed=7)])
+    assert "One seed (7)" in markdown(analysis)
+
+
 def test_other_rows_are_refused(tmp_path):
     plan = make_plan(tmp_path, [POP, SASREC])
     cells = [
