@@ -22,6 +22,7 @@ from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.export_catalogue import NewItems, modalities_of, read_catalogue
 from recbole_fmrlrec.export_quality import deployed_metrics
 from recbole_fmrlrec.export_source import Trained, open_checkpoint
+from recbole_fmrlrec.places import check_folder
 
 #: Users whose answer is timed; the first two do not count.
 TIMED = 52
@@ -59,7 +60,8 @@ class Export:
         """Write the models.
 
         Raises:
-            UsageError: a size, a dataset or a catalogue that does not fit.
+            UsageError: a size, a dataset or a catalogue that does not fit, or an output that cannot
+                be written.
             RunError: the checkpoint is missing or damaged.
             DeployError: vectors that the table's type cannot hold, or no package for ONNX.
         """
@@ -68,6 +70,7 @@ class Export:
         new = None
         if self.catalogue is not None:
             new = read_catalogue(self.catalogue, trained, self.same_encoder)
+        check_folder(self.output, "--output")
         metrics = deployed_metrics(trained, sizes) if self.evaluate else {}
         members = []
         for size in sizes:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from recbole_fmrlrec.deploy.arguments import Parser, whole_numbers
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.places import check_folder
 
 DESCRIPTION = """\
 Write a trained model at one of its nested sizes, or at all of them, as small files that serve
@@ -81,7 +80,6 @@ def main(words: Sequence[str]) -> int:
     from recbole_fmrlrec.deploy.errors import DeployError
     from recbole_fmrlrec.export import Export
 
-    check_folder(options.output, "--output")
     request = Export(
         checkpoint=options.checkpoint,
         output=options.output,

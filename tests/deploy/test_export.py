@@ -225,3 +225,12 @@ def test_wrong_use(
     assert main(["export", *given, *words]) in (1, 2)
     assert message in capsys.readouterr().err
     assert not Path("wrong").exists()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    words = [f"--checkpoint={run_dir / 'best.pth'}", f"--output={tmp_path / 'file' / 'x'}"]
+    assert main(["export", *words]) == 2
+    assert "--output: cannot write to" in capsys.readouterr().err
