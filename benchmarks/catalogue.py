@@ -11,7 +11,6 @@ file that the system keeps in memory count.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -26,9 +25,9 @@ from tqdm import tqdm
 
 from benchmarks.catalogue_data import Shape, make
 from benchmarks.catalogue_run import Job, measure
-from dataset_tools.files import replacing
 from recbole_fmrlrec.result import machine_facts
 from recbole_fmrlrec.schema import SAMPLED_LOSSES
+from recbole_fmrlrec.whole_files import write_json
 
 HEAD = ["loss_type", "steps/s", "positions/s", "CPU s/step", "ranked users/s", "loading s"]
 HEAD += ["GiB loaded", "GiB trained", "GiB ranked", "loss at start", "at end", "NDCG@10"]
@@ -78,8 +77,7 @@ def main(words: Sequence[str]) -> int:
     _print(options, rows, facts)
     if options.json:
         found = {"shape": asdict(shape), "batch": options.batch, "machine": facts, "rows": rows}
-        with replacing(options.json) as stream:
-            stream.write(json.dumps(found, indent=2) + "\n")
+        write_json(options.json, found)
     return 0
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from dataset_tools.atomic import read_table
 from dataset_tools.encoding import FAILED_NAME, Inputs, digest_of, unique_inputs
 from dataset_tools.errors import UsageError
+from dataset_tools.files import file_sha256
 from dataset_tools.layout import dataset_file
 from dataset_tools.sources.base import IMAGES_NAME
 
@@ -121,16 +122,8 @@ def _content_keys(paths: Sequence[Path]) -> dict[Path, object]:
     keys: dict[Path, object] = {}
     for size, group in by_size.items():
         for path in group:
-            keys[path] = (size, _file_hash(path)) if len(group) > 1 else size
+            keys[path] = (size, file_sha256(path)) if len(group) > 1 else size
     return keys
-
-
-def _file_hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while piece := stream.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def load_picture(path: Path) -> Image:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.run_folder import BEST, RESULT
 
 #: Columns of a ``.item`` file that name an item for people, the first that is there.
 TITLE_COLUMNS = ("title", "movie_title", "name", "item_name")
@@ -174,8 +175,8 @@ def _rows(model: Any, loader: Any) -> Rows:
 
 def _recorded_metrics(checkpoint: Path) -> dict[int, dict[str, float]]:
     """Test metrics by size in the ``result.json`` beside ``best.pth``."""
-    file = checkpoint.parent / "result.json"
-    if checkpoint.name != "best.pth" or not file.is_file():
+    file = checkpoint.parent / RESULT
+    if checkpoint.name != BEST or not file.is_file():
         return {}
     test = json.loads(file.read_text(encoding="utf-8")).get("test", [])
     return {row["size"]: row["metrics"] for row in test if row.get("size")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import getLogger
@@ -20,6 +19,7 @@ from dataset_tools.features import (
     read_features,
     read_manifest,
 )
+from dataset_tools.files import file_sha256
 from dataset_tools.text import TFIDF_NAME, make_text_features, remake_text_features, texts_changed
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.feature_map import MappedFeatures, MappedModality
@@ -113,11 +113,7 @@ def features_fingerprint(config: Any, remake: bool = True) -> str:
 
 @functools.cache
 def _file_hash(file: Path, changed: int) -> str:
-    with file.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(2**22):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_sha256(file)
 
 
 def find_features(config: Any) -> Path | None:

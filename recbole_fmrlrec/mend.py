@@ -11,9 +11,7 @@ from typing import Any
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
 from recbole_fmrlrec.result import RunResult
-from recbole_fmrlrec.run_folder import RunFolder
-
-_CONFIG, _RESULT, _BEST, _LAST = "config.json", "result.json", "best.pth", "last.pth"
+from recbole_fmrlrec.run_folder import BEST, CONFIG, LAST, RESULT, RunFolder
 
 
 def mend(folder: Path) -> list[str]:
@@ -33,18 +31,18 @@ def mend(folder: Path) -> list[str]:
             did not let it: that says nothing of its content, and nothing is removed.
     """
     readers: dict[str, Callable[[Path], Any]] = {
-        _CONFIG: lambda file: RunFolder.open(file.parent),
-        _RESULT: _load_result,
+        CONFIG: lambda file: RunFolder.open(file.parent),
+        RESULT: _load_result,
         TEST_RANKS: RankRecord.load,
-        _BEST: _load_checkpoint,
-        _LAST: _load_checkpoint,
+        BEST: _load_checkpoint,
+        LAST: _load_checkpoint,
     }
     faults = {
         name: fault for name, read in readers.items() if (fault := _fault(folder, name, read))
     }
     for name in faults:
         _remove(folder, _hangs_on(name))
-    goes_on = (folder / _LAST).is_file()
+    goes_on = (folder / LAST).is_file()
     return [
         f"{folder / name}: damaged ({fault}); {_becomes(name, goes_on)}"
         for name, fault in faults.items()
@@ -53,14 +51,14 @@ def mend(folder: Path) -> list[str]:
 
 def _hangs_on(name: str) -> Sequence[str]:
     """A file, and the others that are of no use without it."""
-    if name == _CONFIG:
-        return [_CONFIG]
-    of_test = [_RESULT, TEST_RANKS]
-    return of_test if name in of_test else [*of_test, _BEST, _LAST]
+    if name == CONFIG:
+        return [CONFIG]
+    of_test = [RESULT, TEST_RANKS]
+    return of_test if name in of_test else [*of_test, BEST, LAST]
 
 
 def _becomes(name: str, goes_on: bool) -> str:
-    if name == _CONFIG:
+    if name == CONFIG:
         return "it is written anew"
     return "the test is run again" if goes_on else "the training begins anew"
 

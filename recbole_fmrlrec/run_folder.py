@@ -25,7 +25,9 @@ from recbole_fmrlrec.result import RunResult
 from recbole_fmrlrec.whole_files import write_json
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_CONFIG, _RESULT, _LOG = "config.json", "result.json", "run.log"
+#: What was asked for, and what came out of it.
+CONFIG, RESULT = "config.json", "result.json"
+_LOG = "run.log"
 _IDENTITY = ("model", "dataset", "fingerprint", "overrides")
 #: The checkpoints: of the best epoch, and of the one after which a killed run goes on.
 BEST, LAST = "best.pth", "last.pth"
@@ -74,9 +76,9 @@ class RunFolder:
         Raises:
             UsageError: there is none, or its ``config.json`` is damaged.
         """
-        file = path / _CONFIG
+        file = path / CONFIG
         if not file.is_file():
-            raise UsageError(f"--resume: no run in {path.absolute()} ({_CONFIG} is not there)")
+            raise UsageError(f"--resume: no run in {path.absolute()} ({CONFIG} is not there)")
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             return cls(path, *(content[key] for key in _IDENTITY))
@@ -91,7 +93,7 @@ class RunFolder:
         """The run of this very configuration that was started last, if there is one."""
         wanted = run_fingerprint(config)
         candidates = []
-        for file in root.glob(f"{config['model']}-*/{_CONFIG}"):
+        for file in root.glob(f"{config['model']}-*/{CONFIG}"):
             try:
                 found = cls.open(file.parent)
             except UsageError as error:
@@ -112,8 +114,8 @@ class RunFolder:
             "overrides": self.overrides,
             "config": config.effective(),
         }
-        if not (self.path / _CONFIG).is_file():
-            write_json(self.path / _CONFIG, content)
+        if not (self.path / CONFIG).is_file():
+            write_json(self.path / CONFIG, content)
 
     def discard_unstarted(self) -> None:
         """Remove the folder of a run that was refused before it made a checkpoint."""
@@ -122,7 +124,7 @@ class RunFolder:
 
     def finish(self, result: RunResult) -> None:
         """Record the result."""
-        write_json(self.path / _RESULT, result.to_json())
+        write_json(self.path / RESULT, result.to_json())
 
     def result(self) -> RunResult | None:
         """The result of a finished run.
@@ -130,7 +132,7 @@ class RunFolder:
         Raises:
             UsageError: ``result.json`` is damaged.
         """
-        file = self.path / _RESULT
+        file = self.path / RESULT
         if not file.is_file():
             return None
         try:

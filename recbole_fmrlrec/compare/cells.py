@@ -14,10 +14,11 @@ from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.locks import Lock
+from recbole_fmrlrec.run_folder import CONFIG
 from recbole_fmrlrec.whole_files import write_json
 
 #: What a finished cell holds beside its ranks; the last one is written last.
-RESULT, ROWS, COST = "result.json", "rows.npz", "cost.json"
+ROWS, COST = "rows.npz", "cost.json"
 #: Where a comparison keeps its plan and its list of cells.
 RECORD = "comparison.json"
 
@@ -79,7 +80,7 @@ class Cell:
             return "finished"
         if self.lock.is_held():
             return f"running ({self.lock.owner()})"
-        return "interrupted" if (self.path / "config.json").is_file() else "to do"
+        return "interrupted" if (self.path / CONFIG).is_file() else "to do"
 
     def to_json(self) -> dict[str, Any]:
         """Values that JSON knows; ``root`` is left to the reader."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_fmrlrec.compare.cells import RESULT, ROWS, Cell
+from recbole_fmrlrec.compare.cells import ROWS, Cell
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.stored import (
     DamagedError,
@@ -20,6 +20,7 @@ from recbole_fmrlrec.compare.stored import (
     together,
 )
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.run_folder import RESULT
 
 
 @dataclass(frozen=True)

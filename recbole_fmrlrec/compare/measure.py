@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from recbole_fmrlrec.compare.cells import COST, ROWS
+from recbole_fmrlrec.run_folder import BEST
 from recbole_fmrlrec.whole_files import replacing, write_json
 
 #: Users whose answer is timed one by one, after those that warm up.
@@ -32,7 +33,7 @@ def measure(config: Any, folder: Path) -> None:
     counts = count_interactions(dataset)
     loaders = data_preparation(config, dataset)
     write_arrays(folder / ROWS, known_of_rows(config, dataset, counts, loaders))
-    checkpoint = folder / "best.pth"
+    checkpoint = folder / BEST
     if not checkpoint.is_file():  # a trainer of RecBole's own, whose files are pickles
         note = "not measured: this model's trainer keeps no checkpoint that can be read safely"
         write_json(folder / COST, {"by_size": {}, "note": note})

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from recbole_fmrlrec.compare.cells import COST, RESULT, ROWS, Cell
+from recbole_fmrlrec.compare.cells import COST, ROWS, Cell
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
+from recbole_fmrlrec.run_folder import RESULT
 
 _OF_RESULT: tuple[str, ...] = (
     "best_epoch",

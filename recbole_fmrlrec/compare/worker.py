@@ -11,10 +11,11 @@ import os
 import sys
 from pathlib import Path
 
-from recbole_fmrlrec.compare.cells import RESULT, Cell
+from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.errors import RunError, usage_errors
 from recbole_fmrlrec.parent import end_with
 from recbole_fmrlrec.rank_files import TEST_RANKS
+from recbole_fmrlrec.run_folder import RESULT
 
 DONE, FAILED, WRONG_USE, BUSY = 0, 1, 2, 75
 #: How a line begins that the command is to pass on.
@@ -59,14 +60,14 @@ def compute(cell: Cell) -> None:
     from recbole_fmrlrec.compare.measure import measure
     from recbole_fmrlrec.config import Config
     from recbole_fmrlrec.mend import mend
-    from recbole_fmrlrec.run_folder import RunFolder
+    from recbole_fmrlrec.run_folder import LAST, RunFolder
     from recbole_fmrlrec.runner import run_when_free
     from recbole_fmrlrec.threads import use_threads
 
     cell.path.mkdir(parents=True, exist_ok=True)
     for warning in mend(cell.path):
         print(f"{WARNING}{warning}", file=sys.stderr)
-    if not (cell.path / TEST_RANKS).is_file() and (cell.path / "last.pth").is_file():
+    if not (cell.path / TEST_RANKS).is_file() and (cell.path / LAST).is_file():
         (cell.path / RESULT).unlink(missing_ok=True)  # from there the test alone is run again
     config = Config(cell.model, cell.dataset, config_dict=cell.settings)
     RunFolder.at(cell.path, config).begin(config)
@@ -79,7 +80,7 @@ def compute(cell: Cell) -> None:
         )
     use_threads(config["num_threads"])  # a run that was finished before has not set them here
     measure(config, cell.path)
-    (cell.path / "last.pth").unlink(missing_ok=True)  # the finished cell needs no way to go on
+    (cell.path / LAST).unlink(missing_ok=True)  # the finished cell needs no way to go on
 
 
 if __name__ == "__main__":

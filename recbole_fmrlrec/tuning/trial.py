@@ -22,6 +22,7 @@ from recbole_fmrlrec.locks import Lock
 from recbole_fmrlrec.mend import mend
 from recbole_fmrlrec.owner import this_process
 from recbole_fmrlrec.result import RunResult
+from recbole_fmrlrec.run_folder import CONFIG, LAST, RunFolder
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import begun_first, best_among, outcomes
 
@@ -142,11 +143,10 @@ def run_place(
 
 def _record_anew(plan: Plan, root: Path, settings: dict[str, Any]) -> None:
     """Write the configuration of a run whose own was damaged, so that it is found and goes on."""
-    lost = [file.parent for file in root.glob("*/last.pth")]
+    lost = [file.parent for file in root.glob(f"*/{LAST}")]
     for folder in lost:
-        if not (folder / "config.json").is_file():
+        if not (folder / CONFIG).is_file():
             from recbole_fmrlrec.config import Config
-            from recbole_fmrlrec.run_folder import RunFolder
 
             config = Config(plan.model, plan.dataset, config_dict=settings)
             RunFolder.at(folder, config).begin(config)
