@@ -165,6 +165,19 @@ def test_without_gradients_nothing_is_kept_for_them():
     )
 
 
+def test_gradients_of_narrow_chunks_are_as_exact_as_the_others():
+    torch.manual_seed(0)
+    h, e = 0.3 * torch.randn(50, 64), 0.3 * torch.randn(20_000, 64)
+    targets, found = torch.randint(len(e), (len(h),)), []
+    for dtype in (torch.float32, torch.float64):
+        pair = [t.detach().to(dtype).requires_grad_() for t in (h, e)]
+        nested_cross_entropy(*pair, targets, [8, 16, 64]).backward()
+        found.append([t.grad.double() for t in pair])
+    for low, exact in zip(*found, strict=True):
+        errors = (low - exact).abs().amax(0) / exact.abs().max()
+        assert errors.max() < 2e-6
+
+
 def test_bfloat16_loss_stays_within_one_percent():
     torch.manual_seed(0)
     h, e = torch.randn(64, 32), 0.3 * torch.randn(500, 32)
