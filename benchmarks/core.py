@@ -20,8 +20,9 @@ from tabulate import tabulate
 
 from benchmarks import core_evaluation, core_scan, core_steps
 from benchmarks.core_setup import Shapes
-from benchmarks.measuring import facts, has_fast_bfloat16
+from benchmarks.measuring import facts
 from recbole_fmrlrec.allocator import keep_freed_memory
+from recbole_fmrlrec.devices import emulates
 from recbole_fmrlrec.whole_files import write_json
 
 Row = tuple[str, str, str]
@@ -64,7 +65,7 @@ def step_part(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
                 "60 %",
             )
         )
-    if options.bf16 or has_fast_bfloat16():
+    if options.bf16 or not emulates(torch.bfloat16):
         found["bfloat16"] = low = core_steps.low_precision(shapes, 32, count)
         text = f"{low['ratio']:.2f} times float32, loss off by {low['loss_distance']:.1e}"
         rows.append(("bfloat16 step at batch 32", text, "1.75 times, 1e-2"))

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from recbole_fmrlrec.devices import emulates
 from recbole_fmrlrec.result import machine_facts
 
 
@@ -79,13 +80,6 @@ def product_rate(count: int = 5, width: int = 2048) -> float:
     return float(width**3 / min(seconds(lambda: torch.mm(a, b, out=out)) for _ in range(count)))
 
 
-def has_fast_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 itself (AVX-512 BF16, AMX); others emulate it."""
-    facts = Path("/proc/cpuinfo")
-    flags = facts.read_text(encoding="utf-8").split() if facts.is_file() else []
-    return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
 def facts() -> dict[str, Any]:
     """Machine and versions."""
     model = [
@@ -97,6 +91,6 @@ def facts() -> dict[str, Any]:
         **machine_facts(),
         "cpu": (model or ["unknown"])[0],
         "load": os.getloadavg(),
-        "fast_bfloat16": has_fast_bfloat16(),
+        "emulates_bfloat16": emulates(torch.bfloat16),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }

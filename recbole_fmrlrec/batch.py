@@ -1,21 +1,44 @@
-"""What a training step of fMRLRec works on: sequences, their layout, and the targets."""
+"""What a training step of fMRLRec works on: sequences, their layout, and the targets.
+
+The layout hangs on the data: how many positions are valid, which have a target. To ask a GPU for
+such a number is to wait until it has done all it was given before. So a batch is laid out from the
+rows in the host's memory, which `HostedInteraction` keeps, and then sent to the device.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_fmrlrec.devices import send
 from recbole_fmrlrec.recurrence import Packing
+
+
+class HostedInteraction(Interaction):
+    """RecBole's Interaction, but what `to` makes of it has these rows as its attribute ``host``."""
+
+    def to(self, device: Any, selected_field: Any = None) -> Interaction:
+        """The rows on a device; ``host`` are these."""
+        moved: Interaction = super().to(device, selected_field)
+        moved.host = self
+        return moved
+
+
+def host_rows(interaction: Interaction) -> Interaction:
+    """The rows of a batch in the host's memory, where it has kept them; else the batch itself."""
+    return getattr(interaction, "host", interaction)
 
 
 @dataclass(frozen=True)
 class Batch:
     """Sequences ``(B, L)``, lengths ``(B,)`` and targets ``(T,)``, items 1..N.
 
-    Windows are trained at every position, or at those of ``trained`` among the packed ones; rows
-    of RecBole at their last one, and have no ``packing``.
+    Windows are trained at every position, or at the packed ones ``trained`` ``(T,)``; rows of
+    RecBole at their last one, and have no ``packing``.
     """
 
     item_seq: Tensor
@@ -29,14 +52,25 @@ class Batch:
         """Windows with ``(B, L)`` targets, 0 where a position is not trained."""
         packing = Packing.from_lengths(lengths, item_seq.shape[1])
         targets = packing.pack(target_seq)
-        trained = targets > 0
-        if trained.all():
+        trained = torch.nonzero(targets).flatten()
+        if len(trained) == len(targets):
             return cls(item_seq, lengths, targets, packing)
         return cls(item_seq, lengths, targets[trained], packing, trained)
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return replace(
+            self,
+            item_seq=send(self.item_seq, device),
+            lengths=send(self.lengths, device),
+            targets=send(self.targets, device),
+            packing=None if self.packing is None else self.packing.to(device),
+            trained=None if self.trained is None else send(self.trained, device),
+        )
+
     def trained_outputs(self, hidden: Tensor) -> Tensor:
         """Those of the packed outputs that have a target."""
-        return hidden if self.trained is None else hidden[self.trained]
+        return hidden if self.trained is None else hidden.index_select(0, self.trained)
 
 
 def with_starts(

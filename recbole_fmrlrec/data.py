@@ -20,6 +20,7 @@ from recbole.data.utils import (
 from recbole.sampler import KGSampler
 from recbole.utils import ModelType, dataset_arguments
 
+from recbole_fmrlrec.batch import HostedInteraction
 from recbole_fmrlrec.exact_order import in_exact_order
 from recbole_fmrlrec.tables import DataError
 from recbole_fmrlrec.trimming import TRIMMABLE
@@ -182,7 +183,7 @@ class WindowTrainDataLoader(TrainDataLoader):
         batch = {field: rows[field][picked] for field in rows}
         longest = int(batch[self._dataset.item_list_length_field].max())
         cut = {k: v[:, :longest] if v.dim() > 1 else v for k, v in batch.items()}
-        return self.transform(self._dataset, Interaction(cut))
+        return HostedInteraction(self.transform(self._dataset, Interaction(cut)).interaction)
 
 
 class UnmaskedFullSortEvalDataLoader(FullSortEvalDataLoader):

@@ -109,8 +109,9 @@ class _NestedLinear(torch.autograd.Function):
 
 def working_dtype(x: Tensor) -> torch.dtype:
     """The dtype in which matrix products run: autocast's where it is on, else that of ``x``."""
-    if torch.is_autocast_enabled(x.device.type):
-        return torch.get_autocast_dtype(x.device.type)
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
     return x.dtype
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recbole_fmrlrec.devices import send
 from recbole_fmrlrec.layers import MatryoshkaLinear
 
 
@@ -42,25 +43,36 @@ class Packing:
     def from_lengths(cls, lengths: Tensor, width: int) -> Packing:
         """Lay out right-padded sequences of the given lengths.
 
+        It is worked out on the CPU, which needs the lengths: a GPU that holds them is asked once.
+
         Args:
-            lengths: ``(B,)`` valid positions of each row, 1 to ``width``.
+            lengths: ``(B,)`` valid positions of each row, 1 to ``width``. The result is on their
+                device.
             width: padded length L of the batch.
 
         Raises:
             ValueError: a length lies outside 1..width.
         """
+        device, lengths = lengths.device, lengths.cpu()
         low, high = (int(lengths.min()), int(lengths.max())) if lengths.numel() else (1, 1)
         if low < 1 or high > width:
             raise ValueError(f"sequence lengths must lie in 1..{width}, got {low}..{high}")
         ordered, order = torch.sort(lengths, descending=True, stable=True)
-        steps = torch.arange(high, device=lengths.device)
+        steps = torch.arange(high)
         reached = steps[:, None] < ordered[None, :]
         step, rank = reached.nonzero(as_tuple=True)
         counts = reached.sum(1)
         offsets = counts.cumsum(0) - counts
         place = torch.empty_like(order)
-        place[order] = torch.arange(len(order), device=order.device)
-        return cls(order[rank] * width + step, counts.tolist(), offsets[lengths - 1] + place, place)
+        place[order] = torch.arange(len(order))
+        last = offsets[lengths - 1] + place
+        return cls(order[rank] * width + step, counts.tolist(), last, place).to(device)
+
+    def to(self, device: torch.device) -> Packing:
+        """The same on another device."""
+        moved = (send(tensor, device) for tensor in (self.index, self.last, self.rank))
+        index, last, rank = moved
+        return Packing(index, self.batch_sizes, last, rank)
 
     def pack(self, padded: Tensor) -> Tensor:
         """Gather ``(B, L, ...)`` into ``(T, ...)``."""

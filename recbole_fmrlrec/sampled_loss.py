@@ -32,6 +32,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recbole_fmrlrec.devices import send
 from recbole_fmrlrec.loss import nested_cross_entropy
 
 KINDS = ("uniform", "in_batch", "popularity")
@@ -48,6 +49,10 @@ class Candidates:
 
     rows: Tensor
     bias: Tensor
+
+    def to(self, device: torch.device) -> Candidates:
+        """The same on another device."""
+        return Candidates(send(self.rows, device), send(self.bias, device))
 
     def columns(self, targets: Tensor) -> Tensor:
         """Place ``(T,)`` among the candidates of items ``(T,)`` that are candidates."""
@@ -78,7 +83,7 @@ class CandidateSampler:
         self.cumulative = self.popularity.cumsum(0) if kind == "popularity" else None
 
     def draw(self, targets: Tensor) -> Candidates:
-        """Candidates of a batch with ``targets`` ``(T,)`` of 0..N-1."""
+        """Candidates of a batch with ``targets`` ``(T,)`` of 0..N-1, on their device."""
         if self.num_sampled >= self.num_items:
             rows = torch.arange(self.num_items, device=targets.device)
             return Candidates(rows, torch.zeros(self.num_items, device=targets.device))

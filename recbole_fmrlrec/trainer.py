@@ -25,6 +25,7 @@ from recbole_fmrlrec.checkpoint import (
     save_checkpoint,
     set_random_state,
 )
+from recbole_fmrlrec.devices import emulates
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.evaluation import rank_metrics, whole_ranks
 from recbole_fmrlrec.optimization import adamw, learning_rate_factor
@@ -58,6 +59,13 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         super().__init__(config, model)
         if config["trim_batches"] and not is_ours(type(model)):  # ours computes no padding anyway
             encode_by_length(model)
+        low = self._low_dtype()
+        if self.enable_amp and self.device.type == "cpu" and emulates(low):
+            self.logger.warning(
+                "enable_amp: True: this CPU only emulates %s, which can take a hundred times as "
+                "long as float32; enable_amp: False is the faster one here",
+                str(low).removeprefix("torch."),
+            )
         if config["MODEL_TYPE"] == ModelType.TRADITIONAL:
             self.epochs = 1  # counting and matrix algebra: nothing changes in a second epoch
         self.run_dir = Path(run_dir or config["checkpoint_dir"])

@@ -225,3 +225,29 @@ def test_recboles_flop_counter_takes_it(tmp_path, monkeypatch, parts):
 
     dataset = loaders[0]._dataset
     assert get_flops(model, dataset, "cpu", getLogger(), construct_transform(config)) > 0
+
+
+@pytest.mark.parametrize("loss", ["CE", "sampled_uniform", "sampled_in_batch"])
+@pytest.mark.parametrize("model", ["fMRLRec", "fMRLRecID"])
+def test_a_step_of_training_asks_nothing_of_its_device(parts, model, loss):
+    # Tensors on "meta" hold no values: a look at one is an error, and so is one left on the CPU.
+    keys = {"loss_type": loss, "num_sampled_items": 5, "predict_first_item": True}
+    _, loaders, built = parts(model, MAX_ITEM_LIST_LENGTH=4, self_distillation=0.5, **keys)
+    interaction = next(iter(loaders[0])).to("meta")
+    built.to("meta").train()
+    result = built.calculate_loss(interaction)
+    result.backward()
+    torch.nn.utils.clip_grad_norm_(built.parameters(), 5.0)
+    assert result.device.type == "meta" and result.shape == ()
+    assert all(parameter.grad.device.type == "meta" for parameter in built.parameters())
+    with pytest.raises(RuntimeError, match="meta"):
+        result.item()
+
+
+def test_the_rows_kept_in_memory_and_those_sent_give_the_same_loss(parts):
+    _, loaders, model = parts(dropout_prob=0.0)
+    sent = next(iter(loaders[0])).to("cpu")
+    assert sent.host["item_id_list"].equal(sent["item_id_list"])
+    kept = model.calculate_loss(sent)
+    del sent.host
+    assert model.calculate_loss(sent).item() == kept.item()

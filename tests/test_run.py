@@ -128,6 +128,13 @@ def test_low_precision_trains_to_about_the_same_loss(toy_run):
     assert low.history[0]["train_loss"] == pytest.approx(exact.history[0]["train_loss"], rel=0.02)
 
 
+@pytest.mark.parametrize("emulated", [True, False])
+def test_low_precision_that_the_cpu_only_emulates_is_said(toy_run, monkeypatch, emulated):
+    monkeypatch.setattr("recbole_fmrlrec.trainer.emulates", lambda dtype: emulated)
+    log = (toy_run(enable_amp=True, amp_dtype="bfloat16").run_dir / "run.log").read_text()
+    assert ("only emulates bfloat16" in log) == emulated
+
+
 def test_a_finished_run_is_not_run_again(toy_run):
     first = toy_run()
     again = toy_run(resume=True)

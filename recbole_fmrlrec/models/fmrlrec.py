@@ -6,6 +6,7 @@ Multimodal Recommendation", Findings of EMNLP 2024 (arXiv 2409.16627).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
-from recbole_fmrlrec.batch import Batch, with_starts
+from recbole_fmrlrec.batch import Batch, host_rows, with_starts
+from recbole_fmrlrec.devices import send
 from recbole_fmrlrec.evaluation import nested_mean_ranks
 from recbole_fmrlrec.feature_map import MappedFeatures
 from recbole_fmrlrec.features import load_item_features
@@ -159,10 +161,14 @@ class fMRLRec(SequentialRecommender):
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Loss of a batch of windows, or of RecBole's prefix rows, as ``loss_type`` says."""
-        batch = self._batch(interaction)
-        return self._exact_loss(batch) if self.sampler is None else self._sampled_loss(batch)
+        batch, device = self._batch(interaction), interaction[self.ITEM_SEQ].device
+        if self.sampler is None:
+            return self._exact_loss(batch.to(device))
+        return self._sampled_loss(batch, device)
 
     def _batch(self, interaction: Interaction) -> Batch:
+        """Lay out a batch, in the host's memory where it has kept its rows there."""
+        interaction = host_rows(interaction)
         item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         if TARGETS not in interaction:
             return Batch(item_seq, lengths, interaction[self.POS_ITEM_ID])
@@ -194,18 +200,20 @@ class fMRLRec(SequentialRecommender):
             None if tail is None else Tail(tail.features[1:], tail.weight),
         )
 
-    def _sampled_loss(self, batch: Batch) -> Tensor:
+    def _sampled_loss(self, batch: Batch, device: torch.device) -> Tensor:
         """No item table: only the items that this batch reads or ranks are projected."""
         assert self.sampler is not None
         candidates = self.sampler.draw(batch.targets - 1)
         read = batch.item_seq.flatten()
         wanted, place = torch.cat([read, candidates.rows + 1]).unique(return_inverse=True)
+        batch = replace(batch, item_seq=place[: len(read)].view_as(batch.item_seq))
+        ranked, wanted = send(place[len(read) :], device), send(wanted, device)
+        batch, candidates = batch.to(device), candidates.to(device)
         vectors = self.network.item_table(self.features, wanted)
-        item_seq, ranked = place[: len(read)].view_as(batch.item_seq), place[len(read) :]
         if batch.packing is None:
-            hidden = self.network.encode_last(vectors, item_seq, batch.lengths)
+            hidden = self.network.encode_last(vectors, batch.item_seq, batch.lengths)
         else:
-            inputs = vectors[batch.packing.pack(item_seq)]
+            inputs = vectors[batch.packing.pack(batch.item_seq)]
             hidden = batch.trained_outputs(self.network.encode(inputs, batch.packing))
         return sampled_cross_entropy(
             hidden,

@@ -1,0 +1,27 @@
+"""What devices need and can do: tensors on their way there, low precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """``tensor`` on ``device``; the host does not wait for a GPU to take it.
+
+    Only a copy out of pinned memory lets the host go on; a small batch is pinned in no time.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def emulates(dtype: torch.dtype) -> bool:
+    """Whether torch multiplies bfloat16 or float16 matrices on this CPU number by number.
+
+    oneDNN multiplies them where the CPU has the instructions (AVX-512 and later); elsewhere a
+    product takes a hundred times as long as in float32.
+    """
+    name = {torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+    supported = getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", None)
+    return torch.backends.mkldnn.is_available() and supported is not None and not supported()
