@@ -8,7 +8,7 @@ rows in the host's memory, which `HostedInteraction` keeps, and then sent to the
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from recbole.data.interaction import Interaction
@@ -19,18 +19,39 @@ from recbole_fmrlrec.recurrence import Packing
 
 
 class HostedInteraction(Interaction):
-    """RecBole's Interaction, but what `to` makes of it has these rows as its attribute ``host``."""
+    """RecBole's Interaction, of which `host_rows` finds the rows after `to` has sent them."""
 
     def to(self, device: Any, selected_field: Any = None) -> Interaction:
-        """The rows on a device; ``host`` are these."""
+        """The rows on a device, as RecBole's ``to``."""
         moved: Interaction = super().to(device, selected_field)
-        moved.host = self
+        moved.host = _Host(self, _state(moved))
         return moved
 
 
+class _Host(NamedTuple):
+    """The rows that were sent, and what arrived: see `_state`."""
+
+    rows: Interaction
+    arrived: dict[str, tuple[int, int]]
+
+
+def _state(interaction: Interaction) -> dict[str, tuple[int, int]]:
+    """Which tensors a batch holds, and how often each was written to."""
+    tensors = interaction.interaction.items()
+    return {k: (id(t), 0 if t.is_inference() else t._version) for k, t in tensors}
+
+
 def host_rows(interaction: Interaction) -> Interaction:
-    """The rows of a batch in the host's memory, where it has kept them; else the batch itself."""
-    return getattr(interaction, "host", interaction)
+    """The rows of a batch in the host's memory.
+
+    Returns:
+        The batch itself where it was not sent from there, or was changed since.
+    """
+    host = getattr(interaction, "host", None)
+    if host is None or host.arrived != _state(interaction):
+        return interaction
+    rows: Interaction = host.rows
+    return rows
 
 
 @dataclass(frozen=True)

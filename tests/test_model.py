@@ -244,10 +244,15 @@ def test_a_step_of_training_asks_nothing_of_its_device(parts, model, loss):
         result.item()
 
 
-def test_the_rows_kept_in_memory_and_those_sent_give_the_same_loss(parts):
+def test_a_batch_is_laid_out_from_the_rows_it_was_sent_from_until_it_is_changed(parts):
+    from recbole_fmrlrec.batch import host_rows
+
     _, loaders, model = parts(dropout_prob=0.0)
-    sent = next(iter(loaders[0])).to("cpu")
-    assert sent.host["item_id_list"].equal(sent["item_id_list"])
-    kept = model.calculate_loss(sent)
-    del sent.host
-    assert model.calculate_loss(sent).item() == kept.item()
+    rows = next(iter(loaders[0]))
+    sent, changed, written = (rows.to("cpu") for _ in range(3))
+    assert host_rows(rows) is rows and host_rows(sent) is rows
+    before = model.calculate_loss(sent).item()
+    changed["item_length"] = changed["item_length"].clamp(max=1)
+    assert host_rows(changed) is changed and model.calculate_loss(changed).item() != before
+    written["item_id_list"].clamp_(max=1)
+    assert host_rows(written) is written and model.calculate_loss(written).item() != before
