@@ -28,7 +28,7 @@ def long_description() -> str:
 # therefore listed here in full; nothing of ours and nothing that we use of RecBole needs ray.
 REQUIRES = [
     'recbole==1.2.1; python_version < "3.12"',
-    "torch>=2.2",
+    "torch>=2.4",
     "numpy>=1.26",
     "pandas>=2.0",
     "scipy>=1.11",

@@ -1,6 +1,6 @@
 """What a training step of fMRLRec works on: sequences, their layout, and the targets.
 
-The layout hangs on the data: how many positions are valid, which have a target. To ask a GPU for
+The layout depends on the data: how many positions are valid, which have a target. To ask a GPU for
 such a number is to wait until it has done all it was given before. So a batch is laid out from the
 rows in the host's memory, which `HostedInteraction` keeps, and then sent to the device.
 """
@@ -22,8 +22,16 @@ class HostedInteraction(Interaction):
     """RecBole's Interaction, of which `host_rows` finds the rows after `to` has sent them."""
 
     def to(self, device: Any, selected_field: Any = None) -> Interaction:
-        """The rows on a device, as RecBole's ``to``."""
-        moved: Interaction = super().to(device, selected_field)
+        """RecBole's ``to``, but the host does not wait for a GPU."""
+        chosen = [selected_field] if isinstance(selected_field, str) else selected_field
+        moved = Interaction(
+            {
+                name: send(column, torch.device(device))
+                if chosen is None or name in chosen
+                else column
+                for name, column in self.interaction.items()
+            }
+        )
         moved.host = _Host(self, _state(moved))
         return moved
 
@@ -47,7 +55,7 @@ def host_rows(interaction: Interaction) -> Interaction:
     Returns:
         The batch itself where it was not sent from there, or was changed since.
     """
-    host = getattr(interaction, "host", None)
+    host = vars(interaction).get("host")  # getattr would find a column of that name
     if host is None or host.arrived != _state(interaction):
         return interaction
     rows: Interaction = host.rows

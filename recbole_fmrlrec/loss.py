@@ -33,8 +33,9 @@ CACHED_BYTES = 4 * 2**20
 #: Positions that a block has at least, whatever they take: each block reads the whole item table.
 FEWEST_ROWS = 64
 
-#: Chunks below this width take their gradients the other way round, ``(c, N) @ (N, n)``: products
-#: with so few columns are four times slower than those with so few rows, and less exact.
+#: Chunks below this width take their gradients the other way round, ``(c, N) @ (N, n)``: on a CPU
+#: products with so few columns are several times slower than those with so few rows, and less
+#: exact.
 NARROW = 16
 
 #: Rows of logits begin at multiples of this many numbers: a matrix product into rows that begin
@@ -161,12 +162,12 @@ class _Products:
         """Take in ``(n, N)`` gradients of each chunk's logits at the positions ``part``."""
         for k, (start, end) in enumerate(self.bounds):
             low = of_logits[k].to(self.rights[k].dtype)
-            in_table, narrow = k < self.in_table, end - start < NARROW
-            if in_table and narrow:
+            narrow = k < self.in_table and end - start < NARROW
+            if narrow:
                 self.grad_lefts[k][part] = (self.rights[k].t() @ low.t()).t()
             else:
                 torch.mm(low, self.rights[k], out=self.grad_lefts[k][part])
-            if not in_table:
+            if k >= self.in_table:
                 continue
             columns, left = self.grad_items[:, start:end], self.lefts[k][part]
             if narrow:

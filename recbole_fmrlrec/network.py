@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recbole_fmrlrec.devices import send
 from recbole_fmrlrec.dropout import Dropout
 from recbole_fmrlrec.layers import (
     MatryoshkaFeedForward,
@@ -132,7 +133,7 @@ class FMRLRecNetwork(nn.Module):
         Args:
             features: ``(N+1, F)`` frozen features, row 0 zeros, in memory or elsewhere; None for
                 a model of ids only.
-            ids: rows wanted; all when None.
+            ids: rows wanted, on the CPU or with the weights; all when None.
 
         Returns:
             ``(N+1, d)``, or a row for each of ``ids``. Row 0 is the empty input.
@@ -140,11 +141,14 @@ class FMRLRecNetwork(nn.Module):
         table: Tensor | None = None
         if self.projector is not None and features is not None:
             if isinstance(features, Tensor):
-                table = self.projector(features if ids is None else features[ids])
+                rows = features if ids is None else features[send(ids, features.device)]
+                table = self.projector(rows)
             else:
                 table = project(features, self.projector.weight, self.projector.bias, ids)
         if self.id_embedding is not None:
-            vectors = self.id_embedding.weight if ids is None else self.id_embedding(ids)
+            vectors = self.id_embedding.weight
+            if ids is not None:
+                vectors = self.id_embedding(send(ids, vectors.device))
             table = vectors if table is None else table + vectors
         if table is None:
             raise ValueError("a model of features needs the feature matrix")

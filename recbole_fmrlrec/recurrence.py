@@ -43,7 +43,7 @@ class Packing:
     def from_lengths(cls, lengths: Tensor, width: int) -> Packing:
         """Lay out right-padded sequences of the given lengths.
 
-        It is worked out on the CPU, which needs the lengths: a GPU that holds them is asked once.
+        Worked out on the CPU: lengths on a GPU cost one wait for it.
 
         Args:
             lengths: ``(B,)`` valid positions of each row, 1 to ``width``. The result is on their
@@ -70,8 +70,11 @@ class Packing:
 
     def to(self, device: torch.device) -> Packing:
         """The same on another device."""
-        moved = (send(tensor, device) for tensor in (self.index, self.last, self.rank))
-        index, last, rank = moved
+        index, last, rank = (
+            send(self.index, device),
+            send(self.last, device),
+            send(self.rank, device),
+        )
         return Packing(index, self.batch_sizes, last, rank)
 
     def pack(self, padded: Tensor) -> Tensor:

@@ -227,11 +227,16 @@ def test_recboles_flop_counter_takes_it(tmp_path, monkeypatch, parts):
     assert get_flops(model, dataset, "cpu", getLogger(), construct_transform(config)) > 0
 
 
+@pytest.mark.parametrize("memory", [2048, 0], ids=["in memory", "on disk"])
 @pytest.mark.parametrize("loss", ["CE", "sampled_uniform", "sampled_in_batch"])
 @pytest.mark.parametrize("model", ["fMRLRec", "fMRLRecID"])
-def test_a_step_of_training_asks_nothing_of_its_device(parts, model, loss):
+def test_loss_and_gradients_ask_nothing_of_their_device(parts, model, loss, memory):
     # Tensors on "meta" hold no values: a look at one is an error, and so is one left on the CPU.
-    keys = {"loss_type": loss, "num_sampled_items": 5, "predict_first_item": True}
+    keys = {"feature_memory_mb": memory} | {
+        "loss_type": loss,
+        "num_sampled_items": 5,
+        "predict_first_item": True,
+    }
     _, loaders, built = parts(model, MAX_ITEM_LIST_LENGTH=4, self_distillation=0.5, **keys)
     interaction = next(iter(loaders[0])).to("meta")
     built.to("meta").train()
@@ -244,6 +249,14 @@ def test_a_step_of_training_asks_nothing_of_its_device(parts, model, loss):
         result.item()
 
 
+def test_a_column_may_be_named_as_what_a_batch_keeps(parts):
+    _, loaders, model = parts(training_windows="prefix", dropout_prob=0.0)
+    rows = next(iter(loaders[0]))
+    expected = model.calculate_loss(rows).item()
+    rows.interaction["host"] = torch.ones(len(rows))
+    assert model.calculate_loss(rows).item() == expected
+
+
 def test_a_batch_is_laid_out_from_the_rows_it_was_sent_from_until_it_is_changed(parts):
     from recbole_fmrlrec.batch import host_rows
 
@@ -252,6 +265,7 @@ def test_a_batch_is_laid_out_from_the_rows_it_was_sent_from_until_it_is_changed(
     sent, changed, written = (rows.to("cpu") for _ in range(3))
     assert host_rows(rows) is rows and host_rows(sent) is rows
     before = model.calculate_loss(sent).item()
+    assert rows.to("meta", "item_length")["item_id_list"].device.type == "cpu"
     changed["item_length"] = changed["item_length"].clamp(max=1)
     assert host_rows(changed) is changed and model.calculate_loss(changed).item() != before
     written["item_id_list"].clamp_(max=1)

@@ -207,7 +207,7 @@ class fMRLRec(SequentialRecommender):
         read = batch.item_seq.flatten()
         wanted, place = torch.cat([read, candidates.rows + 1]).unique(return_inverse=True)
         batch = replace(batch, item_seq=place[: len(read)].view_as(batch.item_seq))
-        ranked, wanted = send(place[len(read) :], device), send(wanted, device)
+        ranked = send(place[len(read) :], device)
         batch, candidates = batch.to(device), candidates.to(device)
         vectors = self.network.item_table(self.features, wanted)
         if batch.packing is None:
