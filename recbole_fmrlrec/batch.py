@@ -32,21 +32,27 @@ class HostedInteraction(Interaction):
                 for name, column in self.interaction.items()
             }
         )
-        moved.host = _Host(self, _state(moved))
+        arrived = dict(moved.interaction)
+        moved.host = _Host(self, arrived, _versions(arrived))
         return moved
 
 
 class _Host(NamedTuple):
-    """The rows that were sent, and what arrived: see `_state`."""
+    """The rows that were sent, and what arrived: its tensors, and how often each was written to."""
 
     rows: Interaction
-    arrived: dict[str, tuple[int, int]]
+    arrived: dict[str, Tensor]
+    versions: list[int]
+
+    def is_true_of(self, columns: dict[str, Tensor]) -> bool:
+        """Whether these are the columns that arrived, and nobody has written to them."""
+        same = columns.keys() == self.arrived.keys()
+        same = same and all(columns[name] is tensor for name, tensor in self.arrived.items())
+        return same and _versions(self.arrived) == self.versions
 
 
-def _state(interaction: Interaction) -> dict[str, tuple[int, int]]:
-    """Which tensors a batch holds, and how often each was written to."""
-    tensors = interaction.interaction.items()
-    return {k: (id(t), 0 if t.is_inference() else t._version) for k, t in tensors}
+def _versions(columns: dict[str, Tensor]) -> list[int]:
+    return [0 if tensor.is_inference() else tensor._version for tensor in columns.values()]
 
 
 def host_rows(interaction: Interaction) -> Interaction:
@@ -56,7 +62,7 @@ def host_rows(interaction: Interaction) -> Interaction:
         The batch itself where it was not sent from there, or was changed since.
     """
     host = vars(interaction).get("host")  # getattr would find a column of that name
-    if host is None or host.arrived != _state(interaction):
+    if host is None or not host.is_true_of(interaction.interaction):
         return interaction
     rows: Interaction = host.rows
     return rows

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,12 +70,12 @@ class Packing:
 
     def to(self, device: torch.device) -> Packing:
         """The same on another device."""
-        index, last, rank = (
-            send(self.index, device),
-            send(self.last, device),
-            send(self.rank, device),
+        return replace(
+            self,
+            index=send(self.index, device),
+            last=send(self.last, device),
+            rank=send(self.rank, device),
         )
-        return Packing(index, self.batch_sizes, last, rank)
 
     def pack(self, padded: Tensor) -> Tensor:
         """Gather ``(B, L, ...)`` into ``(T, ...)``."""
