@@ -27,6 +27,9 @@ from recbole_fmrlrec.loss import Tail, table_width
 from recbole_fmrlrec.projection import FeatureRows, project
 from recbole_fmrlrec.recurrence import LinearRecurrence, Packing, final_states, packed_scan
 
+#: Id vectors that get their first values together.
+INIT_ROWS = 2**16
+
 
 class Block(nn.Module):
     """Pre-norm residual block: linear recurrence, then gated feed-forward."""
@@ -113,12 +116,15 @@ class FMRLRecNetwork(nn.Module):
         self.input_dropout = Dropout(input_dropout)
         self._init_item_side()
 
+    @torch.no_grad()
     def _init_item_side(self, std: float = 0.02) -> None:
         if self.projector is not None:
             nn.init.trunc_normal_(self.projector.weight, std=std, a=-2 * std, b=2 * std)
             nn.init.zeros_(self.projector.bias)
         if self.id_embedding is not None:
-            nn.init.trunc_normal_(self.id_embedding.weight, std=std, a=-2 * std, b=2 * std)
+            # torch draws all of a tensor again until no number is outside, in copies of it.
+            for rows in self.id_embedding.weight.split(INIT_ROWS):
+                nn.init.trunc_normal_(rows, std=std, a=-2 * std, b=2 * std)
 
     @property
     def width(self) -> int:

@@ -172,3 +172,13 @@ def test_dropout_only_where_it_is_asked_for():
     network.eval()
     first = network.encode_last(table, seq, lengths)
     assert torch.equal(first, network.encode_last(table, seq, lengths))
+
+
+def test_id_vectors_begin_truncated_normal_however_many_blocks_they_take(monkeypatch):
+    monkeypatch.setattr("recbole_fmrlrec.network.INIT_ROWS", 300)
+    torch.manual_seed(0)
+    weight = FMRLRecNetwork([8], 0, num_id_items=1000).id_embedding.weight.detach()
+    assert weight.abs().max() <= 0.04 and weight.mean().abs() < 0.001
+    for block in weight.split(300):
+        assert block.std().item() == pytest.approx(0.0176, rel=0.1)
+    assert not weight[:300].equal(weight[300:600])
