@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +14,11 @@ import pytest
 
 Row = tuple[Any, ...]
 MakeConfig = Callable[..., Any]
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So a shell starts what it puts into the background. Interruptions are tested here, in this
+    # process and in those that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 LEAVE_ONE_OUT = {"order": "TO", "split": {"LS": "valid_and_test"}, "group_by": "user"}
