@@ -41,15 +41,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0 done, 1 failed, 2 wrong use, 130 interrupted."""
-    options = build_parser().parse_args(arguments)
+    """Run one command; returns 0 done, 1 failed, 2 wrong use or input, 130 interrupted."""
+    options = argparse.Namespace()
     try:
-        options.run(options)
-        sys.stdout.flush()
+        try:
+            options = build_parser().parse_args(arguments)
+            _tidy(options)
+            options.run(options)
+        finally:  # help ends the process before the end: its text must out here
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # who reads the output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (DatasetError, OSError) as error:
         if getattr(options, "debug", False):
@@ -57,6 +61,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code if isinstance(error, DatasetError) else 1
     return 0
+
+
+def _tidy(options: argparse.Namespace) -> None:
+    """Finish or remove what killed commands left in the dataset's folder, and say so."""
+    folder = getattr(options, "dataset", None) if options.command != "convert" else options.output
+    if getattr(options, "root", None) is not None and options.name:
+        folder = options.root / options.name
+    if folder is None or not folder.parent.is_dir():
+        return
+    from dataset_tools.publish import tidy
+
+    for line in tidy(folder):
+        print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from dataset_tools.errors import DatasetError, UsageError
-from dataset_tools.files import replacing
+from dataset_tools.files import FULL, disk_full, replacing
 
 ID_COLUMNS = ("user_id", "item_id")
 TYPES = ("token", "token_seq", "float", "float_seq")
@@ -107,6 +107,7 @@ def write_atomic(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obj
         UsageError: a column name without a known type, or the same name twice.
         DatasetError: a row with another number of values, or an id that is empty or that
             pandas reads as missing; the message has the line the row would stand on.
+        DiskFullError: there is no room; the message has the size of the whole file.
     """
     try:
         parsed = [Column.parse(text) for text in columns]
@@ -114,23 +115,49 @@ def write_atomic(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obj
         raise UsageError(f"{path}: {error}") from error
     if len({column.name for column in parsed}) != len(parsed):
         raise UsageError(f"{path}: the same column name twice in {list(columns)}")
-    required = [at for at, column in enumerate(parsed) if column.name in ID_COLUMNS]
-    count = 0
-    with replacing(path) as stream:
-        stream.write("\t".join(map(str, parsed)) + "\n")
-        for count, row in enumerate(rows, start=1):
-            if len(row) != len(parsed):
+    with replacing(path, "wb") as stream:
+        return _write_lines(stream, path, _line_texts(path, parsed, rows))
+
+
+def _line_texts(
+    path: Path, columns: Sequence[Column], rows: Iterable[Sequence[object]]
+) -> Iterator[str]:
+    """The header and a line a row."""
+    required = [at for at, column in enumerate(columns) if column.name in ID_COLUMNS]
+    yield "\t".join(map(str, columns)) + "\n"
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(columns):
+            raise DatasetError(f"{path}, line {line}: {len(row)} values, not {len(columns)}")
+        fields = [_field_text(*pair) for pair in zip(columns, row, strict=True)]
+        for at in required:
+            if not fields[at]:
                 raise DatasetError(
-                    f"{path}, line {count + 1}: {len(row)} values, not {len(parsed)}"
+                    f"{path}, line {line}: {columns[at].name} {row[at]!r} is empty or "
+                    "read as missing by pandas; leave the row out or rename the id"
                 )
-            fields = [_field_text(*pair) for pair in zip(parsed, row, strict=True)]
-            for at in required:
-                if not fields[at]:
-                    raise DatasetError(
-                        f"{path}, line {count + 1}: {parsed[at].name} {row[at]!r} is empty or "
-                        "read as missing by pandas; leave the row out or rename the id"
-                    )
-            stream.write("\t".join(fields) + "\n")
+        yield "\t".join(fields) + "\n"
+
+
+def _write_lines(stream: IO[bytes], path: Path, lines: Iterable[str]) -> int:
+    """Write the lines; returns how many follow the first. A full disk is told what all need."""
+    count, size, full = -1, 0, False
+    for line in lines:
+        count += 1
+        data = line.encode("utf-8")
+        size += len(data)
+        try:
+            if not full:
+                stream.write(data)
+        except OSError as error:
+            full = error.errno in FULL
+            if not full:
+                raise
+    try:
+        stream.flush()
+    except OSError as error:
+        raise disk_full(path, needed=size) if error.errno in FULL else error from error
+    if full:
+        raise disk_full(path, needed=size)
     return count
 
 

@@ -28,7 +28,7 @@ KEYS = {"format", "files", "input", "convert", "text", "images", "terms"}
 FILE_KEYS = {"url", "name", "size", "checksum", "unpack"}
 CONVERT_KEYS = {
     *("k_core", "user_core", "item_core", "min_rating", "since", "until", "duplicates"),
-    *("max_users", "seed", "all_items"),
+    *("max_users", "seed", "all_items", "skip_bad_rows"),
 }
 
 

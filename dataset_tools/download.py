@@ -39,6 +39,8 @@ class Policy:
 class DownloadError(DatasetError):
     """A file could not be fetched; the message says which and where to put it by hand."""
 
+    exit_code = 1
+
 
 class _Passing(Exception):
     """A failure that may be gone at the next try.

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 
 class DatasetError(Exception):
-    """Something is wrong with the data; the message names thing, place and way out."""
+    """Something is wrong with the data; the message names thing, place and way out.
 
-    exit_code = 1
+    Wrong input and wrong use are one kind of fault to whoever runs the command (exit code 2).
+    """
+
+    exit_code = 2
 
 
 class UsageError(DatasetError):
     """The command was used wrongly (exit code 2)."""
 
     exit_code = 2
+
+
+class DiskFullError(DatasetError):
+    """There is no room for a file (exit code 1: neither the data nor the command is wrong)."""
+
+    exit_code = 1
 
 
 class FeatureError(DatasetError):

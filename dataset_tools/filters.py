@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dataset_tools.dates import read_bound
 from dataset_tools.log import InteractionLog
 from dataset_tools.report import Report
 
@@ -14,7 +15,8 @@ from dataset_tools.report import Report
 class Filters:
     """What to keep; the defaults keep everything but exact duplicates.
 
-    ``since`` and ``until`` are in the unit of the timestamps, both included. ``duplicates``
+    ``since`` and ``until`` are dates or stamps (see ``dates.read_bound``), both included.
+    ``duplicates``
     is ``none`` (keep all), ``exact`` (same user, item and time once), ``first`` or ``last``
     (a user's first or last event on an item).
     """
@@ -22,8 +24,8 @@ class Filters:
     user_core: int = 1
     item_core: int = 1
     min_rating: float | None = None
-    since: float | None = None
-    until: float | None = None
+    since: str | float | None = None
+    until: str | float | None = None
     duplicates: str = "exact"
     max_users: int | None = None
     seed: int = 0
@@ -33,10 +35,7 @@ class Filters:
         if self.min_rating is not None:
             low = ~(log.rating >= np.float32(self.min_rating))
             _drop(log, low, f"interactions rated below {self.min_rating:g} or not rated", report)
-        if self.since is not None:
-            _drop(log, log.timestamp < self.since, "interactions before the first date", report)
-        if self.until is not None:
-            _drop(log, log.timestamp > self.until, "interactions after the last date", report)
+        self._apply_bounds(log, report)
         if self.duplicates != "none":
             _drop(log, duplicate_rows(log, self.duplicates), "repeated interactions", report)
         self._apply_core(log, report)
@@ -45,6 +44,17 @@ class Filters:
             chosen = np.random.default_rng(self.seed).choice(users, self.max_users, replace=False)
             _drop(log, ~np.isin(log.user, chosen), "interactions outside the sample", report)
             self._apply_core(log, report)
+
+    def _apply_bounds(self, log: InteractionLog, report: Report) -> None:
+        if not len(log):
+            return
+        span = (log.timestamp.min().item(), log.timestamp.max().item())
+        if self.since is not None:
+            first = read_bound(str(self.since), log.time_unit, end=False, span=span)
+            _drop(log, log.timestamp < first, "interactions before the first date", report)
+        if self.until is not None:
+            last = read_bound(str(self.until), log.time_unit, end=True, span=span)
+            _drop(log, log.timestamp > last, "interactions after the last date", report)
 
     def _apply_core(self, log: InteractionLog, report: Report) -> None:
         outside = ~core_rows(log.user, log.item, self.user_core, self.item_core)

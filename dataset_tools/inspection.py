@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dataset_tools.atomic import read_item_table, read_table
+from dataset_tools.dates import UNIT_NAMES, UNITS, read_number, show_stamp, unit_of
 from dataset_tools.errors import DatasetError
 from dataset_tools.feature_files import blocks
 from dataset_tools.features import Features, list_modalities, read_features
@@ -33,7 +33,7 @@ def inspect_dataset(folder: Path, shown: int = 12, seed: int = 0) -> dict[str, A
         DatasetError: a file is damaged.
     """
     path = dataset_file(folder, "inter")
-    users, counts, stamps = _read_interactions(path)
+    users, counts, span = _read_interactions(path)
     rows = _read_items(folder, path.stem)
     catalogue = list(dict.fromkeys([*rows, *counts]))
     cold = [item for item in rows if item not in counts]
@@ -53,7 +53,7 @@ def inspect_dataset(folder: Path, shown: int = 12, seed: int = 0) -> dict[str, A
         "item_counts": _spread(np.fromiter(counts.values(), np.int64)),
         "user_histogram": _histogram(users),
         "item_histogram": _histogram(np.fromiter(counts.values(), np.int64)),
-        "time": _time_span(stamps),
+        "time": span,
         "catalogue_items": len(rows),
         "cold_items": len(cold),
         "items_without_metadata": sum(1 for item in counts if item not in rows),
@@ -68,7 +68,46 @@ def inspect_dataset(folder: Path, shown: int = 12, seed: int = 0) -> dict[str, A
     }
 
 
-def _read_interactions(path: Path) -> tuple[np.ndarray, dict[str, int], tuple[float, float] | None]:
+class _Times:
+    """First and last stamp, by the rule of ``dates`` for their unit."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str | None, tuple[float, float]] = {}
+
+    def add(self, text: str, path: Path, row: int) -> None:
+        """Take one field into account; an empty one is none."""
+        if not text:
+            return
+        try:
+            stamp = read_number(text)
+        except ValueError as error:
+            raise DatasetError(f"{path}, interaction {row:,}: timestamp {error}") from None
+        unit = unit_of(stamp)
+        low, high = self._ends.get(unit, (stamp, stamp))
+        self._ends[unit] = (min(low, stamp), max(high, stamp))
+
+    def span(self) -> dict[str, Any] | None:
+        """First and last as they stand and as dates, and the unit; None without stamps."""
+        if not self._ends:
+            return None
+        told: list[str | None] = [unit for unit in UNITS if unit in self._ends] or [None]
+        factor = {unit: UNITS[unit] for unit in told if unit}
+        first = min((self._ends[unit][0] for unit in told), key=lambda at: _seconds(at, factor))
+        last = max((self._ends[unit][1] for unit in told), key=lambda at: _seconds(at, factor))
+        names = [UNIT_NAMES[unit] for unit in told if unit]
+        span: dict[str, Any] = {"first": first, "last": last, "unit": " and ".join(names) or None}
+        if names:
+            span |= {"first_date": show_stamp(first), "last_date": show_stamp(last)}
+        span["others"] = len(told) > 1 or (bool(names) and None in self._ends)
+        return span
+
+
+def _seconds(stamp: float, factor: Mapping[str, int]) -> float:
+    unit = unit_of(stamp)
+    return stamp / factor[unit] if unit else stamp
+
+
+def _read_interactions(path: Path) -> tuple[np.ndarray, dict[str, int], dict[str, Any] | None]:
     """Interactions a user (users,), interactions an item, first and last time."""
     columns, rows = read_table(path)
     names = {column.name for column in columns}
@@ -76,17 +115,15 @@ def _read_interactions(path: Path) -> tuple[np.ndarray, dict[str, int], tuple[fl
         raise DatasetError(f"{path}, line 1: no columns user_id:token and item_id:token")
     users: dict[str, int] = {}
     items: dict[str, int] = {}
-    low, high = float("inf"), float("-inf")
-    for row in progress(rows, path.name, "rows"):
+    times = _Times()
+    for number, row in enumerate(progress(rows, path.name, "rows"), start=1):
         users[row["user_id"]] = users.get(row["user_id"], 0) + 1
         items[row["item_id"]] = items.get(row["item_id"], 0) + 1
-        if row.get("timestamp"):
-            stamp = float(row["timestamp"])
-            low, high = min(low, stamp), max(high, stamp)
+        if "timestamp" in names:
+            times.add(row["timestamp"], path, number)
     if not users:
         raise DatasetError(f"{path}: no interactions")
-    span = (low, high) if low <= high else None
-    return np.fromiter(users.values(), np.int64, len(users)), items, span
+    return np.fromiter(users.values(), np.int64, len(users)), items, times.span()
 
 
 def _read_items(folder: Path, name: str) -> dict[str, dict[str, str]]:
@@ -117,19 +154,6 @@ def _histogram(values: np.ndarray) -> list[dict[str, int]]:
         {"from": 2 ** (p - 1) + 1 if p else 1, "to": 2**p, "count": int(count)}
         for p, count in enumerate(counts)
     ]
-
-
-def _time_span(stamps: tuple[float, float] | None) -> dict[str, Any] | None:
-    """First and last time; as dates where the numbers look like seconds or milliseconds."""
-    if stamps is None:
-        return None
-    unit = 1000 if stamps[0] > 1e11 else 1 if stamps[0] > 1e8 else 0
-    span: dict[str, Any] = {"first": stamps[0], "last": stamps[1]}
-    if unit and stamps[1] / unit < 4e9:
-        for name, stamp in zip(("first_date", "last_date"), stamps, strict=True):
-            moment = datetime.fromtimestamp(stamp / unit, timezone.utc)
-            span[name] = moment.strftime("%Y-%m-%d %H:%M")
-    return span
 
 
 def _column_coverage(rows: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import html
 import json
+import math
 import re
 from typing import Any
 
@@ -15,6 +16,24 @@ _TAG = re.compile(
 )
 
 
+# Names that a table's writer leaves in a literal where Python has another word for the value.
+_NAMES = {"nan": None, "NaN": None, "null": None, "inf": None, "true": True, "false": False}
+_WHOLE = re.compile(r"([+-]?\d+)\.0+")
+
+
+class _Names(ast.NodeTransformer):
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(_NAMES[node.id]) if node.id in _NAMES else node
+
+
+def _evaluate(text: str) -> object:
+    """A Python literal; nothing is executed."""
+    try:
+        return ast.literal_eval(text)
+    except ValueError:  # a name in it
+        return ast.literal_eval(_Names().visit(ast.parse(text.strip(), mode="eval")))
+
+
 def parse_literal(line: str) -> dict[str, Any]:
     """One record written as a Python literal or as a JSON object.
 
@@ -22,7 +41,7 @@ def parse_literal(line: str) -> dict[str, Any]:
         ValueError: neither of the two, or not a mapping with text keys.
     """
     try:
-        record = json.loads(line) if line.startswith('{"') else ast.literal_eval(line)
+        record = json.loads(line) if line.startswith('{"') else _evaluate(line)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         record = _other_notation(line)
     if not isinstance(record, dict) or not all(isinstance(key, str) for key in record):
@@ -32,7 +51,7 @@ def parse_literal(line: str) -> dict[str, Any]:
 
 def _other_notation(line: str) -> object:
     try:
-        return ast.literal_eval(line) if line.startswith('{"') else json.loads(line)
+        return _evaluate(line) if line.startswith('{"') else json.loads(line)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ValueError("neither a Python literal nor JSON") from error
 
@@ -48,18 +67,94 @@ def parse_json(line: str) -> dict[str, Any]:
     return record
 
 
+def parse_container(text: str) -> object:
+    """The list or mapping that a text holds, as JSON or a Python literal; else the text."""
+    if not text.lstrip().startswith(("[", "{")):
+        return text
+    for parse in (json.loads, _evaluate):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+    return text
+
+
+def texts_of(value: object) -> list[str]:
+    """The texts of a field in any form, cleaned, in order.
+
+    Text, a number, a list (nested too), a mapping (its values) or any of these written as JSON
+    or a Python literal inside a text. ``None``, NaN and empty texts give nothing.
+
+    Raises:
+        TypeError: true, false or another kind that holds no text is in it, or it is nested too
+            deep.
+    """
+    try:
+        return _texts(value)
+    except RecursionError:
+        raise TypeError("nested too deep") from None
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, str):
+        inside = parse_container(value)
+        return _texts(inside) if not isinstance(inside, str) else [t for t in [_plain(value)] if t]
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return []
+    if isinstance(value, (list, tuple, set)):
+        return [text for part in value for text in _texts(part)]
+    if isinstance(value, dict):
+        return [text for part in value.values() for text in _texts(part)]
+    if isinstance(value, (bool, bytes)):
+        raise TypeError(f"{value!r} is no text")
+    return [text for text in [_plain(str(value))] if text]
+
+
 def clean_text(value: object) -> str:
     """Text of a field: entities decoded (twice, as Amazon's need), HTML tags dropped, one line.
 
-    Lists are joined with commas, nested ones too; ``None`` and mappings are empty.
+    Lists are joined with commas, nested ones too and such as are written inside a text;
+    ``None``, NaN, true, false, mappings and what is nested too deep are empty.
     """
+    try:
+        return _joined(value)
+    except RecursionError:
+        return ""
+
+
+def _joined(value: object) -> str:
+    if isinstance(value, str):
+        value = parse_container(value)
+    if isinstance(value, str):
+        return _plain(value)
     if value is None or isinstance(value, (dict, bool)):
         return ""
     if isinstance(value, (list, tuple, set)):
-        return ", ".join(text for text in map(clean_text, value) if text)
-    text = str(value)
+        return ", ".join(text for text in map(_joined, value) if text)
+    return "" if isinstance(value, float) and not math.isfinite(value) else _plain(str(value))
+
+
+def _plain(text: str) -> str:
     if "&" in text:
         text = html.unescape(html.unescape(text))
     if "<" in text:
         text = _TAG.sub(" ", text)
     return " ".join(text.split())
+
+
+def plain_id(value: object) -> str:
+    """An id as text, the same whichever file it stands in; empty where there is none.
+
+    A whole number that a table keeps as a float (``100.0``) is that number (``100``); spaces
+    around an id are no part of it.
+    """
+    if value is None or isinstance(value, (list, dict)):
+        return ""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return ""
+        return str(int(value)) if value.is_integer() else str(value)
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    text = text.strip()
+    whole = _WHOLE.fullmatch(text)
+    return whole[1] if whole else text

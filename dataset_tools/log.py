@@ -1,14 +1,16 @@
-"""The interactions of a data set as arrays: 21 bytes a row, each user and item name once."""
+"""The interactions of a data set as arrays: 22 bytes a row, each user and item name once."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dataset_tools.atomic import clean_token
+from dataset_tools.dates import END_SECOND, FIRST_SECOND, MAX_STAMP, UNIT_NAMES, UNITS
 from dataset_tools.report import Report
 
 
@@ -20,33 +22,79 @@ class Interaction(NamedTuple):
     timestamp: int | float | None = None
     rating: float | None = None
     part: int | None = None  # 0 training, 1 validation, 2 test, where the source has a split
+    dated: bool = False  # the timestamp was written as a date and counts seconds
+    line: int = 0  # where it stands in the source's file
+
+
+NO_ID = "interactions without a user or an item (or with one named NA, null)"
+
+
+def _no_id(row: Interaction) -> str:
+    what, value = ("item", row.item) if clean_token(row.user) else ("user", row.user)
+    return f"{what} {value!r} is empty or read as missing by pandas"
+
+
+def one_unit(
+    stamps: np.ndarray, dated: np.ndarray, report: Report
+) -> tuple[np.ndarray, str | None]:
+    """Stamps (rows,) in one unit, and which; by the rule of ``dates``.
+
+    Where several units stand together, the coarser ones are turned into the finest. Rows of
+    ``dated`` (rows,) count seconds, whatever their size.
+    """
+    unit = np.full(len(stamps), -1, dtype=np.int8)
+    for code, factor in enumerate(UNITS.values()):
+        unit[(stamps >= FIRST_SECOND * factor) & (stamps < END_SECOND * factor)] = code
+    unit[dated] = 0
+    there = np.unique(unit[unit >= 0])
+    if not len(there):
+        return stamps, None
+    names, factors = list(UNITS), list(UNITS.values())
+    finest = names[there[-1]]
+    for code in there[:-1].tolist():
+        rows = unit == code
+        stamps = np.where(rows, stamps * (factors[there[-1]] // factors[code]), stamps)
+        old, new = UNIT_NAMES[names[code]], UNIT_NAMES[finest]
+        report.add(f"timestamps in {old}, turned into {new}", int(rows.sum()))
+    if stamps.dtype.kind == "f" and (stamps == np.floor(stamps)).all():
+        stamps = stamps.astype(np.int64)
+    loose = f"timestamps that are no times, beside {UNIT_NAMES[finest]}; kept as they stand"
+    report.add(loose, int((unit < 0).sum()))
+    return stamps, finest
 
 
 class InteractionLog:
     """Interactions in file order.
 
     ``user`` and ``item`` (rows,) are codes into ``users`` and ``items``; ``timestamp`` (rows,)
-    is int64 where all stamps are whole numbers, else float64; ``rating`` (rows,) is NaN and
-    ``part`` (rows,) -1 where there is none.
+    is int64 where all stamps are whole numbers, else float64, all in ``time_unit`` (None where
+    they are no times); ``rating`` (rows,) is NaN and ``part`` (rows,) -1 where there is none.
     """
 
-    def __init__(self, rows: Iterable[Interaction], report: Report) -> None:
+    def __init__(
+        self, rows: Iterable[Interaction], report: Report, path: Path = Path("input")
+    ) -> None:
         user_code: dict[str, int] = {}
         item_code: dict[str, int] = {}
         user, item, rating, part = array("i"), array("i"), array("f"), array("b")
         stamps: array = array("q")
+        dated = array("b")
         turns: dict[int, int] = {}
         for row in rows:
             user_token, item_token = clean_token(row.user), clean_token(row.item)
             if not user_token or not item_token:
-                report.skip("interactions without a user or an item (or with one named NA, null)")
+                report.bad(NO_ID, path, row.line, _no_id(row))
+                continue
+            stamp = row.timestamp
+            if stamp is not None and not abs(stamp) < MAX_STAMP:
+                report.bad("interactions with an endless timestamp", path, row.line)
                 continue
             code = user_code.setdefault(user_token, len(user_code))
             user.append(code)
             item.append(item_code.setdefault(item_token, len(item_code)))
             rating.append(float("nan") if row.rating is None else row.rating)
             part.append(-1 if row.part is None else row.part)
-            stamp = row.timestamp
+            dated.append(row.dated)
             if stamp is None:
                 stamp = turns[code] = turns.get(code, 0) + 1
             if isinstance(stamp, float) and stamps.typecode == "q":
@@ -57,7 +105,8 @@ class InteractionLog:
             stamps.append(stamp)
         self.users, self.items = list(user_code), list(item_code)
         self.user, self.item, self.part = np.array(user), np.array(item), np.array(part)
-        self.rating, self.timestamp = np.array(rating), np.array(stamps)
+        self.rating = np.array(rating)
+        self.timestamp, self.time_unit = one_unit(np.array(stamps), np.array(dated, bool), report)
 
     def __len__(self) -> int:
         return len(self.user)

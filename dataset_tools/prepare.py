@@ -122,13 +122,15 @@ def _convert(
     raw = choices.raw or folder / RAW_NAME
     fetch_files(description, raw, choices.policy, say)
     source = open_source(description.format, raw / description.input, {})
-    filters = build_filters(dict(description.convert), source.time_unit)
+    filters = build_filters(dict(description.convert))
     summary = convert(
         source,
         folder,
         description.name,
         filters,
         all_items=description.convert.get("all_items"),
+        overwrite=choices.overwrite,
+        skip_bad_rows=description.convert.get("skip_bad_rows"),
     )
     for line in summary.lines():
         say(line)

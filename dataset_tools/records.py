@@ -7,31 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from dataset_tools.errors import DatasetError
-from dataset_tools.files import open_lines
+from dataset_tools.lines import open_lines
 from dataset_tools.report import Report
 
 Parser = Callable[[str], dict[str, Any]]
 
 
 def read_records(
-    path: Path, parse: Parser, report: Report, what: str
+    path: Path, parse: Parser, report: Report, what: str, encoding: str = "utf-8"
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield ``(line, record)``; lines that ``parse`` refuses are counted as malformed.
+    """Yield ``(line, record)``; a line that ``parse`` refuses is a bad row of ``report``.
 
     Raises:
-        UsageError: the file does not exist.
+        UsageError: the file does not exist, or a bad row is not skipped.
         DatasetError: it is damaged, or has lines of which not one is a record.
     """
     good = bad = 0
     problem = ""
-    for line, text in open_lines(path):
+    for line, text in open_lines(path, encoding, report.undecodable):
         if not text.strip():
             continue
         try:
             record = parse(text)
         except ValueError as error:
             bad, problem = bad + 1, problem or f"line {line}: {error}"
-            report.skip(f"malformed {what}", path, line)
+            report.bad(f"malformed {what}", path, line, f"malformed: {error}")
             continue
         good += 1
         yield line, record

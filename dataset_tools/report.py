@@ -5,17 +5,49 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dataset_tools.errors import UsageError
+
+BAD_ROWS_OPTION = "--skip-bad-rows"
+
 
 @dataclass
 class Report:
-    """Counts by reason; ``lines`` tells them to the user."""
+    """Counts by reason; ``lines`` tells them to the user.
+
+    ``skip_bad_rows`` decides whether a row that cannot be used is counted or ends the
+    conversion, ``skip_undecodable`` the same for a line that is not in the file's encoding.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
+    skip_bad_rows: bool = True
+    skip_undecodable: bool = False
 
     def skip(self, reason: str, path: Path | None = None, line: int | None = None) -> None:
         """Count one more case of ``reason``; the first place of each reason is kept."""
         self.add(reason, 1, f"{path.name} line {line}" if path is not None else "")
+
+    def bad(self, kind: str, path: Path, line: int, detail: str = "") -> None:
+        """A row that cannot be used: counted under ``kind``, or refused.
+
+        Raises:
+            UsageError: bad rows are not skipped; the message has file, line and the option.
+        """
+        if not self.skip_bad_rows:
+            raise UsageError(
+                f"{path}, line {line}: {detail or kind}; mend it, or leave such rows out with "
+                f"{BAD_ROWS_OPTION}"
+            )
+        self.skip(kind, path, line)
+
+    def undecodable(self, path: Path, line: int, detail: str) -> None:
+        """A line that is not in the encoding: counted, or refused as ``bad`` does."""
+        if not self.skip_undecodable:
+            raise UsageError(
+                f"{path}, line {line}: {detail}; convert the file to UTF-8, or name its encoding "
+                f"where there is --encoding, or leave such lines out with {BAD_ROWS_OPTION}"
+            )
+        self.skip("lines in another encoding", path, line)
 
     def add(self, reason: str, count: int, first: str = "") -> None:
         """Count ``count`` cases of ``reason`` at once."""

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from dataset_tools.sources.base import Source
 
 SOURCES = {
-    "p5": "the P5 layout: datamaps.json, sequential_data.txt, meta.json.gz",
+    "p5": "the P5 layout: datamaps.json, sequential_data.txt, and meta.json.gz where there is one",
     "amazon2014": "Amazon reviews of 2014: reviews_*.json.gz or ratings_*.csv, meta_*.json.gz",
     "amazon2018": "Amazon reviews of 2018: *.json.gz or *.csv, meta_*.json.gz",
     "amazon2023": "Amazon reviews of 2023: *.jsonl.gz or *.csv, meta_*.jsonl.gz",
     "movielens": "a MovieLens folder: ml-100k, ml-1m, ml-10m, ml-latest",
     "mmrec": "a data folder of the MMRec toolbox, with its split and its *_feat.npy",
+    "sequences": "a text file of sequences: 'user item item ...' a line, or 'user item' pairs",
     "csv": "any table: CSV, TSV, JSON lines or Parquet, columns given by name",
 }
 
@@ -37,6 +38,8 @@ def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
             source.add_argument("--meta", type=Path, help="the metadata file, if elsewhere")
         if name == "csv":
             _add_csv(source)
+        if name == "sequences":
+            _add_sequences(source)
         source.set_defaults(run=run)
 
 
@@ -54,7 +57,20 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all-items",
         action=argparse.BooleanOptionalAction,
-        help="write items without interactions too (default: p5, mmrec, csv yes, others no)",
+        help="write items without interactions too (default: p5, mmrec, sequences, csv yes, "
+        "others no)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a dataset that is there; features that are not attached anew stay",
+    )
+    parser.add_argument(
+        "--skip-bad-rows",
+        action=argparse.BooleanOptionalAction,
+        help="leave out and count rows that cannot be used (too few fields, no user, item or "
+        "time, not in the encoding) instead of refusing the first (default: sequences, csv no, "
+        "others yes but for the encoding)",
     )
     group = parser.add_argument_group("which interactions to keep")
     count = arguments.positive
@@ -62,7 +78,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--user-core", type=count, metavar="K", help="at least K a user, iterated")
     group.add_argument("--item-core", type=count, metavar="K", help="at least K an item, iterated")
     group.add_argument("--min-rating", type=float, metavar="R", help="rated R or better")
-    group.add_argument("--since", metavar="WHEN", help="from this date (2014-07-31) or stamp on")
+    group.add_argument(
+        "--since",
+        metavar="WHEN",
+        help="from this date (2014-07-31) or stamp on; a "
+        "number counts seconds, milliseconds, micro- or nanoseconds by its size",
+    )
     group.add_argument("--until", metavar="WHEN", help="up to this date or stamp, included")
     group.add_argument(
         "--duplicates",
@@ -84,11 +105,44 @@ def _add_csv(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--time-format", default="auto", metavar="PATTERN", help="such as %%d.%%m.%%Y %%H:%%M"
     )
-    group.add_argument("--delimiter", help="default: by the name, or guessed from the header")
-    group.add_argument("--encoding", default="utf-8", help="default: utf-8")
+    group.add_argument(
+        "--decimal",
+        choices=(".", ",", "auto"),
+        default="auto",
+        help="before the decimals of a rating (default: either, where only one can be meant)",
+    )
+    group.add_argument(
+        "--delimiter",
+        help="one character, \\t for a tab (default: by the name, or guessed from the header)",
+    )
+    _add_encoding(group)
+    _add_catalogue(parser, "its id (default: as --item)")
+
+
+def _add_sequences(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the file")
+    group.add_argument(
+        "--layout",
+        choices=("auto", "users", "pairs", "items"),
+        default="auto",
+        help="what a line is: a user and all items in order (users), a user and one item (pairs), "
+        "items alone, the user being the line's number (items); auto: pairs where all lines have "
+        "two fields and users come again, else users",
+    )
+    _add_encoding(group)
+    _add_catalogue(parser, "its id (default: item_id)")
+
+
+def _add_encoding(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--encoding", default="utf-8", help="default: utf-8; a byte order mark decides"
+    )
+
+
+def _add_catalogue(parser: argparse.ArgumentParser, id_help: str) -> None:
     group = parser.add_argument_group("the catalogue")
     group.add_argument("--items", type=Path, metavar="FILE", help="table with a row an item")
-    group.add_argument("--item-id", metavar="COLUMN", help="its id (default: as --item)")
+    group.add_argument("--item-id", metavar="COLUMN", help=id_help)
     group.add_argument("--image", metavar="COLUMN", help="its picture: a file name or a url")
     group.add_argument(
         "--columns",
@@ -107,9 +161,11 @@ def run(options: argparse.Namespace) -> None:
         source,
         options.output,
         options.name,
-        filters=build_filters(vars(options), source.time_unit),
+        filters=build_filters(vars(options)),
         features=features,
         all_items=options.all_items,
+        overwrite=options.overwrite,
+        skip_bad_rows=options.skip_bad_rows,
     )
     print("\n".join(summary.lines()))
 
@@ -118,10 +174,13 @@ def source_options(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of the chosen source, as its constructor names them."""
     if options.source.startswith("amazon"):
         return {"reviews": options.reviews, "meta": options.meta}
-    if options.source != "csv":
+    names = {
+        "csv": ("user", "item", "time", "rating", "time_format", "decimal", "delimiter"),
+        "sequences": ("layout",),
+    }.get(options.source)
+    if names is None:
         return {}
-    names = ("user", "item", "time", "rating", "time_format", "delimiter", "encoding")
-    chosen = {name: getattr(options, name) for name in (*names, "item_id", "image")}
+    chosen = {name: getattr(options, name) for name in (*names, "encoding", "item_id", "image")}
     return {**chosen, "catalogue": options.items, "columns": parse_columns(options.columns)}
 
 
@@ -135,7 +194,9 @@ def open_source(name: str, path: Path, options: dict[str, Any]) -> Source:
         raise UsageError(f"{path}: no such file or folder")
     if name not in SOURCES:
         raise UsageError(f"source {name!r}: known are {', '.join(SOURCES)}")
-    if not path.is_dir() and not name.startswith("amazon") and name != "csv":
+    if path.is_dir() and name in ("csv", "sequences"):
+        raise UsageError(f"{path}: source {name} needs a file, this is a folder")
+    if not path.is_dir() and name in ("p5", "movielens", "mmrec"):
         raise UsageError(f"{path}: source {name} needs a folder")
     return _source_class(name)(path, **options)
 
@@ -149,19 +210,21 @@ def _source_class(name: str) -> Callable[..., Source]:
     return found
 
 
-def build_filters(options: dict[str, Any], unit: str | None) -> Filters:
+def build_filters(options: dict[str, Any]) -> Filters:
     """``Filters`` from option names; raises ``UsageError`` for an unreadable date."""
-    from dataset_tools.dates import read_bound
+    from dataset_tools.dates import check_bound
     from dataset_tools.filters import Filters
 
     core = options.get("k_core") or 1
-    since, until = options.get("since"), options.get("until")
+    bounds = {key: str(options[key]) for key in ("since", "until") if options.get(key) is not None}
+    for text in bounds.values():
+        check_bound(text)
     return Filters(
         user_core=options.get("user_core") or core,
         item_core=options.get("item_core") or core,
         min_rating=options.get("min_rating"),
-        since=None if since is None else read_bound(str(since), unit, end=False),
-        until=None if until is None else read_bound(str(until), unit, end=True),
+        since=bounds.get("since"),
+        until=bounds.get("until"),
         duplicates=options.get("duplicates") or "exact",
         max_users=options.get("max_users"),
         seed=options.get("seed") or 0,

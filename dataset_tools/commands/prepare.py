@@ -130,4 +130,6 @@ def run_prepare(options: argparse.Namespace) -> None:
     except UsageError:
         raise
     except DatasetError as error:
-        raise DatasetError(explain(error, description, choices)) from error
+        explained = DatasetError(explain(error, description, choices))
+        explained.exit_code = error.exit_code
+        raise explained from error

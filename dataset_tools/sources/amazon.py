@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dataset_tools.dates import read_number
+from dataset_tools.dates import read_number, read_stamp
 from dataset_tools.errors import UsageError
-from dataset_tools.files import open_lines
-from dataset_tools.literals import parse_json
+from dataset_tools.lines import open_lines
+from dataset_tools.literals import parse_container, parse_json, plain_id, texts_of
 from dataset_tools.log import Interaction
 from dataset_tools.records import read_records
 from dataset_tools.report import Report
 from dataset_tools.sources.base import Source
+
+# What tables write for a value that is not there.
+NO_TEXT = frozenset({"", "None", "none", "nan", "NaN", "null", "NULL", "N/A"})
+MAX_PRICE = 40
 
 
 class Amazon(Source):
@@ -44,48 +50,69 @@ class Amazon(Source):
         """One line of the files; raises ``ValueError`` when it is malformed."""
         return parse_json(text)
 
+    @property
+    def interactions_path(self) -> Path:
+        """The review file, or the file of ratings."""
+        assert self._reviews is not None
+        return self._reviews
+
     def interactions(self, report: Report) -> Iterator[Interaction]:
         """Yield the reviews in file order, with their ratings and times."""
-        assert self._reviews is not None
-        if ".csv" in self._reviews.name:
-            return self._ratings(self._reviews, report)
-        return self._review_lines(self._reviews, report)
+        if ".csv" in self.interactions_path.name:
+            return self._ratings(self.interactions_path, report)
+        return self._review_lines(self.interactions_path, report)
 
     def _review_lines(self, path: Path, report: Report) -> Iterator[Interaction]:
         user, item, rating, time = self.keys
         for line, record in read_records(path, self.parse, report, "reviews"):
+            who, what = plain_id(record.get(user)), plain_id(record.get(item) or record.get("asin"))
+            if not who or not what or record.get(time) is None:
+                report.bad(f"reviews without {user}, {item} or {time}", path, line)
+                continue
             try:
-                yield Interaction(
-                    record[user],
-                    record.get(item) or record["asin"],
-                    read_number(record[time]),
-                    None if record.get(rating) is None else float(record[rating]),
-                )
-            except (KeyError, ValueError, TypeError):
-                report.skip(f"reviews without {user}, {item} or {time}", path, line)
+                stars = record.get(rating)
+                stars = None if stars is None else read_number(stars)
+                stamp, dated = read_stamp(record[time])
+            except ValueError as error:
+                report.bad(f"reviews with an unreadable {rating} or {time}", path, line, str(error))
+                continue
+            if stars is None:
+                report.skip(f"reviews without {rating}, kept", path, line)
+            yield Interaction(who, what, stamp, stars, dated=dated, line=line)
 
     def _ratings(self, path: Path, report: Report) -> Iterator[Interaction]:
-        for line, text in open_lines(path):
-            fields = text.split(",")
+        for line, text in open_lines(path, fault=report.undecodable):
+            fields = [field.strip() for field in text.split(",")]
+            if not any(fields):
+                continue
             try:
                 user, item, rating, time = (fields[at] for at in self.csv_order)
-                yield Interaction(user, item, read_number(time), float(rating))
-            except (IndexError, ValueError):
-                if line > 1:  # the first line may be a header
-                    report.skip("malformed ratings", path, line)
+                stars, stamp = read_number(rating), read_number(time)
+            except (IndexError, ValueError) as error:
+                header = (
+                    line == 1 and len(fields) > max(self.csv_order) and fields[3].isidentifier()
+                )
+                if not header:
+                    report.bad("malformed ratings", path, line, f"malformed: {error}")
+                continue
+            yield Interaction(plain_id(user), plain_id(item), stamp, stars, line=line)
 
     def items(self, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the metadata records in file order."""
-        if self._meta is None:
+        path = self._meta
+        if path is None:
             return
-        for line, record in read_records(self._meta, self.parse, report, "metadata records"):
-            if record.get(self.meta_key):
-                yield str(record[self.meta_key]), self.item_values(record, report)
+        # Whatever a catalogue says of one item, the others and the interactions stand.
+        lenient = replace(report, skip_bad_rows=True)
+        for line, record in read_records(path, self.parse, lenient, "metadata records"):
+            item = plain_id(record.get(self.meta_key))
+            if item:
+                yield item, self.item_values(record, Notes(report, path, line))
             else:
-                report.skip(f"metadata records without {self.meta_key}", self._meta, line)
+                report.skip(f"metadata records without {self.meta_key}", path, line)
 
-    def item_values(self, record: Mapping[str, Any], report: Report) -> dict[str, str]:
-        """Text columns and ``image`` of one metadata record."""
+    def item_values(self, record: Mapping[str, Any], notes: Notes) -> dict[str, str]:
+        """Text columns and ``image`` of one metadata record; what cannot be read is noted."""
         raise NotImplementedError
 
 
@@ -105,11 +132,59 @@ def _only(folder: Path, patterns: Sequence[str], option: str, needed: bool = Tru
     return None
 
 
-def first_text(values: object, *keys: str) -> str:
-    """The first text in a list, or under the first present key of its first mapping."""
-    for value in values if isinstance(values, list) else [values]:
-        if isinstance(value, dict):
-            value = next((value[key] for key in keys if value.get(key)), None)
-        if isinstance(value, str) and value:
-            return value
+class Notes:
+    """The texts of one metadata record; a field that holds none is counted with its line."""
+
+    def __init__(self, report: Report, path: Path, line: int) -> None:
+        self._place = (path, line)
+        self._report = report
+
+    def say(self, reason: str) -> None:
+        """Count this record under ``reason``."""
+        self._report.skip(reason, *self._place)
+
+    def text(self, record: Mapping[str, Any], *names: str, joiner: str = ", ") -> str:
+        """The texts of the first of these fields that has any."""
+        for name in names:
+            try:
+                texts = [text for text in texts_of(record.get(name)) if text not in NO_TEXT]
+            except TypeError:
+                self.say(f"metadata fields {name!r} that hold no text")
+                continue
+            if texts:
+                return joiner.join(texts)
+        return ""
+
+    def price(self, record: Mapping[str, Any]) -> str:
+        """The price as it is written; page code in its place is dropped."""
+        price = self.text(record, "price")
+        if any(map(str.isdigit, price)) and len(price) <= MAX_PRICE and not set("{};") & set(price):
+            return price
+        if price and price != "—":
+            self.say("prices that are none")
+        return ""
+
+
+def first_url(value: object, *keys: str) -> str:
+    """The first text in a list, or under the first filled key of its first filled mapping.
+
+    A mapping of lists, as Hugging Face's ``datasets`` writes a list of mappings, and either of
+    them as JSON inside a text are read too.
+    """
+    if isinstance(value, str):
+        inside = parse_container(value)
+        return first_url(inside, *keys) if not isinstance(inside, str) else _url(value)
+    if isinstance(value, dict):
+        columns = [value[key] for key in keys or value if value.get(key)]
+        if any(isinstance(column, (list, tuple)) for column in columns):
+            rows = [column if isinstance(column, (list, tuple)) else [column] for column in columns]
+            return first_url([list(row) for row in zip_longest(*rows)])
+        return next((url for column in columns if (url := first_url(column))), "")
+    if isinstance(value, (list, tuple)):
+        return next((url for part in value if (url := first_url(part, *keys))), "")
     return ""
+
+
+def _url(text: str) -> str:
+    text = text.strip()
+    return "" if text in NO_TEXT else text

@@ -8,16 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dataset_tools.literals import clean_text, parse_literal
-from dataset_tools.report import Report
-from dataset_tools.sources.amazon import Amazon
-from dataset_tools.sources.base import TEXT_COLUMNS
+from dataset_tools.literals import parse_literal
+from dataset_tools.sources.amazon import Amazon, Notes, first_url
 
 
 class Amazon2014(Amazon):
     """One category of the 2014 edition; times are in seconds."""
 
-    time_unit = "s"
     review_patterns = ("reviews_*.json*", "ratings_*.csv*")
     keys = ("reviewerID", "asin", "overall", "unixReviewTime")
     meta_key = "asin"
@@ -27,7 +24,13 @@ class Amazon2014(Amazon):
         """One line, a Python literal or JSON."""
         return parse_literal(text)
 
-    def item_values(self, record: Mapping[str, Any], report: Report) -> dict[str, str]:
+    def item_values(self, record: Mapping[str, Any], notes: Notes) -> dict[str, str]:
         """Text columns and the picture's url."""
-        values = {name: clean_text(record.get(name)) for name in TEXT_COLUMNS}
-        return {**values, "image": str(record.get("imUrl") or "")}
+        return {
+            "title": notes.text(record, "title"),
+            "brand": notes.text(record, "brand"),
+            "categories": notes.text(record, "categories", "category"),
+            "price": notes.price(record),
+            "description": notes.text(record, "description", joiner=" "),
+            "image": first_url(record.get("imUrl")),
+        }

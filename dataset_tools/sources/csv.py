@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataset_tools.dates import read_time
+from dataset_tools.date_texts import AmbiguousDate
+from dataset_tools.dates import check_time_format, read_number, read_stamp
 from dataset_tools.errors import UsageError
-from dataset_tools.literals import clean_text
+from dataset_tools.lines import check_encoding
+from dataset_tools.literals import plain_id
 from dataset_tools.log import Interaction
 from dataset_tools.report import Report
 from dataset_tools.sources.base import Source
-from dataset_tools.tables import read_rows
+from dataset_tools.sources.catalogue import Catalogue, check_columns
+from dataset_tools.tables import check_delimiter, read_rows
+
+# Numbers with a point, or a comma, before the decimals, and the other sign between thousands.
+_POINT = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d+)?")
+_COMMA = re.compile(r"[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+)(,\d+)?")
+UNREADABLE = "interactions with an unreadable time or rating"
 
 
 @dataclass
@@ -23,11 +30,12 @@ class CSVSource(Source):
     """A log and, where there is one, a catalogue; CSV, TSV, JSON lines or Parquet, gzip too.
 
     ``user``, ``item``, ``time``, ``rating`` are column names of the log; without ``time`` the
-    order of the file counts. ``columns`` maps our names to columns of the catalogue (None: all
-    of them under their own names), ``item_id`` and ``image`` are columns of it.
+    order of the file counts. ``decimal`` is the sign before the decimals of a rating, or ``auto``
+    for either where it can be meant in one way only. ``catalogue``, ``item_id``, ``columns`` and
+    ``image`` are those of ``Catalogue``.
 
     Raises:
-        UsageError: a file is missing, or a column is not in it.
+        UsageError: a file is missing, a column is not in it, or an option is none.
         DatasetError: a file is damaged; the message has file and line.
     """
 
@@ -43,68 +51,96 @@ class CSVSource(Source):
     image: str | None = None
     delimiter: str | None = None
     encoding: str = "utf-8"
-    time_unit: str | None = "s"
+    decimal: str = "auto"
     keeps_cold_items: bool = True
+    skips_bad_rows: bool = False
     item_columns: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        check_time_format(self.time_format)
+        self._how = (check_delimiter(self.delimiter), check_encoding(self.encoding))
         needed = [self.user, self.item, *filter(None, (self.time, self.rating))]
-        _check_columns(self.log, self._names(self.log), needed)
-        self._texts: dict[str, str] = {}
+        check_columns(self.log, self._how, needed)
+        self._items: Catalogue | None = None
         if self.catalogue is not None:
-            names = self._names(self.catalogue)
-            self._id = self.item_id or self.item
-            special = [self._id, *filter(None, [self.image])]
-            if self.columns is None:
-                self._texts = {_plain(name): name for name in names if name not in special}
-            else:
-                self._texts = {_plain(ours): theirs for ours, theirs in self.columns.items()}
-            _check_columns(self.catalogue, names, [*special, *self._texts.values()])
-        self.item_columns = tuple(f"{name}:token_seq" for name in self._texts)
+            key = self.item_id or self.item
+            self._items = Catalogue(self.catalogue, key, self.columns, self.image, *self._how)
+        texts = self._items.texts if self._items else {}
+        self.item_columns = tuple(f"{name}:token_seq" for name in texts)
 
-    def _rows(self, path: Path, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
-        return read_rows(path, report, self.delimiter, self.encoding)
-
-    def _names(self, path: Path) -> list[str]:
-        """Column names of the first rows: in JSON lines one row may lack some."""
-        rows = itertools.islice(self._rows(path, Report()), 1000)
-        return list(dict.fromkeys(name for _, row in rows for name in row))
+    @property
+    def interactions_path(self) -> Path:
+        """The log."""
+        return self.log
 
     def interactions(self, report: Report) -> Iterator[Interaction]:
-        """Yield the rows of the log; rows with a time or rating that is none are counted."""
-        for line, row in self._rows(self.log, report):
+        """Yield the rows of the log; one with a time or rating that is none is a bad row."""
+        good, problem = 0, ""
+        for line, row in read_rows(self.log, report, *self._how):
             try:
-                time = read_time(row.get(self.time), self.time_format) if self.time else None
-                rating = float(row[self.rating]) if self.rating else None
-            except (ValueError, TypeError, KeyError):
-                report.skip("interactions with an unreadable time or rating", self.log, line)
+                stamp, dated = self._stamp(row, line)
+                rating = self._rating(row)
+            except ValueError as error:
+                problem = problem or f"line {line}: {error}"
+                report.bad(UNREADABLE, self.log, line, str(error))
                 continue
-            yield Interaction(_id(row.get(self.user)), _id(row.get(self.item)), time, rating)
+            good += 1
+            user, item = plain_id(row.get(self.user)), plain_id(row.get(self.item))
+            yield Interaction(user, item, stamp, rating, dated=dated, line=line)
+        if problem and not good:
+            raise UsageError(f"{self.log}: no row has a time and rating that fit ({problem})")
+
+    def _stamp(self, row: Mapping[str, Any], line: int) -> tuple[int | float | None, bool]:
+        if not self.time:
+            return None, False
+        value = row.get(self.time)
+        try:
+            return read_stamp("" if value is None else value, self.time_format)
+        except AmbiguousDate as error:
+            raise UsageError(f"{self.log}, line {line}: {self.time} {error}") from None
+        except ValueError as error:
+            if self.time_format == "auto" or value is None or not str(value).strip():
+                hint = ""
+                if value is not None and str(value).strip():
+                    hint = "; --time-format says how dates are written"
+                raise ValueError(f"{self.time} {error}{hint}") from None
+            raise ValueError(
+                f"{self.time} {value!r} is not written as --time-format {self.time_format!r} says"
+            ) from None
+
+    def _rating(self, row: Mapping[str, Any]) -> float | None:
+        if not self.rating:
+            return None
+        value = row.get(self.rating)
+        try:
+            return read_number(_with_point("" if value is None else value, self.decimal))
+        except ValueError as error:
+            raise ValueError(f"{self.rating} {error}") from None
 
     def items(self, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the rows of the catalogue."""
-        if self.catalogue is None:
-            return
-        for _, row in self._rows(self.catalogue, report):
-            values = {ours: clean_text(row.get(theirs)) for ours, theirs in self._texts.items()}
-            image = clean_text(row.get(self.image)) if self.image else ""
-            yield _id(row.get(self._id)), {**values, "image": image}
+        return iter(()) if self._items is None else self._items.items(report)
 
 
-def _id(value: object) -> str:
-    """An id as text; Parquet and JSON may hold a whole number as a float."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return "" if value is None else str(value)
+def _with_point(value: object, decimal: str) -> object:
+    """A number as Python writes it, from one whose decimals may stand behind a comma.
 
-
-def _plain(name: str) -> str:
-    """A column name that RecBole takes: letters, digits and underscores."""
-    return re.sub(r"\W+", "_", name.strip()).strip("_").lower() or "column"
-
-
-def _check_columns(path: Path, names: list[str], needed: list[str]) -> None:
-    missing = [name for name in needed if name not in names]
-    if missing:
-        have = ", ".join(names) or "none"
-        raise UsageError(f"{path}: no column {', '.join(map(repr, missing))}; it has {have}")
+    Raises:
+        ValueError: it does not go with ``decimal``, or (``auto``) both readings are possible.
+    """
+    if not isinstance(value, str) or not ("," in value or decimal == ","):
+        return value
+    text = value.strip()
+    readings = {}
+    if _POINT.fullmatch(text):
+        readings["."] = text.replace(",", "")
+    if _COMMA.fullmatch(text):
+        readings[","] = text.replace(".", "").replace(",", ".")
+    if decimal == "auto" and len(set(readings.values())) > 1:
+        raise ValueError(
+            f"{value!r} could be {readings[',']} (--decimal ,) or {readings['.']} (--decimal .)"
+        )
+    chosen = list(readings.values()) if decimal == "auto" else [readings.get(decimal)]
+    if not chosen or chosen[0] is None:
+        raise ValueError(f"{value!r} is no number with --decimal {decimal}")
+    return chosen[0]

@@ -12,8 +12,8 @@ from typing import Any
 
 from dataset_tools.dates import read_number
 from dataset_tools.errors import DatasetError, UsageError
-from dataset_tools.files import open_lines
-from dataset_tools.literals import clean_text
+from dataset_tools.lines import open_lines
+from dataset_tools.literals import clean_text, plain_id
 from dataset_tools.log import Interaction
 from dataset_tools.report import Report
 from dataset_tools.sources.base import TEXT_COLUMNS, Source
@@ -30,7 +30,6 @@ class MMRec(Source):
         DatasetError: its header lacks a column, or a mapping file is malformed.
     """
 
-    time_unit = "s"
     keeps_cold_items = True
 
     def __init__(self, folder: Path) -> None:
@@ -41,10 +40,17 @@ class MMRec(Source):
         self._users = _names(folder / "u_id_mapping.csv", "userID")
         self._items = _names(folder / "i_id_mapping.csv", "itemID")
 
+    @property
+    def interactions_path(self) -> Path:
+        """``NAME.inter``."""
+        return self._path
+
     def interactions(self, report: Report) -> Iterator[Interaction]:
         """Yield the rows with their part: 0 training, 1 validation, 2 test."""
         header: list[str] = []
-        for line, text in open_lines(self._path):
+        for line, text in open_lines(self._path, fault=report.undecodable):
+            if not text.strip():
+                continue
             fields = text.split("\t")
             if not header:
                 header = [name.partition(":")[0] for name in fields]
@@ -52,22 +58,25 @@ class MMRec(Source):
                 if missing:
                     raise DatasetError(f"{self._path}, line 1: no column {', '.join(missing)}")
                 continue
-            row = dict(zip(header, fields, strict=False))
             try:
-                yield self._interaction(row)
-            except (KeyError, ValueError):
-                report.skip("malformed interactions", self._path, line)
+                if len(fields) != len(header):
+                    raise ValueError(f"{len(fields)} fields, the header has {len(header)}")
+                yield self._interaction(dict(zip(header, fields, strict=True)), line)
+            except ValueError as error:
+                report.bad("malformed interactions", self._path, line, f"malformed: {error}")
 
-    def _interaction(self, row: Mapping[str, str]) -> Interaction:
-        part = int(float(row["x_label"])) if "x_label" in row else None
+    def _interaction(self, row: Mapping[str, str], line: int) -> Interaction:
+        part = int(read_number(row["x_label"])) if "x_label" in row else None
+        user, item = plain_id(row["userID"]), plain_id(row["itemID"])
         if part not in (None, 0, 1, 2):
             raise ValueError(f"x_label {part}")
         return Interaction(
-            self._users.get(row["userID"], row["userID"]),
-            self._items.get(row["itemID"], row["itemID"]),
+            self._users.get(user, user),
+            self._items.get(item, item),
             read_number(row["timestamp"]) if "timestamp" in row else None,
-            float(row["rating"]) if "rating" in row else None,
+            read_number(row["rating"]) if "rating" in row else None,
             part,
+            line=line,
         )
 
     def feature_files(self) -> dict[str, Path]:
@@ -80,8 +89,9 @@ class MMRec(Source):
     def feature_items(self) -> list[str]:
         """The item of each row, by number."""
         if not self._items:
-            numbers = [row.item for row in self.interactions(Report())]
-            return [str(number) for number in range(1 + max(map(int, numbers)))]
+            lenient = Report(skip_undecodable=True)  # what is wrong was said when it was read
+            numbers = [int(row.item) for row in self.interactions(lenient) if row.item.isdecimal()]
+            return [str(number) for number in range(1 + max(numbers, default=-1))]
         return [self._items[number] for number in sorted(self._items, key=int)]
 
     def items(self, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -89,8 +99,9 @@ class MMRec(Source):
         texts: dict[str, dict[str, str]] = {}
         for path in sorted(self._folder.glob("meta-*.csv")):
             for _, row in read_rows(path, report):
-                item = row.get("asin") or self._items.get(str(row.get("itemID")), row.get("itemID"))
-                texts[str(item)] = {name: clean_text(row.get(name)) for name in TEXT_COLUMNS}
+                number = plain_id(row.get("itemID"))
+                item = plain_id(row.get("asin")) or self._items.get(number, number)
+                texts[item] = {name: clean_text(row.get(name)) for name in TEXT_COLUMNS}
         for item in self.feature_items():
             yield item, texts.get(item, {})
 
@@ -99,9 +110,9 @@ def _names(path: Path, number_column: str) -> dict[str, str]:
     if not path.is_file():
         return {}
     names: dict[str, str] = {}
-    for line, row in read_rows(path, Report()):
-        number = row.pop(number_column, None)
-        if number is None or not str(number).isdecimal() or not row:
+    for line, row in read_rows(path, Report(skip_bad_rows=False)):
+        number = plain_id(row.pop(number_column, None))
+        if not number.isdecimal() or not row:
             raise DatasetError(f"{path}, line {line}: no number under {number_column}, or no name")
-        names[number] = str(next(iter(row.values())))
+        names[number] = plain_id(next(iter(row.values())))
     return names

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dataset_tools.dates import read_number
+from dataset_tools.delimited import allow_long_fields
 from dataset_tools.errors import UsageError
-from dataset_tools.files import open_lines
-from dataset_tools.literals import clean_text
+from dataset_tools.lines import open_lines
+from dataset_tools.literals import clean_text, plain_id
 from dataset_tools.log import Interaction
 from dataset_tools.report import Report
 from dataset_tools.sources.base import Source
@@ -19,7 +20,8 @@ Split = Callable[[str], list[str]]
 
 
 def _split_csv(text: str) -> list[str]:
-    return next(csv.reader([text]))
+    allow_long_fields()
+    return next(csv.reader([text]), [])
 
 
 # ratings file -> film file, how a line of each is split
@@ -38,7 +40,6 @@ class MovieLens(Source):
     """
 
     item_columns = ("title:token_seq", "categories:token_seq")
-    time_unit = "s"
 
     def __init__(self, folder: Path) -> None:
         for ratings, (films, split_rating, split_film) in LAYOUTS.items():
@@ -48,15 +49,24 @@ class MovieLens(Source):
                 return
         raise UsageError(f"{folder}: none of {', '.join(LAYOUTS)} is there")
 
+    @property
+    def interactions_path(self) -> Path:
+        """The file of ratings."""
+        return self._ratings
+
     def interactions(self, report: Report) -> Iterator[Interaction]:
         """Yield the ratings in file order."""
-        for line, text in open_lines(self._ratings):
+        for line, text in open_lines(self._ratings, fault=report.undecodable):
+            fields = self._split_rating(text)
             try:
-                user, item, rating, time = self._split_rating(text)[:4]
-                yield Interaction(user, item, read_number(time), float(rating))
-            except ValueError:
-                if text.strip() and line > 1:  # the first line may be a header
-                    report.skip("malformed ratings", self._ratings, line)
+                user, item, rating, time = fields[:4]
+                stars, stamp = read_number(rating), read_number(time)
+            except ValueError as error:
+                header = line == 1 and len(fields) >= 4 and fields[3].strip().isidentifier()
+                if text.strip() and not header:
+                    report.bad("malformed ratings", self._ratings, line, f"malformed: {error}")
+                continue
+            yield Interaction(plain_id(user), plain_id(item), stamp, stars, line=line)
 
     def items(self, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the films with title and genres."""
@@ -90,5 +100,6 @@ def _encoding(path: Path) -> str:
 def _genre_names(path: Path) -> list[str]:
     if not path.is_file():
         return []
-    rows = [text.split("|") for _, text in open_lines(path) if "|" in text]
-    return [name for name, number in sorted(rows, key=lambda row: int(row[1]))]
+    rows = [text.split("|") for _, text in open_lines(path, _encoding(path)) if "|" in text]
+    numbered = [row for row in rows if len(row) == 2 and row[1].strip().isdecimal()]
+    return [name for name, _ in sorted(numbered, key=lambda row: int(row[1]))]

@@ -1,26 +1,29 @@
 """The layout of P5 and of the published fMRLRec code.
 
 ``datamaps.json`` (ids as text), ``sequential_data.txt`` (a user a line, items in time order),
-``meta.json.gz`` (a Python literal a line) and, where there are pictures, ``item2img_dict.pkl``.
+where there are texts ``meta.json.gz`` (a Python literal a line; ``meta.json`` too) and, where
+there are pictures, ``item2img_dict.pkl``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dataset_tools.errors import DatasetError, UsageError
-from dataset_tools.files import open_lines
-from dataset_tools.literals import clean_text, parse_literal
+from dataset_tools.lines import open_lines
+from dataset_tools.literals import clean_text, parse_literal, plain_id
 from dataset_tools.log import Interaction
 from dataset_tools.pickles import read_plain_pickle
 from dataset_tools.records import read_records
 from dataset_tools.report import Report
 from dataset_tools.sources.base import TEXT_COLUMNS, Source
 
-FILES = ("datamaps.json", "sequential_data.txt", "meta.json.gz")
+FILES = ("datamaps.json", "sequential_data.txt")
+META_FILES = ("meta.json.gz", "meta.json")
 KNOWN_KEYS = {"asin", "title", "brand", "categories", "category", "price", "description", "imUrl"}
 
 
@@ -37,12 +40,21 @@ class P5(Source):
     def __init__(self, folder: Path) -> None:
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
-            raise UsageError(f"{folder}: no {', '.join(missing)}; a P5 folder has {FILES}")
+            raise UsageError(
+                f"{folder}: no {', '.join(missing)}; a P5 folder has {' and '.join(FILES)}, and "
+                f"{META_FILES[0]} where its items have texts"
+            )
         self._folder = folder
         maps = _read_maps(folder / FILES[0])
         self._user_of = _names_by_id(maps, "user", folder / FILES[0])
         self._item_of = _names_by_id(maps, "item", folder / FILES[0])
         self._records: dict[str, dict[str, Any]] | None = None
+        self._meta = next((folder / name for name in META_FILES if (folder / name).is_file()), None)
+
+    @property
+    def interactions_path(self) -> Path:
+        """``sequential_data.txt``."""
+        return self._folder / FILES[1]
 
     def feature_items(self) -> list[str]:
         """Rows of a ready matrix stand in the order of the numeric ids."""
@@ -50,9 +62,9 @@ class P5(Source):
 
     def interactions(self, report: Report) -> Iterator[Interaction]:
         """Yield each user's items with timestamps 1, 2, 3, ..."""
-        path = self._folder / "sequential_data.txt"
+        path = self.interactions_path
         first_line: dict[str, int] = {}
-        for line, text in open_lines(path):
+        for line, text in open_lines(path, fault=report.undecodable):
             user, *items = text.split() or [""]
             if not user:
                 continue
@@ -63,10 +75,10 @@ class P5(Source):
                 )
             first_line[user] = line
             if user not in self._user_of:
-                report.skip("users that datamaps.json does not know", path, line)
+                report.bad("users that datamaps.json does not know", path, line)
                 continue
             if not items:
-                report.skip("users without items", path, line)
+                report.bad("users without items", path, line)
             yield from self._events(user, items, report, path, line)
 
     def _events(
@@ -75,10 +87,10 @@ class P5(Source):
         turn = 0
         for item in items:
             if item not in self._item_of:
-                report.skip("interactions with an item that datamaps.json lacks", path, line)
+                report.bad("interactions with an item that datamaps.json lacks", path, line)
                 continue
             turn += 1
-            yield Interaction(self._user_of[user], self._item_of[item], turn)
+            yield Interaction(self._user_of[user], self._item_of[item], turn, line=line)
 
     @property
     def item_columns(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -106,10 +118,13 @@ class P5(Source):
         return self._records
 
     def _parse_records(self, report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
-        path = self._folder / "meta.json.gz"
+        path = self._meta
+        if path is None:
+            return
+        lenient = replace(report, skip_bad_rows=True)
         known, seen = set(self._item_of.values()), set()
-        for line, record in read_records(path, parse_literal, report, "metadata records"):
-            item = str(record.get("asin", ""))
+        for line, record in read_records(path, parse_literal, lenient, "metadata records"):
+            item = plain_id(record.get("asin"))
             if item not in known:
                 report.skip("metadata records of unknown items or without asin", path, line)
             elif item in seen:
@@ -132,8 +147,8 @@ def _columns(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _read_maps(path: Path) -> dict[str, Any]:
     try:
-        maps = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        maps = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: not JSON ({error})") from None
     if not isinstance(maps, dict):
         raise DatasetError(f"{path}: not a JSON object")
@@ -144,9 +159,9 @@ def _names_by_id(maps: Mapping[str, Any], kind: str, path: Path) -> dict[str, st
     """Numeric id -> original name, from ``id2KIND`` or, where that is missing, ``KIND2id``."""
     direct, inverse = maps.get(f"id2{kind}"), maps.get(f"{kind}2id")
     if isinstance(direct, dict):
-        pairs = [(str(number), str(name)) for number, name in direct.items()]
+        pairs = [(plain_id(number), plain_id(name)) for number, name in direct.items()]
     elif isinstance(inverse, dict):
-        pairs = [(str(number), str(name)) for name, number in inverse.items()]
+        pairs = [(plain_id(number), plain_id(name)) for name, number in inverse.items()]
     else:
         raise DatasetError(f"{path}: neither 'id2{kind}' nor '{kind}2id' is there")
     names = dict(pairs)

@@ -188,7 +188,7 @@ def test_a_file_of_which_nothing_can_be_read_is_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "reviews_X.json").write_text("<html>\n" * 3)
-    assert main(["convert", "amazon2014", str(folder), str(tmp_path / "out")]) == 1
+    assert main(["convert", "amazon2014", str(folder), str(tmp_path / "out")]) == 2
     assert "reviews_X.json: not one readable record of 3 (line 1: " in capsys.readouterr().err
 
 
@@ -197,6 +197,6 @@ def test_filters_that_leave_nothing_are_said(
 ) -> None:
     (folder / "ratings_X.csv").write_text("A,B,1.0,10\n")
     arguments = ["convert", "amazon2014", str(folder), str(tmp_path / "out")]
-    assert main([*arguments, "--min-rating", "4"]) == 1
+    assert main([*arguments, "--min-rating", "4"]) == 2
     assert "leave no interaction: 1 interactions rated below 4" in capsys.readouterr().err
     assert main([*arguments, "--since", "yesterday"]) == 2

@@ -239,7 +239,7 @@ def test_a_model_that_is_not_there_says_what_to_do(
     tmp_path: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
-    assert main(["encode-text", str(dataset), "--model", str(tmp_path / "empty")]) == 1
+    assert main(["encode-text", str(dataset), "--model", str(tmp_path / "empty")]) == 2
     said = capsys.readouterr().err
     assert "cannot load" in said and "tfidf-svd" in said and "Traceback" not in said
 

@@ -138,6 +138,11 @@ def test_a_shop_export(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     out = tmp_path / "shop"
     columns = ["--user", "customer", "--item", "article", "--time", "when", "--rating", "stars"]
     more = ["--items", raw / "items.csv", "--image", "photo"]
+    assert convert("csv", raw / "log.csv", out, *columns, *more) == 2
+    said = capsys.readouterr().err
+    assert "log.csv, line 4: when 'never' is neither a number nor a date" in said
+    assert "--skip-bad-rows" in said and not out.exists()
+    more.append("--skip-bad-rows")
     assert convert("csv", raw / "log.csv", out, *columns, *more) == 0
     assert rows(out / "shop.inter") == [
         ("Zoë K.", "A 1", "5.0", "1609495200"),
@@ -150,8 +155,9 @@ def test_a_shop_export(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert rows(out / "images.tsv") == [("A 1", "a.jpg")]
     said = capsys.readouterr().out
     assert "1 interactions with an unreadable time or rating (first: log.csv line 4)" in said
-    assert "1 interactions without a user or an item" in said
-    chosen = ["--columns", "title=name,brand=vendor", "--no-all-items"]
+    assert "1 interactions without a user or an item" in said and "(first: log.csv line 5)" in said
+    assert "timestamps count seconds since 1970, 2021-01-01 09:00 to 2021-01-01 10:00 UTC" in said
+    chosen = ["--columns", "title=name,brand=vendor", "--no-all-items", "--overwrite"]
     assert convert("csv", raw / "log.csv", out, *columns, *more, *chosen) == 0
     assert rows(out / "shop.item") == [("A 1", 'Mug, "big"', "Acme"), ("B-2", "", "")]
 
@@ -162,7 +168,7 @@ def test_other_kinds_of_tables_give_the_same(raw: Path, tmp_path: Path) -> None:
     (raw / "b.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, table)).encode()))
     (raw / "c.csv.gz").write_bytes(gzip.compress(b"u|i|t\nann|7|5\nbob|8|6\n"))
     for name in ("a.tsv", "b.jsonl.gz", "c.csv.gz"):
-        options = ["--user", "u", "--item", "i", "--time", "t"]
+        options = ["--user", "u", "--item", "i", "--time", "t", "--overwrite"]
         assert convert("csv", raw / name, tmp_path / "out", *options) == 0
         assert rows(tmp_path / "out" / "out.inter") == [("ann", "7", "5"), ("bob", "8", "6")]
 
@@ -172,7 +178,7 @@ def test_parquet(raw: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     table = arrow.table({"u": ["ann", "bob"], "i": [7.0, None], "t": [5, 6]})
     parquet.write_table(table, raw / "log.parquet")
-    options = ["--user", "u", "--item", "i", "--time", "t"]
+    options = ["--user", "u", "--item", "i", "--time", "t", "--skip-bad-rows"]
     assert convert("csv", raw / "log.parquet", tmp_path / "out", *options) == 0
     assert rows(tmp_path / "out" / "out.inter") == [("ann", "7", "5")]
 
@@ -181,16 +187,16 @@ def test_parquet(raw: Path, tmp_path: Path) -> None:
     ("name", "content", "options", "code", "words"),
     [
         ("a.csv", "user_id,x\nu,1\n", [], 2, "no column 'item_id'; it has user_id, x"),
-        ("a.csv", "", [], 1, "a.csv, line 1: no header"),
+        ("a.csv", "", [], 2, "a.csv, line 1: no header"),
         ("a.xls", "x", [], 2, "name ends in none of .csv"),
-        ("a.csv", "user_id,item_id\nu,i,3\n", [], 1, "line 2: 3 fields, the header has 2"),
-        ("a.csv", "user_id,user_id\nu,i\n", [], 1, "a column name twice"),
+        ("a.csv", "user_id,item_id\nu,i,3\n", [], 2, "line 2: 3 fields, the header has 2"),
+        ("a.csv", "user_id,user_id\nu,i\n", [], 2, "a column name twice"),
         (
             "a.csv",
             "user_id,item_id\nu,i\n",
             ["--time-format", "%Q", "--time", "item_id"],
-            1,
-            "no u",
+            2,
+            "--time-format '%Q': 'Q' is a bad directive",
         ),
         ("a.csv", "user_id,item_id\nu,i\n", ["--columns", "a,a"], 2, "twice"),
         ("a.csv", "user_id,item_id\nu,i\n", ["--items", "none.csv"], 2, "none.csv: no such file"),
@@ -215,7 +221,9 @@ def test_another_encoding_is_named_with_its_place(
     raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (raw / "a.csv").write_bytes("user_id,item_id\nZoë,1\n".encode("latin-1"))
-    assert convert("csv", raw / "a.csv", tmp_path / "out") == 1
+    assert convert("csv", raw / "a.csv", tmp_path / "out") == 2
+    assert "a.csv, line 2: not utf-8" in capsys.readouterr().err
+    assert convert("csv", raw / "a.csv", tmp_path / "out", "--encoding", "nonsense") == 2
     assert "--encoding" in capsys.readouterr().err
     assert convert("csv", raw / "a.csv", tmp_path / "out", "--encoding", "latin-1") == 0
     assert rows(tmp_path / "out" / "out.inter") == [("Zoë", "1", "1")]

@@ -1,0 +1,180 @@
+"""Text files line by line: plain or gzip, with or without a byte order mark, in any encoding."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from dataset_tools.errors import DatasetError, UsageError
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+CHUNK_BYTES = 1 << 20
+Fault = Callable[[Path, int, str], None]
+# The longer mark first: that of UTF-16 is the beginning of that of UTF-32.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+
+
+def check_encoding(encoding: str) -> str:
+    """The usual name of a text encoding; raises ``UsageError`` for an unknown one."""
+    try:
+        "".encode(encoding)
+        return codecs.lookup(encoding).name
+    except (LookupError, ValueError):
+        raise UsageError(
+            f"--encoding {encoding!r}: no encoding of that name; usual ones are utf-8, utf-16, "
+            "latin-1, cp1252, shift_jis, gb18030"
+        ) from None
+
+
+def open_lines(
+    path: Path, encoding: str = "utf-8", fault: Fault | None = None
+) -> Iterator[tuple[int, str]]:
+    """As ``read_lines``, without the line ends."""
+    for number, text in read_lines(path, encoding, fault):
+        yield number, text.rstrip("\r\n")
+
+
+def read_lines(
+    path: Path, encoding: str = "utf-8", fault: Fault | None = None
+) -> Iterator[tuple[int, str]]:
+    """Yield ``(line number, line with its end)`` of a plain or gzip text file.
+
+    The number counts from 1. Memory stays at one line. A byte order mark is left out and
+    decides the encoding. A line that cannot be decoded goes to ``fault``; when that returns,
+    the line is passed over.
+
+    Raises:
+        UsageError: the file does not exist, or the encoding is unknown.
+        DatasetError: a gzip stream ends early or is damaged, a line is not in ``encoding``
+            or is longer than 64 MiB; the message has file and line number.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: {'a folder, no file' if path.is_dir() else 'no such file'}")
+    number = 0
+    try:
+        chunks = _chunks(path)
+        head = next(chunks, b"")
+        encoding = _true_encoding(head, encoding, path)
+        pieces = _decoded(_joined(head, chunks), path, encoding, fault or _refuse)
+        for number, text in pieces:
+            yield number, text
+    except (EOFError, zlib.error) as error:
+        raise DatasetError(
+            f"{path}: damaged or cut off after line {number} ({error}); fetch the file again"
+        ) from error
+
+
+def _refuse(path: Path, number: int, detail: str) -> None:
+    raise DatasetError(f"{path}, line {number}: {detail}; convert the file to UTF-8")
+
+
+def _joined(head: bytes, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    yield head
+    yield from chunks
+
+
+def _true_encoding(head: bytes, encoding: str, path: Path) -> str:
+    name = check_encoding(encoding)
+    for mark, marked in _MARKS:
+        if head.startswith(mark):
+            return marked
+    if name == "utf-8" and b"\0" in head[:2]:
+        order = "be" if head[:1] == b"\0" else "le"
+        raise UsageError(f"{path}: not UTF-8 but UTF-16 without a mark; --encoding utf-16-{order}")
+    return name
+
+
+def _decoded(
+    chunks: Iterable[bytes], path: Path, encoding: str, fault: Fault
+) -> Iterator[tuple[int, str]]:
+    number = 0
+    texts: Iterator[str | UnicodeDecodeError]
+    if encoding.startswith(("utf-16", "utf-32")):
+        texts = _wide_lines(chunks, path, encoding)
+    else:
+        texts = _narrow_lines(chunks, path, encoding)
+    for text in texts:
+        if isinstance(text, UnicodeDecodeError):
+            number += 1
+            fault(
+                path,
+                number,
+                f"not {encoding.removesuffix('-sig')} ({text.reason} at byte {text.start})",
+            )
+        elif "\r" in text.rstrip("\r\n"):  # line ends of old Macs
+            for part in _LINE.findall(text):
+                number += 1
+                yield number, part
+        else:
+            number += 1
+            yield number, text
+
+
+def _narrow_lines(
+    chunks: Iterable[bytes], path: Path, encoding: str
+) -> Iterator[str | UnicodeDecodeError]:
+    for number, raw in enumerate(_lines(chunks), start=1):
+        if len(raw) > MAX_LINE_BYTES:
+            raise DatasetError(f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes")
+        try:
+            yield raw.decode(encoding if number == 1 else encoding.removesuffix("-sig"))
+        except UnicodeDecodeError as error:
+            yield error
+
+
+def _wide_lines(chunks: Iterable[bytes], path: Path, encoding: str) -> Iterator[str]:
+    """Lines of an encoding in which a line end is no single byte: one decoder for all."""
+    decoder, rest, number = codecs.getincrementaldecoder(encoding)(), "", 0
+    try:
+        for chunk in chunks:
+            *whole, rest = (rest + decoder.decode(chunk)).split("\n")
+            number += len(whole)
+            yield from (f"{text}\n" for text in whole)
+        rest += decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path}, after line {number}: not {encoding} ({error.reason})"
+        ) from error
+    if rest:
+        yield rest
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """The content in pieces, gzip (of one member or several) unpacked."""
+    with open(path, "rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+        stream.seek(0)
+        unpacker = zlib.decompressobj(31)
+        while piece := stream.read(CHUNK_BYTES):
+            if not packed:
+                yield piece
+            while packed and piece:
+                yield unpacker.decompress(piece, CHUNK_BYTES)
+                piece = unpacker.unconsumed_tail
+                if unpacker.eof:
+                    piece = unpacker.unused_data.lstrip(b"\0")
+                    unpacker = zlib.decompressobj(31) if piece else unpacker
+        if packed and not unpacker.eof:
+            raise EOFError("the gzip stream has no end")
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines with their end; what stands before a fault of ``chunks`` is yielded first."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line + b"\n" for line in whole)
+        if len(rest) > MAX_LINE_BYTES:
+            break
+    if rest:
+        yield rest

@@ -1,0 +1,149 @@
+"""A dataset that appears whole or not at all.
+
+Everything is written to a hidden folder first. Where the dataset's folder is new, that folder is
+renamed to it. Where the folder is there already (raw files, pictures, an older dataset), the new
+files are moved into it by a plan that is written down before the first of them moves: the old
+``.inter`` files go first and the new ones come last, so that at no time new files stand beside
+old interactions, and whoever comes next finishes the plan of a writer that was killed.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset_tools.errors import DatasetError, UsageError
+from dataset_tools.files import replacing
+from dataset_tools.layout import FEATURES_NAME, IMAGES_FOLDER
+from dataset_tools.owners import SUFFIX, is_left_behind, partial_path, remove_left_behind
+
+PLAN_NAME = "plan.json"
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """``folder`` becomes (``whole``), or is moved into, the dataset's folder ``output``."""
+
+    folder: Path
+    output: Path
+    whole: bool
+
+
+@contextmanager
+def staging(output: Path) -> Iterator[Stage]:
+    """A hidden folder to write a dataset to; gone at the end, published or not.
+
+    Raises:
+        UsageError: the place cannot be written to.
+        DatasetError: whatever goes wrong inside, with the paths that the user knows.
+    """
+    place = output.resolve()
+    whole = not place.exists() or (place.is_dir() and not any(place.iterdir()))
+    folder = partial_path(place if whole else place / "dataset")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+    except OSError as error:
+        raise _unwritable(output, error) from error
+    try:
+        yield Stage(folder, place, whole)
+    except DatasetError as error:
+        error.args = (str(error).replace(str(folder), str(output)),)
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unwritable(output: Path, error: OSError) -> DatasetError:
+    if error.errno in _FORBIDDEN:
+        return UsageError(
+            f"{output}: cannot be written to ({error.strerror}); choose another OUTPUT"
+        )
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return UsageError(
+            f"{output}: there is a file, no folder, on the way; choose another OUTPUT"
+        )
+    return DatasetError(f"{output}: no folder can be made there ({error.strerror})")
+
+
+def publish(stage: Stage, replaced: Iterable[str]) -> None:
+    """Put the staged dataset in its place; ``replaced`` are files there that it does away with.
+
+    Raises:
+        UsageError: somebody else has made a dataset there meanwhile.
+    """
+    if stage.whole:
+        try:
+            if stage.output.exists():
+                stage.output.rmdir()
+            os.rename(stage.folder, stage.output)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise UsageError(f"{stage.output}: is no longer empty; convert again") from error
+        return
+    with replacing(stage.folder / PLAN_NAME) as stream:
+        json.dump({"files": _staged(stage.folder), "replaced": sorted(replaced)}, stream)
+    finish(stage.folder, stage.output)
+
+
+def _staged(folder: Path) -> list[str]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != PLAN_NAME)
+    return sorted(str(path.relative_to(folder).as_posix()) for path in files)
+
+
+def finish(folder: Path, output: Path) -> None:
+    """Carry out the plan of a staged dataset, from wherever it was left."""
+    plan = json.loads((folder / PLAN_NAME).read_text(encoding="utf-8"))
+    waiting = _staged(folder)
+    moved = set(plan["files"]) - set(waiting)
+    for name in sorted({*plan["replaced"], *waiting} - moved, key=_order):
+        # A manifest, like an .inter file, vouches for others: it goes before they change.
+        if name not in waiting or name.endswith((".inter", ".json")):
+            (output / name).unlink(missing_ok=True)
+    for name in sorted(waiting, key=_order, reverse=True):
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(folder / name, output / name)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _order(name: str) -> tuple[int, int, str]:
+    """Interactions first, the whole log before its parts; then manifests; then the rest."""
+    kind = 0 if name.endswith(".inter") else 1 if name.endswith(".json") else 2
+    return kind, name.count("."), name
+
+
+def tidy(folder: Path) -> list[str]:
+    """Finish or clear away what commands that were killed left in a dataset's folder.
+
+    Returns what was done, for the user. What a living process writes is left alone, and so is
+    everything in a folder that cannot be written to.
+    """
+    said = []
+    place = folder.resolve()
+    try:
+        for plan in place.glob(f".*{SUFFIX}/{PLAN_NAME}"):
+            if is_left_behind(plan.parent):
+                finish(plan.parent, place)
+                said.append(f"{folder}: an interrupted conversion was finished")
+        count = sum(
+            remove_left_behind(part)
+            for part in (place, place / FEATURES_NAME, place / IMAGES_FOLDER)
+            if part.is_dir()
+        )
+        for path in place.parent.glob(f".{place.name}.*{SUFFIX}"):
+            if path.is_dir() and is_left_behind(path):
+                shutil.rmtree(path)
+                count += 1
+    except (OSError, ValueError, KeyError):
+        return said
+    if count:
+        said.append(f"{folder}: {count} unfinished files of interrupted commands were removed")
+    return said

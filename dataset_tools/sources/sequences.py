@@ -1,0 +1,107 @@
+"""Plain sequence files, as S3-Rec, BERT4Rec, SASRec and many repositories ship them.
+
+A line is a user with all items in order (``user item item ...``), or one interaction in order
+(``user item``), or only the items of a user (``item item ...``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataset_tools.errors import UsageError
+from dataset_tools.lines import check_encoding, open_lines
+from dataset_tools.literals import plain_id
+from dataset_tools.log import Interaction
+from dataset_tools.report import Report
+from dataset_tools.sources.base import Source
+from dataset_tools.sources.catalogue import Catalogue
+
+LAYOUTS = ("auto", "users", "pairs", "items")
+_BETWEEN = re.compile(r"[\s,;]+")
+
+
+@dataclass
+class Sequences(Source):
+    """A text file of sequences, plain or gzip; timestamps are 1, 2, 3, ... for each user.
+
+    ``layout`` is ``users`` (a user and all items a line), ``pairs`` (a user and an item a line),
+    ``items`` (items alone; the user is the number of the line) or ``auto``: pairs where every
+    line has two fields and a user stands on several of them, else users. The catalogue is as
+    ``Catalogue`` has it.
+
+    Raises:
+        UsageError: a file is missing, or an option is none.
+    """
+
+    log: Path
+    layout: str = "auto"
+    encoding: str = "utf-8"
+    catalogue: Path | None = None
+    item_id: str | None = None
+    columns: Mapping[str, str] | None = None
+    image: str | None = None
+    keeps_cold_items: bool = True
+    skips_bad_rows: bool = False
+    item_columns: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        check_encoding(self.encoding)
+        if self.layout not in LAYOUTS:
+            raise UsageError(f"--layout {self.layout}: known are {', '.join(LAYOUTS)}")
+        self._items: Catalogue | None = None
+        if self.catalogue is not None:
+            key = self.item_id or "item_id"
+            self._items = Catalogue(
+                self.catalogue, key, self.columns, self.image, encoding=self.encoding
+            )
+        texts = self._items.texts if self._items else {}
+        self.item_columns = tuple(f"{name}:token_seq" for name in texts)
+
+    @property
+    def interactions_path(self) -> Path:
+        """The file of sequences."""
+        return self.log
+
+    def interactions(self, report: Report) -> Iterator[Interaction]:
+        """Yield each line's items in order; a line without an item is a bad row."""
+        layout = self.layout if self.layout != "auto" else self._find_layout()
+        first_line: dict[str, int] = {}
+        for line, fields in self._fields(report):
+            user, items = (str(line), fields) if layout == "items" else (fields[0], fields[1:])
+            if not items:
+                report.bad("users without items", self.log, line)
+            if layout == "pairs" and len(items) > 1:
+                detail = f"{len(fields)} fields, a user and an item are two"
+                report.bad("lines that are no pair", self.log, line, detail)
+                continue
+            earlier = first_line.setdefault(user, line)
+            if layout == "users" and earlier != line:
+                raise UsageError(
+                    f"{self.log}, line {line}: user {user} already stands on line {earlier}; join "
+                    "the two lines in time order, or say with --layout what a line is"
+                )
+            yield from (Interaction(user, item, line=line) for item in items)
+
+    def _fields(self, report: Report) -> Iterator[tuple[int, list[str]]]:
+        for line, text in open_lines(self.log, self.encoding, report.undecodable):
+            fields = [plain_id(part) for part in _BETWEEN.split(text) if part]
+            if fields:
+                yield line, fields
+
+    def _find_layout(self) -> str:
+        users: set[str] = set()
+        again = False
+        for _, fields in self._fields(Report(skip_undecodable=True)):
+            if len(fields) > 2:
+                return "users"
+            again = again or fields[0] in users
+            users.add(fields[0])
+        return "pairs" if again else "users"
+
+    def items(self, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield the rows of the catalogue."""
+        return iter(()) if self._items is None else self._items.items(report)
