@@ -109,9 +109,14 @@ def finish(folder: Path, output: Path) -> None:
         if name not in waiting or name.endswith((".inter", ".json")):
             (output / name).unlink(missing_ok=True)
     for name in sorted(waiting, key=_order, reverse=True):
-        (output / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(folder / name, output / name)
+        move(folder / name, output / name)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def move(source: Path, target: Path) -> None:
+    """Put one staged file in its place."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(source, target)
 
 
 def _order(name: str) -> tuple[int, int, str]:

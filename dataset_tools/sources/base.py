@@ -231,13 +231,14 @@ def _write_items(
     """Write the ``.item`` file and the picture list; returns the numbers of their rows."""
     names = [column.rpartition(":")[0] for column in source.item_columns]
     images: dict[str, str] = {}
-    strange: list[str] = []
 
     def rows() -> Iterator[list[object]]:
         waiting = dict(warm)
         written: set[str] = set()
+        seen = ""
         for item, values in progress(source.items(report), "items", "items"):
             token = clean_token(item)
+            seen = seen or token
             if not token:
                 report.skip("item records without an id")
             elif token in written:
@@ -248,12 +249,9 @@ def _write_items(
                 if values.get("image"):
                     images[token] = str(values["image"])
                 yield [token, *_fields(values, names, token, report)]
-            elif len(waiting) == len(warm):
-                strange.append(token)
-        if (strange or written) and len(waiting) == len(warm):
-            example = next(iter([*strange, *written]))
+        if seen and len(waiting) == len(warm):
             ours = next(iter(warm))
-            report.add("catalogue of which no item is in the log", 1, f"{example!r}, not {ours!r}")
+            report.add("catalogue of which no item is in the log", 1, f"{seen!r}, not {ours!r}")
         for token in waiting:
             report.skip("items without any metadata")
             yield [token, *(None for _ in names)]
