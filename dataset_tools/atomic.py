@@ -16,6 +16,7 @@ from typing import IO, NamedTuple
 
 from dataset_tools.errors import DatasetError, UsageError
 from dataset_tools.files import FULL, disk_full, replacing
+from dataset_tools.owners import partial_path
 
 ID_COLUMNS = ("user_id", "item_id")
 TYPES = ("token", "token_seq", "float", "float_seq")
@@ -59,7 +60,10 @@ def clean_token(value: object) -> str:
     """
     if value is None:
         return ""
-    text = _SURROGATE.sub("\ufffd", _CONTROL.sub(" ", str(value)))[:MAX_FIELD]
+    text = str(value)
+    if not text.isprintable():  # else it holds neither controls nor surrogates
+        text = _SURROGATE.sub("\ufffd", _CONTROL.sub(" ", text))
+    text = text[:MAX_FIELD]
     return "" if text in MISSING or not text.strip() else text
 
 
@@ -155,9 +159,9 @@ def _write_lines(stream: IO[bytes], path: Path, lines: Iterable[str]) -> int:
     try:
         stream.flush()
     except OSError as error:
-        raise disk_full(path, needed=size) if error.errno in FULL else error from error
+        raise disk_full(path, partial_path(path), size) if error.errno in FULL else error from error
     if full:
-        raise disk_full(path, needed=size)
+        raise disk_full(path, partial_path(path), size)
     return count
 
 

@@ -156,5 +156,5 @@ def plain_id(value: object) -> str:
         return str(int(value)) if value.is_integer() else str(value)
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     text = text.strip()
-    whole = _WHOLE.fullmatch(text)
+    whole = _WHOLE.fullmatch(text) if "." in text else None
     return whole[1] if whole else text

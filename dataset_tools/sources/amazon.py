@@ -15,7 +15,7 @@ from dataset_tools.literals import parse_container, parse_json, plain_id, texts_
 from dataset_tools.log import Interaction
 from dataset_tools.records import read_records
 from dataset_tools.report import Report
-from dataset_tools.sources.base import Source
+from dataset_tools.sources.base import Source, is_header
 
 # What tables write for a value that is not there.
 NO_TEXT = frozenset({"", "None", "none", "nan", "NaN", "null", "NULL", "N/A"})
@@ -89,10 +89,7 @@ class Amazon(Source):
                 user, item, rating, time = (fields[at] for at in self.csv_order)
                 stars, stamp = read_number(rating), read_number(time)
             except (IndexError, ValueError) as error:
-                header = (
-                    line == 1 and len(fields) > max(self.csv_order) and fields[3].isidentifier()
-                )
-                if not header:
+                if not is_header(line, fields):
                     report.bad("malformed ratings", path, line, f"malformed: {error}")
                 continue
             yield Interaction(plain_id(user), plain_id(item), stamp, stars, line=line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,18 @@ class Summary:
                 "changed, encode them again with --overwrite"
             )
         return lines + [f"  left out or noted: {line}" for line in self.report.lines()]
+
+
+def is_header(line: int, fields: Sequence[str]) -> bool:
+    """Whether these fields of a file of ratings (user, item, rating, time) are column names."""
+    words = [field.strip() for field in fields[2:4]]
+    return (
+        line == 1
+        and len(words) == 2
+        and all(
+            word.isidentifier() and word.lower() not in ("nan", "inf", "infinity") for word in words
+        )
+    )
 
 
 def check_name(name: str) -> str:
@@ -260,6 +272,9 @@ def _write_items(
     try:
         total = write_atomic(spool, ["item_id:token", *source.item_columns], rows())
         _copy_used_columns(spool, path)
+    except DatasetError as error:  # the user knows the file by its last name only
+        error.args = (str(error).replace(spool.name, path.name),)
+        raise
     finally:
         spool.unlink(missing_ok=True)
     if images:

@@ -14,7 +14,7 @@ from dataset_tools.lines import open_lines
 from dataset_tools.literals import clean_text, plain_id
 from dataset_tools.log import Interaction
 from dataset_tools.report import Report
-from dataset_tools.sources.base import Source
+from dataset_tools.sources.base import Source, is_header
 
 Split = Callable[[str], list[str]]
 
@@ -62,8 +62,7 @@ class MovieLens(Source):
                 user, item, rating, time = fields[:4]
                 stars, stamp = read_number(rating), read_number(time)
             except ValueError as error:
-                header = line == 1 and len(fields) >= 4 and fields[3].strip().isidentifier()
-                if text.strip() and not header:
+                if text.strip() and not is_header(line, fields):
                     report.bad("malformed ratings", self._ratings, line, f"malformed: {error}")
                 continue
             yield Interaction(plain_id(user), plain_id(item), stamp, stars, line=line)

@@ -227,3 +227,59 @@ def test_another_encoding_is_named_with_its_place(
     assert "--encoding" in capsys.readouterr().err
     assert convert("csv", raw / "a.csv", tmp_path / "out", "--encoding", "latin-1") == 0
     assert rows(tmp_path / "out" / "out.inter") == [("Zoë", "1", "1")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("0\t1\t5.0\t7", "0\t1", "0\t1\tnan\t7\t0", "0\t1\t5\tinf\t0", "0\t1\t5\t\t0"),
+        *("\t1\t5\t7\t0", "0\t1\t5\t7\t3", "0\t1\t5\t7\tnan"),
+    ],
+)
+def test_bad_rows_of_mmrec(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    head = "userID\titemID\trating\ttimestamp\tx_label\n"
+    (raw / "baby.inter").write_text(f"\ufeff{head}0\t0.0\t5\t7\t0\n{line}\n\n", encoding="utf-8")
+    assert convert("mmrec", raw, tmp_path / "out") == 0
+    assert rows(tmp_path / "out" / "out.inter") == [("0", "0", "5.0", "7")]
+    assert "(first: baby.inter line 3)" in capsys.readouterr().out
+    options = ["--overwrite", "--no-skip-bad-rows"]
+    assert convert("mmrec", raw, tmp_path / "out", *options) == 2
+    assert "baby.inter, line 3: " in capsys.readouterr().err
+
+
+MOVIELENS = {
+    "u.data": ("{}\t{}\t{}\t{}", None),
+    "ratings.dat": ("{}::{}::{}::{}", None),
+    "ratings.csv": ("{},{},{},{}", "userId,movieId,rating,timestamp"),
+}
+
+
+@pytest.mark.parametrize("name", MOVIELENS)
+@pytest.mark.parametrize(
+    "values", [("1", "2", "", "7"), ("1", "2", "3", "inf"), ("", "2", "3", "7")]
+)
+def test_bad_rows_of_movielens(
+    raw: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    values: tuple[str, ...],
+) -> None:
+    form, header = MOVIELENS[name]
+    lines = [*([header] if header else []), form.format(*values), form.format(1, 2, 3, 8)]
+    (raw / name).write_text("\n".join(lines) + "\n")
+    assert convert("movielens", raw, tmp_path / "out") == 0
+    assert rows(tmp_path / "out" / "out.inter") == [("1", "2", "3.0", "8")]
+    assert f"(first: {name} line {len(lines) - 1})" in capsys.readouterr().out
+
+
+def test_a_line_in_another_encoding_in_a_public_source(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (raw / "u.data").write_bytes(b"1\t2\t3\t7\n\xe9\t2\t3\t7\n")
+    assert convert("movielens", raw, tmp_path / "out") == 2
+    assert "u.data, line 2: not utf-8" in capsys.readouterr().err
+    assert convert("movielens", raw, tmp_path / "out", "--skip-bad-rows") == 0
+    assert "lines in another encoding (first: u.data line 2)" in capsys.readouterr().out

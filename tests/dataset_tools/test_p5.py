@@ -230,3 +230,36 @@ def test_other_real_folders(
     if name == "toys":
         head = (tmp_path / "toys" / "toys.item").read_text().split("\n")[0]
         assert head == "item_id:token\tidgenrec_text_id:token_seq"
+
+
+@pytest.mark.parametrize("meta", ["gone", "empty", "plain"])
+def test_metadata_may_be_missing_empty_or_unpacked(
+    p5_folder: Folder, tmp_path: Path, meta: str
+) -> None:
+    folder = p5_folder(meta="")
+    (folder / "meta.json.gz").unlink()
+    if meta == "empty":
+        (folder / "meta.json.gz").write_bytes(b"")
+    if meta == "plain":
+        (folder / "meta.json").write_text("{'asin': 'B02', 'title': nan, 'brand': 'x'}\n")
+    summary = convert(P5(folder), tmp_path / "out")
+    assert (summary.users, summary.items, summary.interactions) == (2, 3, 5)
+    brand = "\tbrand:token_seq\nB01\t\nB02\tx\nB03\t\n" if meta == "plain" else "\nB01\nB02\nB03\n"
+    assert (tmp_path / "out" / "out.item").read_text() == f"item_id:token{brand}"
+
+
+def test_maps_with_a_mark_and_numbers(p5_folder: Folder, tmp_path: Path) -> None:
+    folder = p5_folder("1 1 2\n")
+    maps = '\ufeff{"user2id": {"ann": 1.0}, "item2id": {"B01": 1, "B02": 2.0}}'
+    (folder / "datamaps.json").write_text(maps, encoding="utf-8")
+    convert(P5(folder), tmp_path / "out")
+    assert (tmp_path / "out" / "out.inter").read_text().endswith("ann\tB01\t1\nann\tB02\t2\n")
+    (folder / "datamaps.json").write_text("[" * 100_000)
+    with pytest.raises(DatasetError, match=r"datamaps\.json: not JSON"):
+        P5(folder)
+
+
+def test_bad_rows_are_refused_where_that_is_asked(p5_folder: Folder, tmp_path: Path) -> None:
+    for line in ("2\n", "9 1\n", "2 9\n"):
+        with pytest.raises(UsageError, match=r"sequential_data\.txt, line 2: "):
+            convert(P5(p5_folder(f"1 1 2\n{line}")), tmp_path / "out", skip_bad_rows=False)

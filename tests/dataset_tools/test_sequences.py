@@ -77,17 +77,13 @@ def test_lines_that_are_none(
     assert "(first: Beauty.txt line 2)" in capsys.readouterr().out
 
 
-def test_a_user_on_two_lines_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_user_on_two_lines_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert convert(tmp_path, "1 5 3\n2 4 4\n1 7\n") == 2
     said = capsys.readouterr().err
     assert "Beauty.txt, line 3: user 1 already stands on line 1" in said and "--layout" in said
 
 
-def test_a_folder_or_nothing_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_or_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", "sequences", str(tmp_path), str(tmp_path / "x")]) == 2
     assert "needs a file, this is a folder" in capsys.readouterr().err
     assert convert(tmp_path, "\n\n") == 2

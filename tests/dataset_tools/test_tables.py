@@ -38,9 +38,7 @@ def test_what_excel_calls_unicode_text(tmp_path: Path, encoding: str) -> None:
     assert written(tmp_path)[0] == ("Zoë 漢", "100", "4.0", "1")
 
 
-def test_utf_16_without_a_mark_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_utf_16_without_a_mark_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert convert(tmp_path, LOG.encode("utf-16-le")) == 2
     assert "--encoding utf-16-le" in capsys.readouterr().err
     assert convert(tmp_path, LOG.encode("utf-16-le"), "--encoding", "utf-16-le") == 0
@@ -99,7 +97,9 @@ def test_a_text_longer_than_the_csv_module_takes(
     assert convert(tmp_path, LOG, "--items", catalogue) == 0
     (_, long), _ = rows(tmp_path / "out" / "out.item")
     assert 119_990 < len(long) <= 120_000 and long.endswith("word")
-    assert "1 texts cut to 120,000 characters (first: name of item '100')" in capsys.readouterr().out
+    assert (
+        "1 texts cut to 120,000 characters (first: name of item '100')" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,11 @@ def test_a_text_longer_than_the_csv_module_takes(
     [
         ("a.csv", "user_id,item_id,stars\n1.0,100.0,4\n2,101,5\n"),
         ("a.tsv", "user_id\titem_id\tstars\n1\t 100.00\t4\n2.0\t101\t5\n"),
-        ("a.jsonl", '{"user_id": 1.0, "item_id": 100, "stars": 4}\n{"user_id": "2", "item_id": '
-         '"101.0", "stars": "5"}\n'),
+        (
+            "a.jsonl",
+            '{"user_id": 1.0, "item_id": 100, "stars": 4}\n{"user_id": "2", "item_id": '
+            '"101.0", "stars": "5"}\n',
+        ),
     ],
 )
 def test_ids_are_the_same_whatever_the_file(tmp_path: Path, name: str, log: str) -> None:
@@ -185,7 +188,10 @@ def test_quotes_within_a_field_and_over_lines(tmp_path: Path) -> None:
     catalogue = tmp_path / "items.csv"
     catalogue.write_text('item_id,name\n100,"Mug ""big""\n0.4 l"\n101,"Cup" small\n')
     assert convert(tmp_path, LOG, "--items", catalogue) == 0
-    assert [row[1] for row in rows(tmp_path / "out" / "out.item")] == ['Mug "big" 0.4 l', "Cup small"]
+    assert [row[1] for row in rows(tmp_path / "out" / "out.item")] == [
+        'Mug "big" 0.4 l',
+        "Cup small",
+    ]
 
 
 @pytest.mark.parametrize("delimiter", ["\\t", "\t", "tab"])

@@ -224,7 +224,7 @@ def full_after(limit: int) -> object:
     """An ``open`` whose files of the name ending in .partial take that many bytes."""
 
     def opened(path: Path, mode: str = "r", **options: object) -> IO:
-        stream = open(path, mode, **options)  # type: ignore[call-overload]
+        stream = open(path, mode, **options)  # type: ignore[call-overload]  # noqa: SIM115
         if not str(path).endswith(".partial"):
             return stream
         inner, left = stream.write, [limit]
