@@ -82,6 +82,8 @@ def _loosely(text: str, delimiter: str) -> list[str] | None:
 
 
 def _explain(error: csv.Error) -> str:
+    if "NUL" in str(error):
+        return "a NUL character, as in a file of another encoding"
     if "limit" in str(error):
         return f"a field of more than {MAX_FIELD:,} characters, or a quote that is not closed"
     return "a quote that opens on this line is not closed (quotes within a field are doubled)"

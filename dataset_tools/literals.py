@@ -63,7 +63,8 @@ def parse_json(line: str) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     if not isinstance(record, dict):
-        raise ValueError("not a JSON object")
+        one = "a list, not " if isinstance(record, list) else "not "
+        raise ValueError(f"{one}a JSON object; one object a line is read")
     return record
 
 

@@ -12,6 +12,7 @@ from dataset_tools.download import Policy, download
 from dataset_tools.errors import DatasetError, UsageError
 from dataset_tools.feature_files import list_modalities
 from dataset_tools.layout import FEATURES_NAME, IMAGES_FOLDER
+from dataset_tools.publish import tidy
 
 RAW_NAME = "raw"
 
@@ -97,6 +98,8 @@ def prepare(description: Description, choices: Choices, say: Callable[[str], Non
     """
     folder = choices.root / description.name
     description = with_urls(description, choices.urls)
+    for line in tidy(folder):
+        say(line)
     if description.terms:
         say(f"{description.name}: {description.terms}")
     _convert(description, folder, choices, say)

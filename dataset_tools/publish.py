@@ -45,7 +45,7 @@ def staging(output: Path) -> Iterator[Stage]:
         DatasetError: whatever goes wrong inside, with the paths that the user knows.
     """
     place = output.resolve()
-    whole = not place.exists() or (place.is_dir() and not any(place.iterdir()))
+    whole = not place.exists()  # one that is there may be a mount, which cannot be renamed to
     folder = partial_path(place if whole else place / "dataset")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -81,8 +81,6 @@ def publish(stage: Stage, replaced: Iterable[str]) -> None:
     """
     if stage.whole:
         try:
-            if stage.output.exists():
-                stage.output.rmdir()
             os.rename(stage.folder, stage.output)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -133,6 +131,7 @@ def tidy(folder: Path) -> list[str]:
     """
     said = []
     place = folder.resolve()
+    store = place / FEATURES_NAME
     try:
         for plan in place.glob(f".*{SUFFIX}/{PLAN_NAME}"):
             if is_left_behind(plan.parent):
@@ -140,7 +139,7 @@ def tidy(folder: Path) -> list[str]:
                 said.append(f"{folder}: an interrupted conversion was finished")
         count = sum(
             remove_left_behind(part)
-            for part in (place, place / FEATURES_NAME, place / IMAGES_FOLDER)
+            for part in (place, store, *store.glob(".*-work"), place / IMAGES_FOLDER)
             if part.is_dir()
         )
         for path in place.parent.glob(f".{place.name}.*{SUFFIX}"):

@@ -109,7 +109,9 @@ def _add_csv(parser: argparse.ArgumentParser) -> None:
         "--decimal",
         choices=(".", ",", "auto"),
         default="auto",
-        help="before the decimals of a rating (default: either, where only one can be meant)",
+        metavar="SIGN",
+        help="before the decimals of a rating: . or , or auto (default: auto, either where only "
+        "one can be meant)",
     )
     group.add_argument(
         "--delimiter",

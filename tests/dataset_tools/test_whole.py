@@ -189,6 +189,16 @@ def test_kept_features_of_other_items_do_not_go_with_attached_ones(
     assert contents(out) == old
 
 
+def test_an_empty_folder_stays_the_same_folder(raw: Path, tmp_path: Path) -> None:
+    """It may be a mount, or somebody's working directory."""
+    out = tmp_path / "baby"
+    out.mkdir()
+    before = out.stat().st_ino
+    assert run(*command(raw, out)) == 0
+    assert out.stat().st_ino == before and len(rows(out / "baby.inter")) == 4
+    assert not list(out.glob(".*"))
+
+
 def test_a_refused_conversion_leaves_nothing(raw: Path, tmp_path: Path) -> None:
     out = tmp_path / "data" / "baby"
     assert run(*command(raw, out, "--min-rating", "6")) == 2
