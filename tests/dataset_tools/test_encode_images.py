@@ -145,7 +145,7 @@ def test_too_many_failures_fail_the_run(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = make_dataset(tmp_path / "shop", [*GOOD[:3], *BAD])
-    assert encode(dataset, photos) == 1
+    assert encode(dataset, photos) == 2
     assert "6 of 9 items failed, more than --max-failures 0.2" in capsys.readouterr().err
     assert not (dataset / "features" / "image.npy").exists()
     assert (dataset / "features" / "failed.tsv").is_file()
