@@ -22,6 +22,7 @@ from recbole_fmrlrec.rules import (
 METRICS = ["Recall", "MRR", "NDCG", "Hit", "Precision", "MAP", "GAUC", "AUC", "LogLoss", "MAE"]
 METRICS += ["RMSE", "ItemCoverage", "AveragePopularity", "ShannonEntropy", "GiniIndex"]
 METRICS += ["TailPercentage"]
+MAX_SEED = 2**32 - 1  # numpy takes none above
 VALUE_METRICS = {"auc", "logloss", "mae", "rmse"}  # the others rank
 NO_K_METRICS = VALUE_METRICS | {"gauc"}
 
@@ -143,7 +144,7 @@ GENERAL: dict[str, Rule] = {
     **dict.fromkeys(["use_gpu", "reproducibility", "show_progress", "save_dataset"], flag()),
     **dict.fromkeys(["save_dataloaders", "log_wandb", "shuffle", "mask_history"], flag()),
     "trim_batches": flag(),
-    "seed": whole(0),
+    "seed": whole(0, MAX_SEED),
     "worker": whole(0),
     "state": _in_any_case("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     **dict.fromkeys(["data_path", "checkpoint_dir"], text("a path")),

@@ -9,7 +9,7 @@ from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys import check_key, rule_of
-from recbole_fmrlrec.rules import Rule
+from recbole_fmrlrec.rules import Rule, shown
 from recbole_fmrlrec.yaml_files import load_with_lines, parse_value
 
 
@@ -69,7 +69,10 @@ def apply(
             check_key(setting.top, setting.where, model, transform or values.get("transform"))
         rule = rule_of(setting.top, defaults.get(setting.top), model)
         path = setting.key.split(".")
-        value = read(_rule_below(rule, path[1:]), setting.value, is_text=setting.is_text)
+        try:
+            value = read(_rule_below(rule, path[1:]), setting.value, is_text=setting.is_text)
+        except UsageError as error:
+            raise UsageError(f"{setting.key} ({setting.where}): {error}") from error
         if len(path) > 1:
             value = with_entry(values.get(setting.top), path, value, setting.where)
         _check(rule, setting, value)
@@ -80,7 +83,7 @@ def _check(rule: Rule, setting: Setting, value: Any) -> None:
     problem = rule.problem(value, setting.top)
     if problem:
         path, wrong, what = problem
-        raise UsageError(f"{path} = {wrong!r} ({setting.where}): {path} {what}")
+        raise UsageError(f"{path} = {shown(wrong)} ({setting.where}): {path} {what}")
 
 
 def _rule_below(rule: Rule, path: list[str]) -> Rule:
