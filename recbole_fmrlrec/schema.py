@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from dataset_tools.names import name_fault
 from recbole_fmrlrec.rules import (
     Rule,
     choice,
@@ -119,6 +120,9 @@ _interval = null_or(
     )
 )
 _names = null_or(list_of(text(), "a list of names"))
+_file_names = null_or(
+    list_of(Rule("a name", lambda v: name_fault(v) is None), "a list of names, which are no paths")
+)
 _path = null_or(text("a path"))
 _open_mapping = null_or(mapping("a mapping"))
 _dropout = number(0, 1, below=True)
@@ -132,7 +136,7 @@ def _in_any_case(*values: str) -> Rule:
 
 
 def _is_names(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(x, str) for x in value)
+    return isinstance(value, list) and bool(value) and all(name_fault(x) is None for x in value)
 
 
 GENERAL: dict[str, Rule] = {
@@ -156,6 +160,9 @@ GENERAL: dict[str, Rule] = {
 #: ``loss_type`` of RecBole's models, and of ours beside CE.
 LOSSES = ["CE", "BPR", "BCE", "MSE"]
 SAMPLED_LOSSES = ["sampled_uniform", "sampled_in_batch", "sampled_popularity"]
+
+#: The networks that KD_DAGFM can learn from.
+TEACHERS = ("CrossNet", "CIN")
 
 TRAINING: dict[str, Rule] = {
     "epochs": whole(1),
@@ -215,7 +222,8 @@ DATASET: dict[str, Rule] = {
     **dict.fromkeys(["filter_inter_by_user_or_item", "kg_reverse_r"], flag()),
     "normalize_all": null_or(flag()),
     "numerical_features": Rule("a list of names", lambda v: isinstance(v, list), listed=True),
-    **dict.fromkeys(["additional_feat_suffix", "normalize_field", "benchmark_filename"], _names),
+    "normalize_field": _names,
+    **dict.fromkeys(["additional_feat_suffix", "benchmark_filename"], _file_names),
     **dict.fromkeys(
         [f"alias_of_{kind}_id" for kind in ("user", "item", "entity", "relation")], _names
     ),

@@ -21,6 +21,7 @@ class Setting:
     value: Any
     where: str
     is_text: bool = False  # from the command line, still to be read by the key's rule
+    recorded: bool = False  # out of a checkpoint or a run folder: not said by the user now
 
     @property
     def top(self) -> str:
@@ -40,10 +41,16 @@ def from_files(files: Iterable[Any]) -> Iterator[Setting]:
             yield Setting(key, value, f"{file}, line {lines[key]}")
 
 
-def from_dict(values: Mapping[str, Any], where: str, *, is_text: bool = False) -> Iterator[Setting]:
-    """The settings of a dict; with ``is_text`` its strings are read as YAML."""
+def from_dict(
+    values: Mapping[str, Any], where: str, *, is_text: bool = False, recorded: bool = False
+) -> Iterator[Setting]:
+    """The settings of a dict; with ``is_text`` its strings are read as YAML.
+
+    Args:
+        recorded: they come out of a checkpoint or a run folder, see `trust`.
+    """
     for key, value in values.items():
-        yield Setting(str(key), value, where, is_text and isinstance(value, str))
+        yield Setting(str(key), value, where, is_text and isinstance(value, str), recorded)
 
 
 def apply(

@@ -51,7 +51,7 @@ class Loader(yaml.SafeLoader):
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         """PyYAML's, with the line of a value that no type of Python can take."""
         try:
-            return super().construct_object(node, deep=deep)  # type: ignore[no-untyped-call]
+            return super().construct_object(node, deep=deep)
         except yaml.YAMLError:
             raise
         except Exception as error:  # its constructors raise whatever int() or float() does
@@ -107,9 +107,9 @@ def read(text: str, *, any_keys: bool = False) -> tuple[Any, dict[Place, int]]:
         _Check(any_keys).size(node)
         lines: dict[Place, int] = {}
         _collect(loader, node, (), lines)
-        return loader.construct_document(node), lines  # type: ignore[no-untyped-call]
+        return loader.construct_document(node), lines
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def problem_of(error: yaml.YAMLError, text: str) -> tuple[int, str]:
@@ -186,7 +186,7 @@ def _shown(count: int) -> str:
 
 def _collect(loader: Loader, node: yaml.Node, place: Place, lines: dict[Place, int]) -> None:
     if isinstance(node, yaml.MappingNode):
-        loader.flatten_mapping(node)  # type: ignore[no-untyped-call]
+        loader.flatten_mapping(node)
         # The entries of a merge stand first, and those of the mapping itself replace them.
         for key, value in {pair[0].value: pair for pair in node.value}.values():
             here = (*place, str(key.value))

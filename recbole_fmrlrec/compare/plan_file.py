@@ -96,10 +96,12 @@ class _Reader(PlanValues):
     def _datasets(self) -> dict[str, dict[str, Any]]:
         given = self.values["datasets"]
         if isinstance(given, dict):
+            for name in given:
+                self.folder_name(("datasets", str(name)), str(name))
             return {str(k): self.mapping(("datasets", str(k)), v) for k, v in given.items()}
         names = given if isinstance(given, list) else [given]
         for at, name in enumerate(names):
-            self.text(("datasets", at), name)
+            self.folder_name(("datasets", at), name)
             if name in names[:at]:
                 raise self.wrong(("datasets", at), f"the dataset {name} stands here twice")
         return {name: {} for name in names}

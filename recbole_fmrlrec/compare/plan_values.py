@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataset_tools.names import name_fault
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.registry import nearest
 from recbole_fmrlrec.rules import LARGEST, is_whole, shown
@@ -73,6 +74,12 @@ class PlanValues:
                 place, f"{shown(value)} cannot be a name: letters, digits and . + - ( )"
             )
         return value
+
+    def folder_name(self, place: Place, value: Any) -> str:
+        """What may be the name of a folder, as a dataset's."""
+        if fault := name_fault(value):
+            raise self.wrong(place, f"{shown(value)}: the name of a dataset {fault}")
+        return str(value)
 
     def flag(self, place: Place, value: Any) -> bool:
         """True or false."""
