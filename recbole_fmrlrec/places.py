@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from dataset_tools.names import name_fault
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.names import name_fault
 from recbole_fmrlrec.rules import shown
 
 

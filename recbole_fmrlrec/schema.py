@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from dataset_tools.names import name_fault
+from recbole_fmrlrec.names import name_fault
 from recbole_fmrlrec.rules import (
     Rule,
     choice,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset_tools.names import name_fault
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.names import name_fault
 from recbole_fmrlrec.registry import nearest
 from recbole_fmrlrec.rules import LARGEST, is_whole, shown
 from recbole_fmrlrec.yaml_lines import Place

@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from dataset_tools.names import name_fault
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.files import OWN_HASH
+from recbole_fmrlrec.names import name_fault
 from recbole_fmrlrec.rules import is_number, is_whole, shown
 
 FORMAT = "recbole-fmrlrec-deploy"
