@@ -124,7 +124,7 @@ def test_headers_that_do_not_fit_their_file(folder: Path, header: dict[str, Any]
         file.write_bytes(struct.pack("<Q", length) + text + bytes(4096))
         files = json.loads((folder / "model.json").read_text(encoding="utf-8"))["files"]
         forge(folder, files={**files, file.name: fingerprint(file)})
-        with pytest.raises(DeployError, match="items.safetensors: "):
+        with pytest.raises(DeployError, match=r"items.safetensors: "):
             Recommender.load(folder)
 
 
