@@ -41,6 +41,7 @@ def apply() -> None:
     scipy_dok_update()
     compat_safety.torch_load_of_recbole()
     compat_safety.numpy_load_of_recbole()
+    compat_safety.saved_data_of_recbole()
     compat_safety.teacher_of_kd_dagfm()
     gradient_scaler()
     anomaly_detection()

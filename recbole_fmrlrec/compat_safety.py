@@ -6,6 +6,7 @@ import functools
 import importlib.machinery
 import pickle
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,30 @@ def numpy_load_of_recbole() -> None:
             raise UsageError(f"{file}: no plain array of numbers ({error})") from error
 
     np.load = load
+
+
+def saved_data_of_recbole() -> None:
+    """``create_dataset`` and ``load_split_dataloaders`` unpickle what lies in ``checkpoint_dir``.
+
+    Without a key they look for a file by its default name. Only such are read as the user names now
+    or this process wrote. Goes when RecBole saves plain values.
+    """
+    import recbole.data.dataset.dataset
+    import recbole.data.utils
+
+    def load(file: Any) -> Any:
+        if not trust.may_execute(file.name):
+            raise UsageError(_refused(file.name))
+        return pickle.load(file)
+
+    def dump(value: Any, file: Any) -> None:
+        pickle.dump(value, file)
+        file.flush()
+        trust.wrote(file.name)
+
+    guarded = types.SimpleNamespace(load=load, dump=dump)
+    for module in (recbole.data.utils, recbole.data.dataset.dataset):
+        module.pickle = guarded
 
 
 def _is_recbole(frame: Any) -> bool:

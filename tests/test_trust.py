@@ -22,6 +22,7 @@ from recbole_fmrlrec.config import Config
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.export_source import saved_config
 from tests import toy
+from tests.conftest import MakeConfig
 
 #: Keys that name a pickle, a model that has the key, and what else makes it read the file.
 NAMED = [
@@ -207,6 +208,25 @@ def test_recbole_reads_only_what_is_named_or_was_written_here(marker: Path, evil
     trust.name("own.pth")  # below the working folder
     load(own)
     assert marker.is_dir()
+
+
+def test_recbole_takes_no_saved_data_that_only_lies_there(config: MakeConfig, marker: Path) -> None:
+    from recbole.data.utils import create_dataset, load_split_dataloaders
+
+    keys = config("SASRec", "toy", save_dataset=True)
+    saved = marker.parent / "saved"
+    saved.mkdir()
+    for name, read in (
+        ("toy-SequentialDataset.pth", create_dataset),
+        ("toy-for-SASRec-dataloader.pth", load_split_dataloaders),
+    ):
+        (saved / name).write_bytes(pickle.dumps(Payload(marker)))
+        with pytest.raises(UsageError, match=f"{name}: holds more than tensors"):
+            read(keys)
+        (saved / name).unlink()
+    first = create_dataset(keys)  # saved by this process, and read again
+    assert str(create_dataset(keys)) == str(first)
+    assert not marker.exists()
 
 
 def test_a_file_counts_when_it_is_named_now(marker: Path) -> None:
