@@ -19,7 +19,7 @@ from recbole_fmrlrec.trust import FILE_KEYS
 from recbole_fmrlrec.whole_files import write_json
 
 #: Keys of files that a model reads when it is built.
-MODEL_FILES = [key for key in FILE_KEYS if not key.endswith("save_path")]
+MODEL_FILES = [key for key in FILE_KEYS if not key.endswith(("save_path", "xgb_model"))]
 
 DESCRIPTION = """\
 Measure a trained model again: on validation or test, with any metrics and cut-offs, at any of its
