@@ -44,16 +44,20 @@ def check_sources(settings: Iterable[Setting], values: Mapping[str, Any]) -> Non
         UsageError: the name of such a file comes from a checkpoint or a run folder.
     """
     last = {setting.top: setting for setting in settings}
-    for key, what in FILE_KEYS.items():
-        if not (value := values.get(key)):
-            continue
-        if key in last and last[key].recorded:
-            raise UsageError(
-                f"{key} = {str(value)[:200]!r} ({last[key].where}) names {what}, which RecBole "
-                "reads with a reader that can run code from the file. What is stored is not "
-                f"trusted with that: the key counts only when it is given with this command. If "
-                f"you know the file and trust it, give --{key}=FILE"
-            )
+    given = {key: value for key in FILE_KEYS if (value := values.get(key))}
+    refused = [key for key in given if key in last and last[key].recorded]
+    if refused:
+        found = " and ".join(
+            f"{key} = {str(given[key])[:200]!r} ({last[key].where}) names {FILE_KEYS[key]}"
+            for key in refused
+        )
+        raise UsageError(
+            f"{found}, and RecBole reads such a file in a way that can run code from it. What is "
+            "stored is not trusted with that: such a key counts only when it is given with this "
+            "command. If you know the file and trust it, give "
+            + " ".join(f"--{key}=FILE" for key in refused)
+        )
+    for value in given.values():
         if isinstance(value, str | Path):
             name(value)
 
