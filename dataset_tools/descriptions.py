@@ -86,6 +86,8 @@ def read_description(name: str, given: Path | None = None) -> Description:
         UsageError: no file of that name says where the data comes from.
         DatasetError: the file is malformed; the message has file and key.
     """
+    if "/" in name or "\\" in name or "\0" in name:
+        raise UsageError(f"{name!r}: the name of a data set is no path")
     for folder in property_folders(given):
         path = folder / f"{name}.yaml"
         if path.is_file():

@@ -18,6 +18,7 @@ from recbole_fmrlrec.whole_files import replacing
 
 FORMAT = 1
 _TAG = "__plain__"
+_SPARSE = ("bsr", "coo", "csc", "csr", "dia", "dok", "lil")
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -45,7 +46,10 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         raise RunError(f"{path}: not a readable checkpoint of this package{_why(error)}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise RunError(f"{path}: not a checkpoint of this package, or of another format version")
-    restored: dict[str, Any] = from_plain(state)
+    try:
+        restored: dict[str, Any] = from_plain(state)
+    except Exception as error:  # parts of an array that do not fit one another
+        raise RunError(f"{path}: damaged ({error})") from error
     return restored
 
 
@@ -86,14 +90,20 @@ def from_plain(value: Any) -> Any:
         if kind == "array":
             return value["data"].cpu().numpy()
         if kind == "sparse":
-            data, row, col = (from_plain(value[name]) for name in ("data", "row", "col"))
-            return sparse.coo_matrix((data, (row, col)), shape=value["shape"]).asformat(
-                value["kind"]
-            )
+            return _sparse(value)
         return type(value)((key, from_plain(below)) for key, below in value.items())
     if isinstance(value, list | tuple):
         return type(value)(from_plain(below) for below in value)
     return value
+
+
+def _sparse(value: dict[str, Any]) -> Any:
+    """A sparse matrix; its shape may not be out of all proportion to what it holds."""
+    data, row, col = (from_plain(value[name]) for name in ("data", "row", "col"))
+    if value["kind"] not in _SPARSE or max(value["shape"]) > 1000 * (len(data) + 1000):
+        raise RunError(f"a sparse matrix of kind {value['kind']!r} and shape {value['shape']}")
+    matrix = sparse.coo_matrix((data, (row, col)), shape=value["shape"])
+    return matrix.asformat(value["kind"])
 
 
 def model_state(model: nn.Module) -> dict[str, Any]:
@@ -107,9 +117,17 @@ def model_state(model: nn.Module) -> dict[str, Any]:
 
 
 def load_model_state(model: nn.Module, state: dict[str, Any]) -> None:
-    """Put what `model_state` gave back into a model of the same shape."""
+    """Put what `model_state` gave back into a model of the same shape.
+
+    Raises:
+        RuntimeError: the model has other tensors, or no such "other parameter": RecBole would set
+            any attribute of that name.
+    """
+    other = state["other_parameter"] or {}
+    if unknown := set(other) - set(getattr(model, "other_parameter_name", ())):
+        raise RuntimeError(f"{type(model).__name__} has no other parameter {min(unknown)!r}")
     model.load_state_dict(state["state_dict"])
-    model.load_other_parameter(state["other_parameter"])  # type: ignore[operator]
+    model.load_other_parameter(other)  # type: ignore[operator]
 
 
 def random_state(generator: torch.Generator | None) -> dict[str, Any]:

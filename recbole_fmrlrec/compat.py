@@ -4,7 +4,8 @@
 can go. No file of RecBole is touched, and what the running versions still do is left alone. The
 faults that pandas 3 brings are in :mod:`recbole_fmrlrec.compat_pandas`, those of single models and
 of trainers in :mod:`recbole_fmrlrec.compat_models`, what imports cost in
-:mod:`recbole_fmrlrec.compat_imports`.
+:mod:`recbole_fmrlrec.compat_imports`, where RecBole would execute what it reads in
+:mod:`recbole_fmrlrec.compat_safety`.
 """
 
 from __future__ import annotations
@@ -35,10 +36,13 @@ def apply() -> None:
     from recbole_fmrlrec import compat_imports
 
     compat_imports.sklearn_on_demand()
-    from recbole_fmrlrec import compat_models, compat_pandas
+    from recbole_fmrlrec import compat_models, compat_pandas, compat_safety
 
     scipy_dok_update()
-    torch_load_of_recbole()
+    compat_safety.torch_load_of_recbole()
+    compat_safety.numpy_load_of_recbole()
+    compat_safety.saved_data_of_recbole()
+    compat_safety.teacher_of_kd_dagfm()
     gradient_scaler()
     anomaly_detection()
     quick_start_without_ray()
@@ -84,27 +88,6 @@ def scipy_dok_update() -> None:
 
     if not hasattr(dok_matrix, "_update"):
         dok_matrix._update = lambda self, data: self._dict.update(data)
-
-
-def torch_load_of_recbole() -> None:
-    """The best checkpoint cannot be loaded: torch >= 2.6 reads tensors and plain values only.
-
-    RecBole's checkpoints hold its ``Config``, pickled. Calls of ``torch.load`` from RecBole's own
-    modules get ``weights_only=False`` again; everybody else keeps torch's safe default. RecBole
-    loads what it has just written or what the user names. Goes when RecBole saves plain values.
-    """
-    import torch
-
-    original = torch.load
-
-    @functools.wraps(original)
-    def load(*args: Any, **kwargs: Any) -> Any:
-        caller = sys._getframe(1).f_globals.get("__name__", "")
-        if caller.partition(".")[0] == "recbole":
-            kwargs.setdefault("weights_only", False)
-        return original(*args, **kwargs)
-
-    torch.load = load
 
 
 def gradient_scaler() -> None:

@@ -14,9 +14,10 @@ from typing import Any
 
 from recbole.config import Config as RecBoleConfig
 
-from recbole_fmrlrec import compat, registry, settings
+from recbole_fmrlrec import compat, registry, settings, trust
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys import our_model_file, recbole_model_file
+from recbole_fmrlrec.places import check_name
 from recbole_fmrlrec.schema import VALUE_METRICS
 from recbole_fmrlrec.yaml_files import Loader, load_yaml, properties_dir
 
@@ -46,6 +47,9 @@ class Config(RecBoleConfig):
         config_file_list: YAML files.
         config_dict: keys and values.
         cli_args: keys and values of the command line; text is read as YAML.
+        recorded: keys and values out of a checkpoint or a run folder, and where that is, between
+            the files and ``config_dict``. They are data: none of them names a file that can
+            execute (see `trust`).
 
     Attributes:
         notes: what the user may want to know and nobody has logged yet.
@@ -61,10 +65,12 @@ class Config(RecBoleConfig):
         config_file_list: Iterable[str | Path] | None = None,
         config_dict: Mapping[str, Any] | None = None,
         cli_args: Mapping[str, Any] | None = None,
+        recorded: tuple[Mapping[str, Any], str] | None = None,
     ) -> None:
         compat.apply()
         self._settings = [
             *settings.from_files(config_file_list or []),
+            *settings.from_dict(*(recorded or ({}, "")), recorded=True),
             *settings.from_dict(config_dict or {}, "config_dict"),
             *settings.from_dict(cli_args or {}, "command line", is_text=True),
         ]
@@ -73,6 +79,7 @@ class Config(RecBoleConfig):
         self.notes: list[str] = []
         super().__init__(model, dataset)
         settings.check_together(self.final_config_dict)
+        trust.check_sources(self._settings, self.final_config_dict)
         # Taken now: RecBole's models and transforms add entries of their own to a Config.
         kept = {k: v for k, v in self.effective().items() if k not in NOT_IN_FINGERPRINT}
         self._fingerprint = hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
@@ -99,8 +106,10 @@ class Config(RecBoleConfig):
     ) -> tuple[str, type, str]:
         defaults = load_yaml(properties_dir() / "overall.yaml") | self.external_config_dict
         model, dataset = model or defaults["model"], dataset or defaults["dataset"]
+        check_name("dataset", dataset, "data_path")
         if isinstance(model, str):
             return model, registry.get_model_class(model), str(dataset)
+        check_name("the model class", model.__name__, "checkpoint_dir")
         return model.__name__, model, str(dataset)
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:

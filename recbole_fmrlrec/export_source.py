@@ -95,16 +95,28 @@ def saved_config(
     """
     compat.apply()
     from recbole_fmrlrec.checkpoint import load_checkpoint
+    from recbole_fmrlrec.checkpoint_bounds import check_bounds
 
     state = load_checkpoint(path)
     if "config" not in state:
         raise UsageError(f"{path}: says nothing of its model; give the best.pth of that run")
-    name = state["config"]["model"]
+    name = _checked_names(path, state["config"], data_path)
     if only and name not in only:
         raise UsageError(
             f"{path}: a checkpoint of {name}; only {' and '.join(only)} can be exported"
         )
-    return _config(state["config"], data_path, settings or {}), state
+    config = _config(state["config"], path, data_path, settings or {})
+    check_bounds(path, config, state)
+    return config, state
+
+
+def _checked_names(path: Path, saved: Any, data_path: str | None) -> str:
+    """The model of a stored configuration, which has everything that is asked of it below."""
+    for key in ("model", "dataset", *([] if data_path else ["dataset_root"])):
+        value = saved.get(key) if isinstance(saved, dict) else None
+        if not isinstance(value, str) or not value:
+            raise UsageError(f"{path}: damaged: its configuration does not say its {key}")
+    return str(saved["model"])
 
 
 def saved_model(path: Path, config: Any, state: dict[str, Any], train_data: Any) -> Any:
@@ -132,7 +144,9 @@ def saved_model(path: Path, config: Any, state: dict[str, Any], train_data: Any)
     return model.eval()
 
 
-def _config(saved: dict[str, Any], data_path: str | None, settings: Mapping[str, Any]) -> Any:
+def _config(
+    saved: dict[str, Any], path: Path, data_path: str | None, settings: Mapping[str, Any]
+) -> Any:
     """The configuration of a checkpoint: what in it differs from the defaults of today."""
     from recbole_fmrlrec.config import NOT_IN_FINGERPRINT, Config
 
@@ -145,7 +159,7 @@ def _config(saved: dict[str, Any], data_path: str | None, settings: Mapping[str,
         for key, value in saved.items()
         if key not in skipped and key in today and today[key] != value
     }
-    return Config(*names, config_dict={**changed, **places})
+    return Config(*names, config_dict=places, recorded=(changed, f"the configuration in {path}"))
 
 
 def read_titles(path: Path, ids: Sequence[str]) -> list[str | None]:

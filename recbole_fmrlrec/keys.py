@@ -10,7 +10,7 @@ from typing import Any
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.registry import OUR_MODELS, nearest, recbole_dir, recbole_models
 from recbole_fmrlrec.rules import Rule, choice, flag, is_number, is_whole, mapping, text, whole
-from recbole_fmrlrec.schema import LOSSES, RULES, SAMPLED_LOSSES
+from recbole_fmrlrec.schema import LOSSES, RULES, SAMPLED_LOSSES, TEACHERS
 from recbole_fmrlrec.yaml_files import load_yaml, properties_dir
 
 # Read by RecBole's code and in none of its YAML files.
@@ -126,6 +126,8 @@ def rule_of(key: str, default: Any, model: str = "") -> Rule:
     """The rule of a key of a model: the schema's, else a value of its default's type."""
     if key == "loss_type" and model and model not in recbole_models():
         return choice("CE", *([] if model in OUR_MODELS else LOSSES[1:]), *SAMPLED_LOSSES)
+    if key == "teacher" and model == "KD_DAGFM":  # RecBole evaluates it
+        return choice(*TEACHERS)
     if key in RULES:
         return RULES[key]
     if default is None or key in _ANY:

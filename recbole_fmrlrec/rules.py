@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+#: The largest integer that RecBole, numpy and torch take.
+LARGEST = 2**63 - 1
+
 Problem = tuple[str, Any, str]  # (path below the key, the value there, what is wrong with it)
 
 
@@ -46,19 +49,31 @@ class Rule:
 
 
 def is_number(value: Any) -> bool:
-    """A finite int or float; True and False are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """A finite float, or an int of 64 bits; True and False are none."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return is_whole(value)
 
 
 def is_whole(value: Any) -> bool:
-    """An int; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """An int of 64 bits; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
-def whole(low: int | None = None) -> Rule:
-    """An integer, at least ``low``."""
+def whole(low: int | None = None, high: int = LARGEST) -> Rule:
+    """An integer, at least ``low`` and at most ``high``."""
     says = "an integer" if low is None else f"an integer of at least {low}"
-    return Rule(says, lambda value: is_whole(value) and (low is None or value >= low))
+    if high < LARGEST:
+        says += f" and at most {high}"
+    return Rule(
+        says, lambda value: is_whole(value) and (low is None or value >= low) and value <= high
+    )
+
+
+def shown(value: Any, most: int = 200) -> str:
+    """A value as a message shows it: a long one is cut."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def number(low: float, high: float = math.inf, *, above: bool = False, below: bool = False) -> Rule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import glob
 import hashlib
 import json
 import logging
@@ -81,8 +82,12 @@ class RunFolder:
             raise UsageError(f"--resume: no run in {path.absolute()} ({CONFIG} is not there)")
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            return cls(path, *(content[key] for key in _IDENTITY))
-        except (ValueError, KeyError, TypeError) as error:
+            found = cls(path, *(content[key] for key in _IDENTITY))
+            for key, kind in zip(_IDENTITY, (str, str, str, dict), strict=True):
+                if not isinstance(getattr(found, key), kind):
+                    raise TypeError(f"{key} is no {'text' if kind is str else 'mapping'}")
+            return found
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(
                 f"{file.absolute()}: damaged ({type(error).__name__}: {error}), so that nobody can "
                 "say what the run was; start it anew without --resume"
@@ -93,7 +98,7 @@ class RunFolder:
         """The run of this very configuration that was started last, if there is one."""
         wanted = run_fingerprint(config)
         candidates = []
-        for file in root.glob(f"{config['model']}-*/{CONFIG}"):
+        for file in root.glob(f"{glob.escape(config['model'])}-*/{CONFIG}"):
             try:
                 found = cls.open(file.parent)
             except UsageError as error:
@@ -220,7 +225,7 @@ def run_fingerprint(config: Any, remake: bool = True) -> str:
     from recbole_fmrlrec.features import features_fingerprint
 
     digest = hashlib.sha256(config.fingerprint().encode())
-    names = sorted(Path(config["data_path"]).glob(f"{config['dataset']}.*"))
+    names = sorted(Path(config["data_path"]).glob(f"{glob.escape(config['dataset'])}.*"))
     files = [file for file in names if file.is_file()]
     for file in files:
         digest.update(file.name.encode())

@@ -17,7 +17,7 @@ from recbole_fmrlrec.allocator import keep_freed_memory
 from recbole_fmrlrec.errors import UsageError, usage_errors
 from recbole_fmrlrec.prepare import prepare_missing
 from recbole_fmrlrec.result import RunResult, machine_facts, peak_memory
-from recbole_fmrlrec.run_folder import FolderInUse, RunFolder, run_fingerprint
+from recbole_fmrlrec.run_folder import CONFIG, FolderInUse, RunFolder, run_fingerprint
 
 #: Seconds between two looks at a run folder in which another process is at work.
 WAIT = 5.0
@@ -62,12 +62,12 @@ def run(
     from recbole_fmrlrec.config import Config
 
     started = time.time()
-    folder = None
+    folder = recorded = None
     if resume and not isinstance(resume, bool):
         folder = RunFolder.open(Path(resume))
         model, dataset = model or folder.model, dataset or folder.dataset
-        config_dict = {**folder.overrides, **(config_dict or {})}
-    config = Config(model, dataset, config_file_list, config_dict, cli_args)
+        recorded = folder.overrides, str(folder.path / CONFIG)
+    config = Config(model, dataset, config_file_list, config_dict, cli_args, recorded)
     prepare_missing(config)
     folder = _choose_folder(config, folder, bool(resume))
     if (finished := folder.result()) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from recbole_fmrlrec.names import name_fault
 from recbole_fmrlrec.rules import (
     Rule,
     choice,
@@ -22,6 +23,7 @@ from recbole_fmrlrec.rules import (
 METRICS = ["Recall", "MRR", "NDCG", "Hit", "Precision", "MAP", "GAUC", "AUC", "LogLoss", "MAE"]
 METRICS += ["RMSE", "ItemCoverage", "AveragePopularity", "ShannonEntropy", "GiniIndex"]
 METRICS += ["TailPercentage"]
+MAX_SEED = 2**32 - 1  # numpy takes none above
 VALUE_METRICS = {"auc", "logloss", "mae", "rmse"}  # the others rank
 NO_K_METRICS = VALUE_METRICS | {"gauc"}
 
@@ -118,6 +120,9 @@ _interval = null_or(
     )
 )
 _names = null_or(list_of(text(), "a list of names"))
+_file_names = null_or(
+    list_of(Rule("a name", lambda v: name_fault(v) is None), "a list of names, which are no paths")
+)
 _path = null_or(text("a path"))
 _open_mapping = null_or(mapping("a mapping"))
 _dropout = number(0, 1, below=True)
@@ -131,7 +136,7 @@ def _in_any_case(*values: str) -> Rule:
 
 
 def _is_names(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(x, str) for x in value)
+    return isinstance(value, list) and bool(value) and all(name_fault(x) is None for x in value)
 
 
 GENERAL: dict[str, Rule] = {
@@ -143,7 +148,7 @@ GENERAL: dict[str, Rule] = {
     **dict.fromkeys(["use_gpu", "reproducibility", "show_progress", "save_dataset"], flag()),
     **dict.fromkeys(["save_dataloaders", "log_wandb", "shuffle", "mask_history"], flag()),
     "trim_batches": flag(),
-    "seed": whole(0),
+    "seed": whole(0, MAX_SEED),
     "worker": whole(0),
     "state": _in_any_case("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     **dict.fromkeys(["data_path", "checkpoint_dir"], text("a path")),
@@ -155,6 +160,9 @@ GENERAL: dict[str, Rule] = {
 #: ``loss_type`` of RecBole's models, and of ours beside CE.
 LOSSES = ["CE", "BPR", "BCE", "MSE"]
 SAMPLED_LOSSES = ["sampled_uniform", "sampled_in_batch", "sampled_popularity"]
+
+#: The networks that KD_DAGFM can learn from.
+TEACHERS = ("CrossNet", "CIN")
 
 TRAINING: dict[str, Rule] = {
     "epochs": whole(1),
@@ -214,7 +222,8 @@ DATASET: dict[str, Rule] = {
     **dict.fromkeys(["filter_inter_by_user_or_item", "kg_reverse_r"], flag()),
     "normalize_all": null_or(flag()),
     "numerical_features": Rule("a list of names", lambda v: isinstance(v, list), listed=True),
-    **dict.fromkeys(["additional_feat_suffix", "normalize_field", "benchmark_filename"], _names),
+    "normalize_field": _names,
+    **dict.fromkeys(["additional_feat_suffix", "benchmark_filename"], _file_names),
     **dict.fromkeys(
         [f"alias_of_{kind}_id" for kind in ("user", "item", "entity", "relation")], _names
     ),

@@ -9,7 +9,7 @@ from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys import check_key, rule_of
-from recbole_fmrlrec.rules import Rule
+from recbole_fmrlrec.rules import Rule, shown
 from recbole_fmrlrec.yaml_files import load_with_lines, parse_value
 
 
@@ -21,6 +21,7 @@ class Setting:
     value: Any
     where: str
     is_text: bool = False  # from the command line, still to be read by the key's rule
+    recorded: bool = False  # out of a checkpoint or a run folder: not said by the user now
 
     @property
     def top(self) -> str:
@@ -40,10 +41,16 @@ def from_files(files: Iterable[Any]) -> Iterator[Setting]:
             yield Setting(key, value, f"{file}, line {lines[key]}")
 
 
-def from_dict(values: Mapping[str, Any], where: str, *, is_text: bool = False) -> Iterator[Setting]:
-    """The settings of a dict; with ``is_text`` its strings are read as YAML."""
+def from_dict(
+    values: Mapping[str, Any], where: str, *, is_text: bool = False, recorded: bool = False
+) -> Iterator[Setting]:
+    """The settings of a dict; with ``is_text`` its strings are read as YAML.
+
+    Args:
+        recorded: they come out of a checkpoint or a run folder, see `trust`.
+    """
     for key, value in values.items():
-        yield Setting(str(key), value, where, is_text and isinstance(value, str))
+        yield Setting(str(key), value, where, is_text and isinstance(value, str), recorded)
 
 
 def apply(
@@ -69,7 +76,10 @@ def apply(
             check_key(setting.top, setting.where, model, transform or values.get("transform"))
         rule = rule_of(setting.top, defaults.get(setting.top), model)
         path = setting.key.split(".")
-        value = read(_rule_below(rule, path[1:]), setting.value, is_text=setting.is_text)
+        try:
+            value = read(_rule_below(rule, path[1:]), setting.value, is_text=setting.is_text)
+        except UsageError as error:
+            raise UsageError(f"{setting.key} ({setting.where}): {error}") from error
         if len(path) > 1:
             value = with_entry(values.get(setting.top), path, value, setting.where)
         _check(rule, setting, value)
@@ -80,7 +90,7 @@ def _check(rule: Rule, setting: Setting, value: Any) -> None:
     problem = rule.problem(value, setting.top)
     if problem:
         path, wrong, what = problem
-        raise UsageError(f"{path} = {wrong!r} ({setting.where}): {path} {what}")
+        raise UsageError(f"{path} = {shown(wrong)} ({setting.where}): {path} {what}")
 
 
 def _rule_below(rule: Rule, path: list[str]) -> Rule:

@@ -14,26 +14,12 @@ from typing import Any
 import yaml
 
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.yaml_nodes import Loader, Place, YamlFault, problem_of, read
 
-PLAIN = (type(None), bool, int, float, str, list, dict)
+__all__ = ["Loader", "Place", "entries", "load_with_places", "load_yaml", "parse_value"]
 
-
-class Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that reads 1e-3 as a number, as RecBole's does."""
-
-
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
-        |[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
-        |[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
-        |[-+]?\.(?:inf|Inf|INF)
-        |\.(?:nan|NaN|NAN))$""",
-        re.VERBOSE,
-    ),
-    list("-+0123456789."),
-)
+#: A file of settings is written by hand; a larger one is another file.
+MAX_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -67,42 +53,64 @@ def load_with_lines(path: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
     Raises:
         UsageError: as :func:`load_yaml`.
     """
+    values, lines = load_with_places(path, any_keys=False)
+    return values, {str(place[0]): line for place, line in lines.items() if len(place) == 1}
+
+
+def load_with_places(
+    path: str | Path, *, any_keys: bool = True
+) -> tuple[dict[str, Any], dict[Place, int]]:
+    """The mapping of a YAML file, and the line (from 1) of each entry at any depth.
+
+    Args:
+        any_keys: as in `yaml_nodes.read`.
+
+    Raises:
+        UsageError: there is no such file, it is no YAML or no mapping, a mapping in it has a key
+            twice, or it is too large; the message has file and line.
+    """
+    text = _text_of(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the configuration file {path}: {error}") from error
-    try:
-        node = yaml.compose(text, Loader=Loader)
-        values = yaml.load(text, Loader=Loader)
+        values, lines = read(text, any_keys=any_keys)
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is no valid YAML: {error}") from error
+        line, problem = problem_of(error, text)
+        fault = problem if isinstance(error, YamlFault) else f"this is no valid YAML: {problem}"
+        raise UsageError(f"{path}, line {line}: {fault}") from error
     if values is None:
         return {}, {}
     if not isinstance(values, dict):
         raise UsageError(f"{path} must hold keys and values, such as `epochs: 10`")
-    lines: dict[str, int] = {}
-    for key_node, _ in node.value:
-        key, line = str(key_node.value), key_node.start_mark.line + 1
-        if key in lines:
-            raise UsageError(
-                f"{path}: `{key}` stands on line {lines[key]} and again on line {line}"
-            )
-        lines[key] = line
-    return {str(key): value for key, value in values.items()}, lines
+    return values, lines
+
+
+def _text_of(path: str | Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise UsageError(f"{path}: longer than {MAX_BYTES:,} bytes: no file of settings")
+        return content.decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read the configuration file {path}: {error}") from error
 
 
 def parse_value(text: str) -> Any:
     """A value from the command line: YAML, except that ``None`` is null as in RecBole.
 
-    Text that is no YAML (``[0,inf)``) and YAML types with no place here (dates) stay text.
+    Text that is no YAML (``[0,inf)``) stays text.
+
+    Raises:
+        UsageError: it is YAML that no file may hold either, as 3,000 brackets in one another.
     """
     if text == "None":
         return None
     try:
-        value = yaml.load(text, Loader=Loader)
+        return read(text)[0]
+    except YamlFault as error:
+        shown = text if len(text) <= 60 else f"{text[:60]}..."
+        raise UsageError(f"the value {shown}: {problem_of(error, text)[1]}") from error
     except yaml.YAMLError:
         return text
-    return value if isinstance(value, PLAIN) else text
 
 
 def entries(path: str | Path) -> Iterator[Entry]:

@@ -14,6 +14,7 @@ from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.locks import Lock
+from recbole_fmrlrec.places import check_name
 from recbole_fmrlrec.run_folder import CONFIG
 from recbole_fmrlrec.whole_files import write_json
 
@@ -91,7 +92,11 @@ class Cell:
     @classmethod
     def from_json(cls, content: dict[str, Any], root: Path) -> Cell:
         """The inverse of `to_json`; ``root`` is where the comparison is now."""
-        return cls(**content, root=root)
+        cell = cls(**content, root=root)
+        for what in ("dataset", "model", "key"):
+            check_name(f"cells: {what}", getattr(cell, what), "the folder of cells")
+        check_name("cells: seed", f"seed{cell.seed}", "the folder of cells")
+        return cell
 
 
 def choose(cells: Sequence[Cell], names: Sequence[str], option: str) -> list[Cell]:

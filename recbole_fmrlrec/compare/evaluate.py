@@ -15,7 +15,11 @@ from recbole_fmrlrec.deploy.arguments import Parser, whole_numbers
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.places import check_file
 from recbole_fmrlrec.rank_files import RankRecord
+from recbole_fmrlrec.trust import FILE_KEYS
 from recbole_fmrlrec.whole_files import write_json
+
+#: Keys of files that a model reads when it is built.
+MODEL_FILES = [key for key in FILE_KEYS if not key.endswith(("save_path", "xgb_model"))]
 
 DESCRIPTION = """\
 Measure a trained model again: on validation or test, with any metrics and cut-offs, at any of its
@@ -42,6 +46,12 @@ def build_parser() -> Parser:
     parser.add_argument("--output", type=Path, metavar="FILE", help="also write JSON")
     parser.add_argument("--data_path", metavar="DIR", help="folder of the datasets, if it moved")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    files = parser.add_argument_group(
+        "files that a model of RecBole's was begun from",
+        "The checkpoint's own word for them does not count, since reading them can run code.",
+    )
+    for key in MODEL_FILES:
+        files.add_argument(f"--{key}", metavar="FILE", help=FILE_KEYS[key])
     return parser
 
 
@@ -60,7 +70,8 @@ def main(words: Sequence[str]) -> int:
     names = _slice_names(options.slices)
     if options.output:
         check_file(options.output, "--output")
-    source = TrainedPart.open(options.checkpoint, options.part, options.data_path)
+    files = {key: file for key in MODEL_FILES if (file := getattr(options, key)) is not None}
+    source = TrainedPart.open(options.checkpoint, options.part, options.data_path, files)
     sizes = _sizes(source.sizes, wanted)
     rows = source.read()
     _masks(rows.known, names)

@@ -11,7 +11,8 @@ from recbole_fmrlrec.compare.plan_checks import check_labels, check_setting
 from recbole_fmrlrec.compare.plan_values import PlanValues
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.registry import OUR_MODELS, check_model_name
-from recbole_fmrlrec.rules import is_number, is_whole
+from recbole_fmrlrec.rules import is_number, is_whole, shown
+from recbole_fmrlrec.schema import MAX_SEED
 from recbole_fmrlrec.yaml_lines import Place, load_with_places
 
 #: Keys of the file.
@@ -65,7 +66,7 @@ class _Reader(PlanValues):
             datasets=datasets,
             models=models,
             output=Path(self.text(("output",), self.values.get("output", f"comparisons/{name}"))),
-            seeds=tuple(self.wholes("seeds", [2020], 0)),
+            seeds=tuple(self.wholes("seeds", [2020], 0, MAX_SEED)),
             metrics=self._metrics(),
             topk=tuple(self.wholes("topk", [5, 10], 1)),
             valid_metric=self._valid_metric(),
@@ -95,10 +96,12 @@ class _Reader(PlanValues):
     def _datasets(self) -> dict[str, dict[str, Any]]:
         given = self.values["datasets"]
         if isinstance(given, dict):
+            for name in given:
+                self.folder_name(("datasets", str(name)), str(name))
             return {str(k): self.mapping(("datasets", str(k)), v) for k, v in given.items()}
         names = given if isinstance(given, list) else [given]
         for at, name in enumerate(names):
-            self.text(("datasets", at), name)
+            self.folder_name(("datasets", at), name)
             if name in names[:at]:
                 raise self.wrong(("datasets", at), f"the dataset {name} stands here twice")
         return {name: {} for name in names}
@@ -141,7 +144,9 @@ class _Reader(PlanValues):
         if value == "all":
             return None
         if not (isinstance(value, list) and value and all(map(is_whole, value))):
-            raise self.wrong(place, f"sizes = {value!r}: must be all, or a list such as [16, 64]")
+            raise self.wrong(
+                place, f"sizes = {shown(value)}: must be all, or a list such as [16, 64]"
+            )
         return tuple(sorted(set(value)))
 
     def _metrics(self) -> tuple[str, ...]:
@@ -153,7 +158,8 @@ class _Reader(PlanValues):
         for at, metric in enumerate(given):
             if not isinstance(metric, str) or metric.lower() not in known:
                 raise self.wrong(
-                    ("metrics", at), f"the metric {metric!r}: must be one of {', '.join(METRICS)}"
+                    ("metrics", at),
+                    f"the metric {shown(metric)}: must be one of {', '.join(METRICS)}",
                 )
         return tuple(dict.fromkeys(metric.lower() for metric in given))
 
@@ -163,7 +169,7 @@ class _Reader(PlanValues):
         if name.lower() not in {m.lower() for m in METRICS} or not k.isdecimal() or int(k) < 1:
             raise self.wrong(
                 ("valid_metric",),
-                f"valid_metric = {given!r}: must be a metric with its K, such as NDCG@10",
+                f"valid_metric = {shown(given)}: must be a metric with its K, such as NDCG@10",
             )
         return str(given)
 
@@ -178,7 +184,7 @@ class _Reader(PlanValues):
     ) -> Any:
         value = budget.get(key)
         if value is not None and not (accepts(value) and value > 0):
-            raise self.wrong(("budget", key), f"budget.{key} = {value!r}: must be {says}")
+            raise self.wrong(("budget", key), f"budget.{key} = {shown(value)}: must be {says}")
         return value
 
     # Settings of models are checked as those of a single run are, with the line of this file.

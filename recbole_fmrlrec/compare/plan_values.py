@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.names import name_fault
 from recbole_fmrlrec.registry import nearest
-from recbole_fmrlrec.rules import is_whole
+from recbole_fmrlrec.rules import LARGEST, is_whole, shown
 from recbole_fmrlrec.yaml_lines import Place
 
 _NAME = re.compile(r"[\w][\w .+()-]*")
@@ -57,36 +58,47 @@ class PlanValues:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            raise self.wrong(place, f"`{place[-1]}` must hold keys and values, not {value!r}")
+            raise self.wrong(place, f"`{place[-1]}` must hold keys and values, not {shown(value)}")
         return {str(key): below for key, below in value.items()}
 
     def text(self, place: Place, value: Any) -> str:
         """A text with something in it."""
         if not isinstance(value, str) or not value:
-            raise self.wrong(place, f"`{place[-1]}` must be a text, not {value!r}")
+            raise self.wrong(place, f"`{place[-1]}` must be a text, not {shown(value)}")
         return value
 
     def name(self, place: Place, value: Any) -> str:
         """What may be a name in tables and files."""
         if not isinstance(value, str) or not _NAME.fullmatch(value):
-            raise self.wrong(place, f"{value!r} cannot be a name: letters, digits and . + - ( )")
+            raise self.wrong(
+                place, f"{shown(value)} cannot be a name: letters, digits and . + - ( )"
+            )
         return value
+
+    def folder_name(self, place: Place, value: Any) -> str:
+        """What may be the name of a folder, as a dataset's."""
+        if fault := name_fault(value):
+            raise self.wrong(place, f"{shown(value)}: the name of a dataset {fault}")
+        return str(value)
 
     def flag(self, place: Place, value: Any) -> bool:
         """True or false."""
         if not isinstance(value, bool):
-            raise self.wrong(place, f"`{place[-1]}` must be true or false, not {value!r}")
+            raise self.wrong(place, f"`{place[-1]}` must be true or false, not {shown(value)}")
         return value
 
-    def wholes(self, key: str, default: list[int], low: int) -> list[int]:
+    def wholes(self, key: str, default: list[int], low: int, high: int = LARGEST) -> list[int]:
         """One or several different integers of at least ``low``, as a list."""
         given = self.values.get(key, default)
         given = given if isinstance(given, list) else [given]
         for at, value in enumerate(given):
             if not is_whole(value) or value < low or value in given[:at]:
                 raise self.wrong(
-                    (key, at), f"{key}: {value!r} must be an integer of at least {low}, given once"
+                    (key, at),
+                    f"{key}: {shown(value)} must be an integer of at least {low}, given once",
                 )
+            if value > high:
+                raise self.wrong((key, at), f"{key}: {value} is above {high}")
         if not given:
             raise self.wrong((key,), f"`{key}` is empty")
         return list(given)

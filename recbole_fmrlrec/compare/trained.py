@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,11 +34,18 @@ class TrainedPart:
     state: dict[str, Any]
 
     @classmethod
-    def open(cls, checkpoint: Path, part: str, data_path: str | None = None) -> TrainedPart:
+    def open(
+        cls,
+        checkpoint: Path,
+        part: str,
+        data_path: str | None = None,
+        files: Mapping[str, str] = MappingProxyType({}),
+    ) -> TrainedPart:
         """Read a checkpoint of our model or of RecBole's.
 
         Args:
             data_path: the folder that holds the dataset, where it is not where training had it.
+            files: by key, files that the model reads when it is built (see `trust`).
 
         Raises:
             UsageError: the checkpoint is missing or damaged, or says nothing of its model.
@@ -45,7 +54,7 @@ class TrainedPart:
 
         watched = {"metrics": ["NDCG"], "topk": [10], "valid_metric": "NDCG@10"}
         try:
-            config, state = saved_config(checkpoint, data_path, settings=watched)
+            config, state = saved_config(checkpoint, data_path, settings={**watched, **files})
         except RunError as error:  # here the file is what the user gave
             raise UsageError(f"--checkpoint: {error}") from error
         return cls(checkpoint, part, config, state)

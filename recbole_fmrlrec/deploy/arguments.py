@@ -25,6 +25,7 @@ def whole_numbers(option: str, text: str) -> list[int]:
     try:
         return [int(part) for part in text.strip("[]() ").split(",")]
     except ValueError:
+        given = text if len(text) <= 60 else f"{text[:60]}..."
         raise UsageError(
-            f"{option} takes whole numbers with commas, or all, not {text!r}"
+            f"{option} takes whole numbers with commas, or all, not {given!r}"
         ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
@@ -10,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.deploy.errors import DeployError
+from recbole_fmrlrec.deploy.files import OWN_HASH
+from recbole_fmrlrec.names import name_fault
+from recbole_fmrlrec.rules import is_number, is_whole, shown
 
 FORMAT = "recbole-fmrlrec-deploy"
 FORMAT_VERSION = 1
@@ -91,10 +93,11 @@ class Description:
             raise DeployError(f"{path}: not the description of a deployed model")
         if content.get("format_version") != FORMAT_VERSION:
             raise DeployError(
-                f"{path}: format version {content.get('format_version')!r}, this package reads "
-                f"{FORMAT_VERSION}; export again, or install the version that wrote it"
+                f"{path}: format version {shown(content.get('format_version'))}, this package "
+                f"reads {FORMAT_VERSION}; export again, or install the version that wrote it"
             )
-        values = {k: v for k, v in content.items() if k not in ("format", "format_version")}
+        beside = ("format", "format_version", OWN_HASH)
+        values = {k: v for k, v in content.items() if k not in beside}
         _check_fields(values, path)
         values["modalities"] = tuple(Modality(**entry) for entry in values["modalities"])
         values["sizes"] = tuple(values["sizes"])
@@ -105,7 +108,7 @@ class Description:
 
 
 def _whole(value: Any, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return is_whole(value) and value >= least
 
 
 def _sizes(value: Any) -> bool:
@@ -129,14 +132,13 @@ def _modality(value: Any) -> bool:
 
 
 def _scale(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value > 0
+    return is_number(value) and value > 0
 
 
 def _file(entry: tuple[Any, Any]) -> bool:
     """A plain name: a path would let a description reach outside its folder."""
     name, facts = entry
-    return Path(name).name == name and isinstance(facts, dict)
+    return name_fault(name) is None and isinstance(facts, dict)
 
 
 _Check = tuple[Callable[[Any], bool], str]
@@ -178,7 +180,7 @@ def _check_fields(values: Mapping[str, Any], path: Path) -> None:
         if name not in values:
             raise DeployError(f"{path}: field {name} is missing")
         if not fits(values[name]):
-            raise DeployError(f"{path}: {name} must be {what}, not {values[name]!r}")
+            raise DeployError(f"{path}: {name} must be {what}, not {shown(values[name])}")
     if unknown := sorted(set(values) - set(_CHECKS)):
         raise DeployError(f"{path}: unknown field {unknown[0]}; format {FORMAT_VERSION} has none")
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.deploy.errors import DeployError
+
+#: The field of a JSON file with the hash of its other fields.
+OWN_HASH = "sha256"
 
 # What could run when opened, or needs an unsafe reader: no deployed model has any of it.
 _CODE = {".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".pkl", ".pickle", ".pt", ".pth", ".bin"}
@@ -56,6 +60,35 @@ def check_fingerprint(path: Path, recorded: Mapping[str, Any]) -> None:
         )
     if fingerprint(path)["sha256"] != recorded.get("sha256"):
         raise DeployError(f"{path}: damaged or altered (its SHA-256 is not that of model.json)")
+
+
+def with_own_hash(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object and, in the field `OWN_HASH`, the SHA-256 of it."""
+    return {**content, OWN_HASH: _hash_of(content)}
+
+
+def check_own_hash(path: Path, content: Mapping[str, Any]) -> None:
+    """Compare what was read with the hash that `with_own_hash` put into it.
+
+    A file of an earlier version has none; it is said that only the other files are checked then.
+
+    Raises:
+        DeployError: another hash.
+    """
+    rest = {name: value for name, value in content.items() if name != OWN_HASH}
+    if OWN_HASH not in content:
+        getLogger(__name__).warning(
+            "%s: has no hash of its own (written by an earlier version): an altered number in it "
+            "would not be noticed; export again to have one",
+            path,
+        )
+    elif content[OWN_HASH] != _hash_of(rest):
+        raise DeployError(f"{path}: altered since it was written (its own SHA-256 is another)")
+
+
+def _hash_of(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def refuse_code(folder: Path) -> None:

@@ -95,6 +95,12 @@ def table_shapes(num_items: int, size: int, dtype: str) -> Shapes:
     return shapes
 
 
+def table_bytes(num_items: int, size: int, dtype: str) -> int:
+    """Bytes of the tensors in ``items.safetensors``."""
+    scale = 4 * num_items if dtype == "int8" else 0
+    return 4 * size + _TYPES[dtype].itemsize * num_items * size + scale
+
+
 def store_vectors(vectors: Tensor, dtype: str) -> dict[str, Tensor]:
     """Vectors ``(N+1, s)`` as they are stored: ``start`` (row 0), ``vectors`` and, for int8, one
     float32 ``scale`` per item, the largest absolute value over 127.

@@ -6,7 +6,6 @@ the file is as long as the parameter count says, whatever blocks the layers comp
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -58,8 +57,12 @@ def parameter_shapes(description: Description) -> Shapes:
 
 
 def parameter_total(description: Description) -> int:
-    """Numbers in ``model.safetensors``."""
-    return sum(math.prod(shape) for _, shape in parameter_shapes(description).values())
+    """Numbers in ``model.safetensors``, reckoned: whatever the description says, at once."""
+    width, features = description.size, description.feature_width
+    count = sum((end - start) * end for start, end in chunk_bounds(description.sizes))
+    block = len(_VECTORS) * width
+    block += sum(count * outs * ins + width * outs for outs, ins in _NESTED.values())
+    return description.num_blocks * block + (width * (features + 1) if features else 0)
 
 
 @torch.no_grad()

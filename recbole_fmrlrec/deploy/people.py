@@ -24,6 +24,10 @@ users: CSV with the columns user_id,history (items with spaces between them) or 
 event a line, a user's lines together, the oldest first), or JSON lines
 {"user_id": "7", "history": ["a", "b"]}
 """
+SPREADSHEET_HELP = """\
+in CSV, put ' before ids and titles that begin with =, +, -, @, a tab or a line end: a spreadsheet
+would compute them as a formula
+"""
 T = TypeVar("T")
 
 
@@ -37,6 +41,7 @@ def build_parser() -> Parser:
     who.add_argument("--users_file", type=Path, metavar="FILE", help=USERS_HELP)
     add("--output", type=Path, metavar="FILE", help=".csv or .jsonl; standard output if left out")
     add("--output_format", choices=FORMATS, help="when the name of the output does not say")
+    add("--spreadsheet", action="store_true", help=SPREADSHEET_HELP)
     add("--k", type=int, default=10, help="items for each user (10)")
     add("--separator", default=",", help="between the ids of --history (,)")
     add("--include_seen", action="store_true", help="also recommend items of the history")
@@ -91,6 +96,8 @@ def _show(recommender: Recommender, options: Any) -> None:
     """Print history and recommendations with titles."""
     if options.output is not None:
         raise UsageError("--output goes with --users_file; a single history is printed")
+    if options.spreadsheet:
+        raise UsageError("--spreadsheet goes with --users_file; a single history is printed")
     history = [part.strip() for part in options.history.split(options.separator) if part.strip()]
     result = recommender.recommend(history, **_settings(options))
     table = recommender.items
@@ -117,7 +124,7 @@ def _answer_file(recommender: Recommender, options: Any) -> None:
     users = read_users(options.users_file)
     skipped = answered = 0
     with (
-        writer(options.output, options.output_format) as write,
+        writer(options.output, options.output_format, options.spreadsheet) as write,
         tqdm(users, desc="Recommend", unit=" users", disable=not sys.stderr.isatty()) as shown,
     ):
         for batch in _batches(shown, options.batch_size):

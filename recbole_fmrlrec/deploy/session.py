@@ -19,9 +19,13 @@ from recbole_fmrlrec.deploy.items import Unknown
 from recbole_fmrlrec.deploy.ranking import Filter, rank_items
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.deploy.store import PARAMETERS
+from recbole_fmrlrec.rules import is_whole, shown
 
 if TYPE_CHECKING:
     from recbole_fmrlrec.deploy.recommender import Recommender
+
+
+_ARRAYS = ("state", "hidden")
 
 
 class Sessions:
@@ -163,7 +167,11 @@ class Sessions:
             raise DeployError(f"a session's state has {', '.join(own)}; got {', '.join(state)}")
         if state["model"] != own["model"]:
             raise DeployError("this session's state belongs to another model")
-        arrays = {name: np.asarray(state[name], dtype=np.float32) for name in ("state", "hidden")}
+        _check_plain(state)
+        try:
+            arrays = {name: np.asarray(state[name], dtype=np.float32) for name in _ARRAYS}
+        except (ValueError, TypeError) as error:
+            raise DeployError(f"a session's state and hidden are arrays ({error})") from None
         for name, array in arrays.items():
             if array.shape != own[name].shape or not np.isfinite(array).all():
                 raise DeployError(f"a session's {name} must be {own[name].shape}, finite numbers")
@@ -204,6 +212,15 @@ class Session:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave; raises DeployError for another model's."""
         self._all.load_state_dict(0, state)
+
+
+def _check_plain(state: Mapping[str, Any]) -> None:
+    events, seen = state["events"], state["seen"]
+    if not is_whole(events) or events < 0:
+        raise DeployError(f"a session's events are a whole number from 0, not {shown(events)}")
+    known = isinstance(seen, list | tuple | set) and all(isinstance(item, str) for item in seen)
+    if seen is not None and not known:
+        raise DeployError("a session's seen is None or a list of item ids")
 
 
 def _model_hash(recommender: Recommender) -> str:

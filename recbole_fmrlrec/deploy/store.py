@@ -1,7 +1,8 @@
 """The folder of a deployed model.
 
 ``model.safetensors`` holds the parameters, ``items.safetensors`` the item table, ``items.json`` ids
-and titles, ``model.json`` the description with length and hash of the others. The description is
+and titles, ``model.json`` the description with length and hash of the others and a hash of its own
+(folders of earlier versions have none and are read with a warning). The description is
 removed first and written last, so that a half-written folder is none.
 """
 
@@ -18,12 +19,25 @@ from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.files import (
     check_fingerprint,
+    check_own_hash,
     fingerprint,
     read_json,
     refuse_code,
+    with_own_hash,
 )
-from recbole_fmrlrec.deploy.items import ItemTable, restore_vectors, store_vectors, table_shapes
-from recbole_fmrlrec.deploy.parameters import build_network, pack_parameters, parameter_shapes
+from recbole_fmrlrec.deploy.items import (
+    ItemTable,
+    restore_vectors,
+    store_vectors,
+    table_bytes,
+    table_shapes,
+)
+from recbole_fmrlrec.deploy.parameters import (
+    build_network,
+    pack_parameters,
+    parameter_shapes,
+    parameter_total,
+)
 from recbole_fmrlrec.deploy.tensor_files import read_tensors, write_tensors
 from recbole_fmrlrec.network import FMRLRecNetwork
 from recbole_fmrlrec.whole_files import write_json
@@ -66,7 +80,7 @@ def save_model(
         files={name: fingerprint(folder / name) for name in names},
         made_with={"recbole-fmrlrec": __version__, "torch": torch.__version__},
     )
-    write_json(folder / DESCRIPTION, written.to_json())
+    write_json(folder / DESCRIPTION, with_own_hash(written.to_json()))
     return written
 
 
@@ -84,10 +98,13 @@ def load_model(folder: Path) -> tuple[Description, FMRLRecNetwork, ItemTable]:
     if not path.is_file() and (inner := sorted(folder.glob(f"*/{DESCRIPTION}"))):
         names = ", ".join(sorted((entry.parent.name for entry in inner), key=_by_number))
         raise DeployError(f"{folder} holds a family of models: name one of its folders {names}")
-    description = Description.from_json(read_json(path), path)
+    content = read_json(path)
+    description = Description.from_json(content, path)
     for name in (PARAMETERS, TABLE, ITEMS):
         if name not in description.files:
             raise DeployError(f"{path}: files has no entry {name}")
+    _check_lengths(folder, description)
+    check_own_hash(path, content)
     for name, recorded in description.files.items():
         check_fingerprint(folder / name, recorded)
     shapes = table_shapes(description.num_items, description.size, description.table_dtype)
@@ -95,6 +112,22 @@ def load_model(folder: Path) -> tuple[Description, FMRLRecNetwork, ItemTable]:
     tensors = read_tensors(folder / PARAMETERS, parameter_shapes(description))
     network = build_network(description, tensors, vectors[0])
     return description, network, ItemTable(*_read_items(folder / ITEMS, len(vectors) - 1), vectors)
+
+
+def _check_lengths(folder: Path, description: Description) -> None:
+    """Refuse numbers out of proportion to the files, before anything is made of them.
+
+    That they fit exactly is found tensor by tensor, which names the one that does not.
+    """
+    table = table_bytes(description.num_items, description.size, description.table_dtype)
+    for name, needed in ((PARAMETERS, 4 * parameter_total(description)), (TABLE, table)):
+        file = folder / name
+        if file.is_file() and needed > 2 * (length := file.stat().st_size):
+            raise DeployError(
+                f"{folder / DESCRIPTION}: its sizes, blocks, features and items ask for "
+                f"{needed:,} bytes in {name}, which has {length:,}: cut off or altered; export "
+                "again, or copy the whole folder again"
+            )
 
 
 def _read_items(path: Path, count: int) -> tuple[list[str], list[str | None]]:

@@ -17,6 +17,8 @@ from recbole_fmrlrec.whole_files import replacing
 
 FORMATS = ("csv", "jsonl")
 _JSON_NAMES = (".jsonl", ".ndjson", ".json")
+# With the wide forms of the four signs, which spreadsheets take for them.
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _HEAD = ["user_id", "rank", "item_id", "title", "score"]
 
 
@@ -104,7 +106,9 @@ Write = Callable[[str, Recommendations], None]
 
 
 @contextmanager
-def writer(path: Path | None, form: str | None = None) -> Iterator[Write]:
+def writer(
+    path: Path | None, form: str | None = None, spreadsheet: bool = False
+) -> Iterator[Write]:
     """A function that writes the recommendations of one user.
 
     CSV: a line for each item, ``user_id,rank,item_id,title,score``. JSON lines: a line for each
@@ -113,22 +117,35 @@ def writer(path: Path | None, form: str | None = None) -> Iterator[Write]:
     Args:
         path: ``.csv`` or ``.jsonl``; standard output when None.
         form: one of `FORMATS`, where the name does not say; CSV on standard output.
+        spreadsheet: in CSV, put ' before an id or a title that a spreadsheet would take for a
+            formula, see `as_text`.
 
     Raises:
-        UsageError: the name ends otherwise.
+        UsageError: the name ends otherwise, or ``spreadsheet`` with another form than CSV.
     """
     known = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
     form = form or (known.get(path.suffix.lower()) if path else "csv")
     if form is None:
         raise UsageError(f"--output: {path} ends neither in .csv nor in .jsonl; --output_format?")
+    if spreadsheet and form != "csv":
+        raise UsageError("--spreadsheet is for CSV; JSON lines hold ids and titles as they are")
+    cell = as_text if spreadsheet else str
     if path is None:
-        yield _write_to(sys.stdout, form)
+        yield _write_to(sys.stdout, form, cell)
         return
     with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="") as stream:
-        yield _write_to(stream, form)
+        yield _write_to(stream, form, cell)
 
 
-def _write_to(stream: IO[str], form: str) -> Write:
+def as_text(cell: str) -> str:
+    """A cell that spreadsheets show and do not compute: ' stands before = + - @, tab or line end.
+
+    They take what begins so for a formula, which can start programs and send data away.
+    """
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _write_to(stream: IO[str], form: str, cell: Callable[[str], str]) -> Write:
     if form == "jsonl":
 
         def write_json(user: str, result: Recommendations) -> None:
@@ -141,6 +158,7 @@ def _write_to(stream: IO[str], form: str) -> Write:
 
     def write_csv(user: str, result: Recommendations) -> None:
         for rank, item in enumerate(result, start=1):
-            rows.writerow([user, rank, item.id, item.title or "", f"{item.score:.6g}"])
+            names = cell(item.id), cell(item.title or "")
+            rows.writerow([cell(user), rank, *names, f"{item.score:.6g}"])
 
     return write_csv

@@ -10,7 +10,7 @@ from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.registry import nearest
-from recbole_fmrlrec.rules import Rule, choice, mapping, null_or, number, text, whole
+from recbole_fmrlrec.rules import Rule, choice, mapping, null_or, number, shown, text, whole
 from recbole_fmrlrec.schema import RULES
 from recbole_fmrlrec.tuning.ranges import read_ranges
 from recbole_fmrlrec.tuning.space import KINDS, Parameter
@@ -53,7 +53,7 @@ _TOP: dict[str, Rule] = {
     "dataset": text("the name of a dataset"),
     "study": text("the name of the study"),
     "objective": RULES["valid_metric"],
-    "seed": whole(0),
+    "seed": RULES["seed"],
     **_OF_MODEL,
 }
 
@@ -138,7 +138,7 @@ class _Reader:
             if problem := rules[key].problem(value, key):
                 path, wrong, what = problem
                 place = self.where(*at, *path.split("."))
-                raise UsageError(f"{path} = {wrong!r} ({place}): {path} {what}")
+                raise UsageError(f"{path} = {shown(wrong)} ({place}): {path} {what}")
 
     def draft(
         self,

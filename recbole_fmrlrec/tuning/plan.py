@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.places import check_name
 from recbole_fmrlrec.tuning.file import Draft
 from recbole_fmrlrec.tuning.space import Parameter, Space
 
@@ -121,6 +122,7 @@ def make_plan(draft: Draft, given: Given) -> Plan:
     config = Config(model, dataset, config_dict={**fixed, **space.first()})
     _need_validation(config)
     name = given.study or draft.study
+    check_name("study", name, "checkpoint_dir")
     sampler = draft.sampler or ("grid" if space.covered_by(draft.trials) else "tpe")
     return Plan(
         study=name,

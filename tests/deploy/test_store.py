@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from recbole_fmrlrec import layers
 from recbole_fmrlrec.deploy import DeployError, Recommender
-from recbole_fmrlrec.deploy.files import fingerprint
+from recbole_fmrlrec.deploy.files import OWN_HASH, fingerprint, with_own_hash
 from recbole_fmrlrec.deploy.items import ItemTable
 from recbole_fmrlrec.deploy.parameters import (
     build_network,
@@ -35,8 +35,10 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 
 def change(path: Path, **fields: Any) -> None:
+    """Change fields of a description and the hash of it, as somebody who forges a model would."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**content, **fields}), encoding="utf-8")
+    content = {name: value for name, value in {**content, **fields}.items() if name != OWN_HASH}
+    path.write_text(json.dumps(with_own_hash(content)), encoding="utf-8")
 
 
 def rewrite_tensors(folder: Path, name: str, edit: Callable[[dict[str, Any]], None]) -> None:

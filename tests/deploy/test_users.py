@@ -11,7 +11,7 @@ import pytest
 
 from recbole_fmrlrec.cli import main
 from recbole_fmrlrec.deploy import Recommendations, Recommender
-from recbole_fmrlrec.deploy.users import read_users, writer
+from recbole_fmrlrec.deploy.users import as_text, read_users, writer
 from recbole_fmrlrec.errors import UsageError
 
 
@@ -160,3 +160,34 @@ def test_wrong_use(
     assert main(["recommend", *(word.replace("MODEL", str(saved)) for word in words)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and len(error.splitlines()) == 1
+
+
+def test_formulas_are_text_for_a_spreadsheet(tmp_path: Path) -> None:
+    ids = ["=1+1", "+1", "-1", "@a", "\ta", "\na", "\uff1da", "a=1", ""]
+    safe = ["'=1+1", "'+1", "'-1", "'@a", "'\ta", "'\na", "'\uff1da", "a=1", ""]
+    result = Recommendations(ids, list(ids), [-1.5] * len(ids))
+    for spreadsheet, expected in ((False, ids), (True, safe)):
+        file = tmp_path / "out.csv"
+        with writer(file, spreadsheet=spreadsheet) as write:
+            write("=u", result)
+        with open(file, encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert [row["item_id"] for row in rows] == expected
+        assert [row["title"] for row in rows] == expected
+        assert {row["user_id"] for row in rows} == {"'=u" if spreadsheet else "=u"}
+        assert {row["score"] for row in rows} == {"-1.5"}  # a number, and stays one
+    assert as_text("\r=1") == "'\r=1"
+    with pytest.raises(UsageError, match="--spreadsheet is for CSV"):
+        writer(tmp_path / "out.jsonl", spreadsheet=True).__enter__()
+
+
+def test_a_file_for_a_spreadsheet(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users, output = tmp_path / "users.csv", tmp_path / "out.csv"
+    users.write_text("user_id,history\n=cmd(),i1 i2\n", encoding="utf-8")
+    words = ["recommend", f"--model_dir={saved}", f"--users_file={users}", f"--output={output}"]
+    assert main([*words, "--k=1", "--spreadsheet"]) == 0
+    assert output.read_text(encoding="utf-8").splitlines()[1].startswith("'=cmd(),1,i")
+    assert main(["recommend", f"--model_dir={saved}", "--history=i1", "--spreadsheet"]) == 2
+    assert "--spreadsheet goes with --users_file" in capsys.readouterr().err

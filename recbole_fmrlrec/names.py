@@ -1,0 +1,25 @@
+"""Names that become a part of a path: what no such name may be."""
+
+from __future__ import annotations
+
+#: Bytes of a name, with room for what is put before and behind it.
+MAX_BYTES = 150
+
+
+def name_fault(value: object) -> str | None:
+    """Why a value cannot be the name of a file or a folder, in words after "the name"; else None.
+
+    A name stays in the folder in which it is put: it has no separator of any system and is not the
+    folder itself or the one above. It has no control characters and no blanks at its ends.
+    """
+    if not isinstance(value, str) or not value:
+        return "must be a text with something in it"
+    if "/" in value or "\\" in value:
+        return "cannot have / or \\ in it: it is no path"
+    if value in (".", ".."):
+        return "cannot be . or .."
+    if value != value.strip() or any(ord(letter) < 32 or letter == "\x7f" for letter in value):
+        return "cannot have blanks at its ends, or control characters"
+    if len(value.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        return f"cannot be longer than {MAX_BYTES} bytes"
+    return None
