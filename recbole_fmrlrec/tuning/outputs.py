@@ -34,7 +34,8 @@ def table(plan: Plan, study: optuna.Study) -> tuple[list[str], list[list[Any]]]:
     rows = []
     for place, trial in outcomes(study).items():
         attrs = trial.user_attrs
-        values = [trial.params.get(name, "") for name in names]
+        params = plan.space.tidy(trial.params)
+        values = [params.get(name, "") for name in names]
         note = attrs.get("error") or (f"as trial {attrs['copy_of']}" if "copy_of" in attrs else "")
         if trial.state == TrialState.FAIL and not note:
             note = "its process died"
