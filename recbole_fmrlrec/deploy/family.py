@@ -23,7 +23,8 @@ class Member:
         parameters: numbers in ``model.safetensors``.
         table_bytes: length of ``items.safetensors``.
         total_bytes: length of all files of the folder.
-        latency_ms: median time of one `Recommender.recommend` of one user, k = 10.
+        latency_ms: time of one `Recommender.recommend` of one user, k = 10: the least of the
+            medians of several rounds.
         metrics: test metrics by type of the item table; empty where nothing was evaluated.
     """
 
@@ -106,8 +107,8 @@ class Family:
             f"the largest. Item vectors are stored as {self.table_dtype}.",
             *self._about_added(),
             quality,
-            "One user: median time of one answer (history read, all items ranked, k = 10) on "
-            f"{self.measured_on}.",
+            "One user: time of one answer (history read, all items ranked, k = 10), the least "
+            f"median of several rounds, without what other programs took, on {self.measured_on}.",
         ]
 
     def _about_added(self) -> list[str]:
