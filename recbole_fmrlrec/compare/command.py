@@ -135,10 +135,13 @@ def _need_matplotlib() -> None:
 
 def _report(plan: Any, cells: list[Any]) -> None:
     from recbole_fmrlrec.compare.formats import text
+    from recbole_fmrlrec.compare.notes import unfinished_notes
     from recbole_fmrlrec.compare.report import write_report
 
     analysis = write_report(plan, cells)
     print(text(analysis))
+    for note in unfinished_notes(analysis):
+        print(f"warning: {note}", file=sys.stderr)
     print(plan.output / "report.html")
 
 

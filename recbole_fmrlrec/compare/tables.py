@@ -28,10 +28,14 @@ def number(value: float) -> str:
 
 
 def ranking(systems: Sequence[dict[str, Any]], metric: str) -> tuple[set[str], set[str]]:
-    """Labels of the best and of the second-best systems, as the table rounds them."""
-    shown = {s["label"]: number(s["metrics"][metric]["mean"]) for s in systems}
+    """Labels of the best and of the second-best systems, as the table rounds them.
+
+    Those of which a seed is missing are not ranked.
+    """
+    whole = [system for system in systems if not system["missing_seeds"]]
+    shown = {s["label"]: number(s["metrics"][metric]["mean"]) for s in whole}
     values = sorted(set(shown.values()), reverse=True)
-    best = {label for label, text in shown.items() if text == values[0]}
+    best = {label for label, text in shown.items() if text in values[:1]}
     second = {label for label, text in shown.items() if text in values[1:2]}
     return best, second
 
@@ -108,7 +112,13 @@ def quality_grid(analysis: dict[str, Any], dataset: dict[str, Any], decorate: De
 
 def _naming(system: dict[str, Any]) -> list[str]:
     name = system["variant"] + (", alone" if system["alone"] else "")
-    return [name, str(system["size"] or "")]
+    return [name + unfinished(system), str(system["size"] or "")]
+
+
+def unfinished(system: dict[str, Any]) -> str:
+    """What a row bears of which a seed is missing: `` (unfinished: 1 of 3 seeds)``."""
+    there, missing = len(system["seeds"]), len(system["missing_seeds"])
+    return f" (unfinished: {there} of {there + missing} seeds)" if missing else ""
 
 
 def tests_grid(analysis: dict[str, Any], dataset: dict[str, Any], families: Sequence[str]) -> Grid:
