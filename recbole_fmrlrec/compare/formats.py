@@ -73,9 +73,7 @@ def csv_table(analysis: dict[str, Any]) -> str:
     for name, dataset in analysis["datasets"].items():
         for system in dataset["systems"]:
             own = [system[key] for key in head[1:6]]
-            seeds, missing = (
-                " ".join(map(str, system[key])) for key in ("seeds", "missing_seeds")
-            )
+            seeds, missing = (" ".join(map(str, system[key])) for key in ("seeds", "missing_seeds"))
             for metric in analysis["metrics"]:
                 values = system["metrics"][metric]
                 numbers = [values["mean"], values["seed_deviation"], *values["interval"]]

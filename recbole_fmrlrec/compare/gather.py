@@ -199,9 +199,7 @@ def check_same_rows(first: Rows, other: Rows) -> None:
     )
 
 
-def _systems(
-    plan: Plan, runs: Sequence[Run], unfinished: Sequence[Cell]
-) -> Iterable[System]:
+def _systems(plan: Plan, runs: Sequence[Run], unfinished: Sequence[Cell]) -> Iterable[System]:
     for variant in plan.models:
         own = [run for run in runs if run.cell.variant == variant.name]
         missing: dict[int | None, list[int]] = {}
