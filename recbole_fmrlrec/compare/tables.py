@@ -8,9 +8,9 @@ from typing import Any
 from recbole_fmrlrec.compare.analysis import LEVEL
 
 #: Head, rows, and how many first columns hold text.
-Grid = tuple[list[str], list[list[str]], int]
+Grid = tuple[list[str], list[list[Any]], int]
 #: Makes a cell of a value, whether it is best, whether it is second, and its marks.
-Decorate = Callable[[str, bool, bool, str], str]
+Decorate = Callable[[str, bool, bool, str], Any]
 
 _SHORT = {"ndcg": "N", "recall": "R", "hit": "H", "mrr": "MRR", "map": "MAP", "precision": "P"}
 
@@ -60,7 +60,7 @@ def p_text(p: float) -> str:
 
 def metric_cells(
     dataset: dict[str, Any], metrics: Sequence[str], decorate: Decorate
-) -> list[list[str]]:
+) -> list[list[Any]]:
     """A row for each system, a cell for each metric: value, best, second, marks to a text."""
     systems = dataset["systems"]
     ranked = {metric: ranking(systems, metric) for metric in metrics}
