@@ -60,6 +60,18 @@ def legend_below(figure: Any, axes: Any) -> None:
     figure.set_size_inches(wide, high + box.height / figure.dpi)
 
 
+def logarithmic(axes: Any) -> None:
+    """A logarithmic axis with plain numbers, as many as fit."""
+    from matplotlib import ticker
+
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    steps = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=steps, numticks=12))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+
+
 def inline_svg(figure: Any, name: str) -> str:
     """The figure as SVG for a page: text as text, in the page's colour, on the page's ground.
 
@@ -76,7 +88,7 @@ def inline_svg(figure: Any, name: str) -> str:
     for part in (r"<metadata>.*?</metadata>", r"<style[^>]*>.*?</style>", r"<!--.*?-->"):
         text = re.sub(part, "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")
-    text = text.replace("#000000", "currentColor")
+    text = text.replace("#000000", "currentColor").replace("#0072b2", "var(--blue, #0072b2)")
     wanted = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', text))
     prefix = re.sub(r"[^A-Za-z0-9]+", "-", name)
 

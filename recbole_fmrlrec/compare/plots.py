@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.compare.tables import short
-from recbole_fmrlrec.figures import COLOURS, drawing, inline_svg, legend_below
+from recbole_fmrlrec.figures import COLOURS, drawing, inline_svg, legend_below, logarithmic
 from recbole_fmrlrec.whole_files import replacing
 
 #: Lines that printers tell apart.
@@ -87,7 +87,13 @@ def _by_size(axes: Any, analysis: dict[str, Any], content: dict[str, Any]) -> No
                 _band(axes, points, main, {**style, "linestyle": ":" if alone else "-"}, label)
         for flat in (system for system in own if not system["size"]):
             value = flat["metrics"][main]
-            axes.axhline(value["mean"], color=colour, linestyle=line, linewidth=1.2, label=_named(content, name))
+            axes.axhline(
+                value["mean"],
+                color=colour,
+                linestyle=line,
+                linewidth=1.2,
+                label=_named(content, name),
+            )
             axes.axhspan(*value["interval"], color=colour, alpha=0.12, linewidth=0)
     sizes = sorted({system["size"] for system in content["systems"] if system["size"]})
     axes.set_xscale("log", base=2)
@@ -106,18 +112,6 @@ def _band(axes: Any, points: list[Any], main: str, style: dict[str, Any], label:
     axes.fill_between(sizes, low, high, color=style["color"], alpha=0.12, linewidth=0)
 
 
-def _logarithmic(axes: Any) -> None:
-    """A logarithmic axis with plain numbers, as many as fit."""
-    from matplotlib import ticker
-
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    steps = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
-    axes.xaxis.set_major_locator(ticker.LogLocator(subs=steps, numticks=12))
-    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
-
-
 def _by_cost(cost: str, label: str) -> Draw:
     def draw(axes: Any, analysis: dict[str, Any], content: dict[str, Any]) -> None:
         main = analysis["main"]
@@ -129,12 +123,20 @@ def _by_cost(cost: str, label: str) -> Draw:
             y = [system["metrics"][main]["mean"] for system in own]
             if own:
                 line = "-" if len(own) > 1 else ""
-                axes.plot(x, y, line, color=colour, marker=marker, markersize=5, label=_named(content, name))
+                axes.plot(
+                    x,
+                    y,
+                    line,
+                    color=colour,
+                    marker=marker,
+                    markersize=5,
+                    label=_named(content, name),
+                )
             for system, at in zip(own, zip(x, y, strict=True), strict=True):
                 if system["size"]:
                     text = str(system["size"])
                     axes.annotate(text, at, (3, 4), textcoords="offset points", fontsize=7)
-        _logarithmic(axes)
+        logarithmic(axes)
         axes.set_xlabel(label)
         _finish(axes, main)
 
@@ -155,7 +157,7 @@ def _training(across: str, label: str) -> Draw:
             )
         axes.set_xlabel(label)
         if across == "seconds":
-            _logarithmic(axes)
+            logarithmic(axes)
         else:
             axes.xaxis.get_major_locator().set_params(integer=True)
         _finish(axes, analysis["main"], "validation ")

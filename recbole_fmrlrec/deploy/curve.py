@@ -19,7 +19,10 @@ def svg_curve(
     y_label: str,
     x_text: Callable[[float], str],
 ) -> str:
-    """Points joined from left to right, x on a logarithmic and y on a linear scale from 0.
+    """Points by a cost x, logarithmic, and a quality y from 0, linear.
+
+    A line joins, from left to right, those that no other point beats: cheaper or as cheap, and
+    better. So it never turns back, and what was measured at almost the same cost makes no zig-zag.
 
     Args:
         x: values above 0.
@@ -34,11 +37,11 @@ def svg_curve(
     """
     if not x or not len(x) == len(y) == len(names) or min(x) <= 0:
         raise ValueError("a curve needs as many x above 0 as y and names, and one or more of them")
-    order = sorted(range(len(x)), key=lambda at: x[at])  # a line never turns back
+    order = sorted(range(len(x)), key=lambda at: (x[at], -y[at]))
     x, y, names = ([values[at] for at in order] for values in (x, y, names))
     points = list(zip(_across(x), _up(y), strict=True))
     below = _crowded(points)
-    line = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
+    line = " ".join(f"{px:.1f},{py:.1f}" for px, py in (points[at] for at in _unbeaten(y)))
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" font-size="13" role="img" '
         f'aria-label="{html.escape(y_label)} against {html.escape(x_label)}">',
@@ -59,6 +62,12 @@ def svg_curve(
         f'<text x="{LEFT}" y="14" text-anchor="start">{html.escape(y_label)}</text></svg>'
     )
     return "\n".join(parts)
+
+
+def _unbeaten(y: Sequence[float]) -> list[int]:
+    """Which points are better than all before them; x ascends."""
+    best = list(itertools.accumulate(y, max))
+    return [at for at, value in enumerate(y) if at == 0 or value > best[at - 1]]
 
 
 def _crowded(points: Sequence[tuple[float, float]]) -> set[int]:

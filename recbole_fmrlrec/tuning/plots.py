@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from dataset_tools.page import Figure
-from recbole_fmrlrec.figures import COLOURS, drawing, inline_svg, legend_below
+from recbole_fmrlrec.figures import COLOURS, drawing, inline_svg, legend_below, logarithmic
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.space import Parameter, label
 from recbole_fmrlrec.tuning.study import best_among
@@ -98,8 +99,9 @@ def _look(trial: FrozenTrial, is_best: bool) -> tuple[str, dict[str, Any]]:
         return f"best, trial {trial.user_attrs['place']}", {"color": ORANGE, "linewidth": 2.0}
     if trial.state == TrialState.COMPLETE:
         return "complete", {"color": BLUE, "linewidth": 0.9, "alpha": 0.6}
-    kind = "pruned" if trial.state == TrialState.PRUNED else "not complete"
-    return kind, {"color": GREY, "linewidth": 0.9, "linestyle": "--", "alpha": 0.8}
+    pruned = trial.state == TrialState.PRUNED
+    line = {"color": GREY if pruned else COLOURS[3], "linestyle": "--" if pruned else ":"}
+    return "pruned" if pruned else "not complete", {**line, "linewidth": 0.9, "alpha": 0.8}
 
 
 def _weights(study: optuna.Study) -> dict[str, float]:
@@ -116,12 +118,14 @@ def _weights(study: optuna.Study) -> dict[str, float]:
 def _importance(weights: Mapping[str, float]) -> Figure:
     def draw(axes: Any) -> None:
         names = [name for name, _ in sorted(weights.items(), key=lambda one: one[1])]
-        bars = axes.barh(names, [weights[name] for name in names], color=BLUE, height=0.6)
+        texts = [textwrap.fill(name, 24) for name in names]
+        bars = axes.barh(texts, [weights[name] for name in names], color=BLUE, height=0.6)
         axes.bar_label(bars, fmt="%.2f", padding=3)
         axes.set_xlim(0, 1.15 * max([*weights.values(), 1e-9]))
-        axes.set_xlabel("share of the differences between trials")
+        axes.set_xlabel("share")
 
-    return _figure("importance", "Importance by fANOVA", draw, max(1.6, 0.8 + 0.28 * len(weights)))
+    caption = "Importance: share of the differences between trials, by fANOVA"
+    return _figure("importance", caption, draw, max(1.6, 0.8 + 0.35 * len(weights)))
 
 
 def _slice(plan: Plan, done: Trials, parameter: Parameter) -> Figure:
@@ -135,7 +139,9 @@ def _slice(plan: Plan, done: Trials, parameter: Parameter) -> Figure:
         axes.plot(x, y, "o", color=BLUE, markersize=4, alpha=0.6)
         if best is not None and best[0] in own:
             at, value = where(best[1].params[name]), best[1].values[0]
-            axes.plot([at], [value], "D", color=ORANGE, markersize=6, label=f"best, trial {best[0]}")
+            axes.plot(
+                [at], [value], "D", color=ORANGE, markersize=6, label=f"best, trial {best[0]}"
+            )
         axes.set_xlabel(name)
         axes.set_ylabel(plan.metric)
 
@@ -145,8 +151,12 @@ def _slice(plan: Plan, done: Trials, parameter: Parameter) -> Figure:
 def _positions(axes: Any, parameter: Parameter) -> Callable[[Any], Any]:
     """Where a stored value stands on the axis, which is made for the parameter's kind."""
     if parameter.kind != "choice":
+        low, high = parameter.values[:2]
         if parameter.kind == "loguniform":
-            axes.set_xscale("log")
+            axes.set_xlim(low / 1.1, high * 1.1)
+            logarithmic(axes)
+        elif parameter.kind == "int":
+            axes.xaxis.get_major_locator().set_params(integer=True)
         return parameter.tidy
     labels = [label(value) for value in parameter.values]
     texts = [_shortened(str(value)) for value in labels]

@@ -83,7 +83,9 @@ def test_a_curve_is_logarithmic_across_and_linear_up() -> None:
     x, y = ([float(c.get(at, 0)) for c in curve.iter("circle")] for at in ("cx", "cy"))
     assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.2)
     # Measured times may be out of order: the line goes from left to right all the same.
-    mixed = ElementTree.fromstring(svg_curve([10, 1, 100], [2.0, 0.0, 4.0], list("bac"), "", "", str))
+    mixed = ElementTree.fromstring(
+        svg_curve([10, 1, 100], [2.0, 0.0, 4.0], list("bac"), "", "", str)
+    )
     assert [c.findtext("title") for c in mixed.iter("circle")] == [
         "a: 0.0000",
         "b: 2.0000",
@@ -93,6 +95,13 @@ def test_a_curve_is_logarithmic_across_and_linear_up() -> None:
     assert line is not None
     ends = [float(point.split(",")[0]) for point in line.attrib["points"].split()]
     assert ends == sorted(ends) == x
+    # b is slower than a and worse: the line passes it by.
+    beaten = ElementTree.fromstring(
+        svg_curve([1, 1.1, 100], [2.0, 1.0, 4.0], list("abc"), "", "", str)
+    )
+    line = beaten.find("polyline")
+    assert line is not None and len(line.attrib["points"].split()) == 2
+    assert len(list(beaten.iter("circle"))) == 3
     assert y[0] - y[1] == pytest.approx(y[1] - y[2], abs=0.2) and y[0] > y[2]
     for wrong in ([], [0.0, 1.0, 2.0]):
         with pytest.raises(ValueError, match="as many x above 0"):
