@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
 
 def inspection_page(facts: Mapping[str, Any], thumbnail: Thumbnail) -> Page:
     """The facts as a page."""
-    from dataset_tools.page import Figures, Heading, Page, Part, Table
+    from dataset_tools.page import Figures, Heading, Page, Table
     from dataset_tools.pages import bars, cards
 
     counts = [

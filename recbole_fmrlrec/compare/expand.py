@@ -16,7 +16,6 @@ from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.registry import OUR_MODELS
 from recbole_fmrlrec.run_folder import run_fingerprint
 
-
 #: The key of a cell whose data is not there, in a list.
 UNKNOWN = "-" * 12
 
@@ -150,7 +149,8 @@ def _check_dataset(plan: Plan, dataset: str, config: Any) -> None:
         way = f"RecBole downloads it with `run_recbole.py --model=Pop --dataset={dataset}`"
     raise UsageError(
         f"{plan.place('datasets', dataset)}: there is no dataset `{dataset}`: {absent[0]} is not "
-        f"in {Path(config['data_path']).absolute()}; {way}. Made where they are not there: {', '.join(known_names())}"
+        f"in {Path(config['data_path']).absolute()}; {way}. Made where they are not "
+        f"there: {', '.join(known_names())}"
     )
 
 
