@@ -7,8 +7,8 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 
-WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 70, 30, 24, 56
+WIDTH, HEIGHT = 480, 280
+LEFT, RIGHT, TOP, BOTTOM = 60, 24, 24, 56
 
 
 def svg_curve(

@@ -13,6 +13,7 @@ from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.histories import separator_hint, split_history
 from recbole_fmrlrec.deploy.users import FORMATS, User, read_users, writer
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.places import check_file
 
 if TYPE_CHECKING:
     from recbole_fmrlrec.deploy.recommender import Recommender
@@ -67,6 +68,7 @@ def main(words: Sequence[str]) -> int:
         raise UsageError("--separator= is empty; give what stands between ids, as in --separator=;")
     from recbole_fmrlrec.deploy.recommender import Recommender
 
+    _check_output(options.output)
     try:
         recommender = Recommender.load(options.model_dir)
         if options.history is not None:
@@ -77,6 +79,16 @@ def main(words: Sequence[str]) -> int:
         raise UsageError(str(error)) from error
     sys.stdout.flush()
     return 0
+
+
+def _check_output(file: Path | None) -> None:
+    """Refuse before the work what cannot be written to after it; a device or a pipe is not tried.
+
+    Raises:
+        UsageError: it cannot be.
+    """
+    if file is not None and (not file.exists() or file.is_file() or file.is_dir()):
+        check_file(file, "--output")
 
 
 def _settings(options: Any) -> dict[str, Any]:

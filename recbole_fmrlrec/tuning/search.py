@@ -125,8 +125,13 @@ def show(plan: Plan, url: str) -> str:
     file = sqlite_file(address_of(url))
     if file is not None and not file.is_file():
         raise UsageError(f"there is no study `{plan.study}` yet: {file} is not there")
-    storage = open_storage(url)
-    if plan.study not in optuna.get_all_study_names(storage):
+    try:
+        storage = open_storage(url, look_only=True)
+        names = optuna.get_all_study_names(storage)
+    except optuna.exceptions.StorageInternalError as error:
+        reason = getattr(error.__cause__, "orig", error)
+        raise UsageError(f"--storage: no studies can be read there: {reason}") from error
+    if plan.study not in names:
         raise UsageError(f"there is no study `{plan.study}` yet in this storage")
     plan = _with_stored_sampler(plan, storage)
     study = optuna.load_study(storage=storage, study_name=plan.study)

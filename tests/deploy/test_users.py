@@ -285,6 +285,11 @@ def test_candidates_and_seen_items(
         (["--model_dir=MODEL", "--history=x", "--unknown=error"], "1 unknown item"),
         (["--model_dir=MODEL", "--history=i1", "--k=0"], "--k and --batch_size must be 1"),
         (["--model_dir=MODEL", "--history=i1", "--output=a.csv"], "--output goes with"),
+        (["--model_dir=MODEL", "--users_file=no", "--output=MODEL"], "--output: MODEL is a folder"),
+        (
+            ["--model_dir=MODEL", "--users_file=no", "--output=MODEL/model.json/a.csv"],
+            "--output: cannot write to MODEL/model.json",
+        ),
         (["--model_dir=MODEL", "--history=i1", "--candidates_file=no"], "--candidates_file"),
         (["--model_dir=MODEL", "--history=i1", "--colour=red"], "unrecognized arguments"),
     ],
@@ -294,4 +299,5 @@ def test_wrong_use(
 ) -> None:
     assert main(["recommend", *(word.replace("MODEL", str(saved)) for word in words)]) == 2
     error = capsys.readouterr().err
+    message = message.replace("MODEL", str(saved))
     assert error.startswith("error: ") and message in error and len(error.splitlines()) == 1

@@ -17,7 +17,7 @@ from recbole_fmrlrec.tuning.space import Parameter, Space
 from recbole_fmrlrec.tuning.storage import open_storage
 from recbole_fmrlrec.tuning.study import open_study
 from tests.pages import check_page
-from tests.tuning.conftest import Runs, make, url
+from tests.tuning.conftest import Runs, make, url, work
 
 
 def test_values_on_a_step_are_written_with_its_places(
@@ -92,3 +92,23 @@ def test_a_page_of_long_names_and_many_trials(tmp_path: Path) -> None:
     assert "Trial 297: NDCG@10 0.2970 on validation." in tags.text and "<b>$x$" in tags.text
     assert "the best 60 of 300 trials" in tags.text
     assert tags.text.count(name) >= 4 and "The best 30 of 300 trials" in tags.text
+
+
+def test_show_writes_nothing(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "run_place", runs)
+    folder = tmp_path / "a folder with 100%"
+    plan = make(folder, trials=2)
+    work(plan)
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    file, stamp = folder / "study.db", (folder / "study.db").stat().st_mtime_ns
+    file.chmod(0o400)
+    assert search.show(plan, url(plan)).startswith("s: 2 of 2 trials (2 complete), sampler random")
+    after = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert after == before and file.stat().st_mtime_ns == stamp
+    with pytest.raises(UsageError, match="there is no study `other` yet in this storage"):
+        search.show(replace(plan, study="other"), url(plan))
+    empty = tmp_path / "empty.db"
+    empty.touch()
+    with pytest.raises(UsageError, match="no studies can be read there: no such table"):
+        search.show(plan, f"sqlite:///{empty}")
+    assert empty.stat().st_size == 0
