@@ -38,7 +38,8 @@ def svg_curve(
     if not x or not len(x) == len(y) == len(names) or min(x) <= 0:
         raise ValueError("a curve needs as many x above 0 as y and names, and one or more of them")
     order = sorted(range(len(x)), key=lambda at: (x[at], -y[at]))
-    x, y, names = ([values[at] for at in order] for values in (x, y, names))
+    x, y = [x[at] for at in order], [y[at] for at in order]
+    names = [names[at] for at in order]
     points = list(zip(_across(x), _up(y), strict=True))
     below = _crowded(points)
     line = " ".join(f"{px:.1f},{py:.1f}" for px, py in (points[at] for at in _unbeaten(y)))
