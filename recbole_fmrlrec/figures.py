@@ -13,8 +13,8 @@ from typing import Any
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 #: Inches: narrow, so that letters stay readable on a phone.
 WIDE, HIGH = 4.4, 3.3
-#: Letters of a line in a legend.
-_LINE = 48
+#: Columns of a legend and letters of a line in it, the first that fits.
+_LEGENDS = ((3, 48), (2, 48), (1, 48), (1, 34), (1, 22))
 
 
 @contextmanager
@@ -46,16 +46,18 @@ def legend_below(figure: Any, axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         return
-    labels = [textwrap.fill(label, _LINE) for label in labels]
     renderer = figure.canvas.get_renderer()
-    for columns in (3, 2, 1):
+    legend = None
+    for columns, letters in _LEGENDS:
+        if legend is not None:
+            legend.remove()
+        broken = [textwrap.fill(label, letters) for label in labels]
         legend = figure.legend(
-            handles, labels, frameon=False, loc="outside lower center", ncols=columns
+            handles, broken, frameon=False, loc="outside lower center", ncols=columns
         )
         box = legend.get_window_extent(renderer)
-        if box.width <= figure.bbox.width or columns == 1:
+        if box.width <= figure.bbox.width:
             break
-        legend.remove()
     wide, high = figure.get_size_inches()
     figure.set_size_inches(wide, high + box.height / figure.dpi)
 
