@@ -45,6 +45,7 @@ REQUIRES = [
     "thop>=0.1.1.post2207130030",
     "tensorboard>=2.12",
     "plotly>=5.0",
+    "jinja2>=3.1",
 ]
 EXTRAS = {
     "test": ["pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8"],
@@ -52,7 +53,7 @@ EXTRAS = {
     "parquet": ["pyarrow>=14"],
     "plots": ["matplotlib>=3.7"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
-    "tune": ["optuna>=4.9"],
+    "tune": ["optuna>=4.9", "matplotlib>=3.7"],
     "faiss": ["faiss-cpu>=1.8"],
 }
 
@@ -73,7 +74,10 @@ setup(
         "recbole_fmrlrec.properties",
     ],
     package_dir={"recbole_fmrlrec.properties": "properties"},
-    package_data={"recbole_fmrlrec.properties": ["*.yaml", "*/*.yaml"]},
+    package_data={
+        "recbole_fmrlrec.properties": ["*.yaml", "*/*.yaml"],
+        "dataset_tools.page": ["page.css", "page.html.j2"],
+    },
     entry_points={
         "console_scripts": [
             "run-recbole-fmrlrec = recbole_fmrlrec.cli:main",

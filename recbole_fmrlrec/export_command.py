@@ -72,8 +72,7 @@ def main(words: Sequence[str]) -> int:
     """Run the command; returns 0.
 
     Raises:
-        UsageError: an option, a size, a dataset or a catalogue that cannot be used.
-        RunError: the checkpoint is missing or damaged.
+        UsageError: an option, a checkpoint, a size, a dataset or a catalogue that cannot be used.
     """
     options = build_parser().parse_args(words)
     sizes = None if options.sizes == "all" else whole_numbers("--sizes", options.sizes)

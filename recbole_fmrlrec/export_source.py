@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from recbole_fmrlrec import compat
-from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.run_folder import BEST, RESULT
 
 #: Columns of a ``.item`` file that name an item for people, the first that is there.
@@ -58,14 +58,17 @@ def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
         data_path: the folder that holds the dataset, where it is not where training had it.
 
     Raises:
-        UsageError: it is no model with sizes, or the dataset's items or features have changed.
-        RunError: the checkpoint is missing or damaged.
+        UsageError: the checkpoint is missing or damaged, it is no model with sizes, or the
+            dataset's items or features have changed.
     """
     compat.apply()
     from recbole_fmrlrec.data import create_dataset, data_preparation
     from recbole_fmrlrec.registry import OUR_MODELS
 
-    config, state = saved_config(path, data_path, only=tuple(OUR_MODELS))
+    try:
+        config, state = saved_config(path, data_path, only=tuple(OUR_MODELS))
+    except RunError as error:  # here the file is what the user gave
+        raise UsageError(f"--checkpoint: {error}") from error
     dataset = create_dataset(config)
     loaders = data_preparation(config, dataset)
     model = saved_model(path, config, state, loaders[0])

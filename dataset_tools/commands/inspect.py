@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dataset_tools.commands import arguments
 
 if TYPE_CHECKING:
+    from dataset_tools.page import Page, Part
     from dataset_tools.pages import Thumbnail
 
 
@@ -49,14 +50,15 @@ def run(options: argparse.Namespace) -> None:
         from dataset_tools.pages import thumbnails, write_page
 
         thumbnail = thumbnails(options.dataset, options.images)
-        write_page(options.html, facts["name"], page_parts(facts, thumbnail))
+        write_page(options.html, inspection_page(facts, thumbnail))
         if not options.json:
             print(f"\npage: {options.html}")
 
 
-def page_parts(facts: Mapping[str, Any], thumbnail: Thumbnail) -> list[str]:
-    """The parts of the page."""
-    from dataset_tools.pages import bars, cards, table
+def inspection_page(facts: Mapping[str, Any], thumbnail: Thumbnail) -> Page:
+    """The facts as a page."""
+    from dataset_tools.page import Figures, Heading, Page, Table
+    from dataset_tools.pages import bars, cards
 
     counts = [
         ("users", f"{facts['users']:,}"),
@@ -72,20 +74,24 @@ def page_parts(facts: Mapping[str, Any], thumbnail: Thumbnail) -> list[str]:
         (name, f"{one['share']:.1%}", f"{one['mean_length']:.0f}")
         for name, one in facts["columns"].items()
     ]
-    plots = bars("users by number of interactions", facts["user_histogram"])
-    plots += bars("items by number of interactions", facts["item_histogram"])
+    plots = [
+        bars("users by number of interactions", facts["user_histogram"]),
+        bars("items by number of interactions", facts["item_histogram"]),
+    ]
     note = "{interactions:,} interactions"
-    parts = [
-        table(["", ""], counts),
-        f'<div class="plots">{plots}</div>',
-        "<h2>Catalogue</h2>" + table(["column", "filled", "mean characters"], columns),
-        "<h2>Features</h2>" + _feature_table(facts),
-        "<h2>Most popular</h2>" + cards(facts["most_popular"], thumbnail, note),
-        "<h2>At random</h2>" + cards(facts["sample"], thumbnail, note),
+    parts: list[Part] = [
+        Table("counts", ["", ""], counts),
+        Figures(plots),
+        Heading("Catalogue"),
+        Table("catalogue", ["column", "filled", "mean characters"], columns),
+        Heading("Features"),
+        _feature_table(facts),
+        *(Heading("Most popular"), cards(facts["most_popular"], thumbnail, note)),
+        *(Heading("At random"), cards(facts["sample"], thumbnail, note)),
     ]
     if facts["cold_sample"]:
-        parts.append("<h2>Without interactions</h2>" + cards(facts["cold_sample"], thumbnail, note))
-    return parts
+        parts += [Heading("Without interactions"), cards(facts["cold_sample"], thumbnail, note)]
+    return Page(facts["name"], parts, [f"Dataset in {facts['folder']}"])
 
 
 def _times(facts: Mapping[str, Any]) -> list[tuple[str, object]]:
@@ -94,8 +100,8 @@ def _times(facts: Mapping[str, Any]) -> list[tuple[str, object]]:
     return [(end, span.get(f"{end}_date", f"{span[end]:.15g}")) for end in ends]
 
 
-def _feature_table(facts: Mapping[str, Any]) -> str:
-    from dataset_tools.pages import table
+def _feature_table(facts: Mapping[str, Any]) -> Part:
+    from dataset_tools.page import Table, Text
 
     head = ["modality", "encoder", "width", "coverage", "empty", "row length", "random cosine"]
     rows = []
@@ -104,4 +110,4 @@ def _feature_table(facts: Mapping[str, Any]) -> str:
         cosine = f"{one['mean_cosine']:.3f}" if "mean_cosine" in one else ""
         shown = (str(one["encoder"]), str(one["width"]), f"{one['coverage']:.1%}")
         rows.append((name, *shown, f"{one['empty_items']:,}", length, cosine))
-    return table(head, rows) if rows else "<p>none</p>"
+    return Table("features", head, rows, texts=2) if rows else Text("none")

@@ -42,11 +42,11 @@ def run(options: argparse.Namespace) -> None:
                 shown = f"{one['title'][:60]}  {one['other'][:60]}"
                 print(f"  {one['cosine']:.3f}  {one['item']:<14} {shown}")
     if options.html is not None:
+        from dataset_tools.page import Heading, Page, Part
         from dataset_tools.pages import cards, thumbnails, write_page
 
         thumbnail = thumbnails(options.dataset, options.images)
-        parts = [
-            f"<h2>by {modality}</h2>" + cards(items, thumbnail, "cosine {cosine:.3f}")
-            for modality, items in found.items()
-        ]
-        write_page(options.html, f"nearest to {options.item}", parts)
+        parts: list[Part] = []
+        for modality, items in found.items():
+            parts += [Heading(f"by {modality}"), cards(items, thumbnail, "cosine {cosine:.3f}")]
+        write_page(options.html, Page(f"nearest to {options.item}", parts))

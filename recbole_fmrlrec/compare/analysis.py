@@ -100,6 +100,7 @@ class _OneDataset:
             "alone": system.alone,
             "baseline": system.variant.baseline,
             "seeds": system.seeds,
+            "missing_seeds": system.missing,
             "parameters": system.parameters,
             "metrics": {m: self._metric(at, j) for j, m in enumerate(self.metrics)},
             "slices": {
@@ -125,11 +126,14 @@ class _OneDataset:
     # Tests
 
     def _sides(self) -> tuple[list[int], list[int]]:
-        """Which systems are compared, and with which: all with all where one side is empty."""
-        everything = range(len(self.systems))
+        """Which systems are compared, and with which: all with all where one side is empty.
+
+        Those of which a seed is missing take no part.
+        """
+        everything = [at for at, system in enumerate(self.systems) if system.complete]
         theirs = [at for at in everything if self.systems[at].variant.baseline]
         ours = [at for at in everything if at not in theirs]
-        return (ours, theirs) if ours and theirs else (list(everything), list(everything))
+        return (ours, theirs) if ours and theirs else (everything, everything)
 
     @property
     def _against(self) -> str:
@@ -175,6 +179,7 @@ class _OneDataset:
         for a, nested in enumerate(self.systems):
             for b, alone in enumerate(self.systems):
                 same = (nested.variant.name, nested.size) == (alone.variant.name, alone.size)
+                same = same and nested.complete and alone.complete
                 if same and alone.alone and not nested.alone:
                     for column in range(len(self.metrics)):
                         yield self._test("nesting", a, b, column)

@@ -34,6 +34,8 @@ class Cell:
         settings: of the run, the seed included.
         key: hash of the full configuration, the data, the features and the code.
         root: folder of the comparison.
+        trained: the nested sizes that its training makes; empty for a model without.
+        shown: those of them that the tables show.
     """
 
     dataset: str
@@ -44,6 +46,8 @@ class Cell:
     settings: dict[str, Any]
     key: str
     root: Path
+    trained: tuple[int, ...] = ()
+    shown: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -59,6 +63,15 @@ class Cell:
         """What messages call it."""
         size = "" if self.alone is None else f" alone at {self.alone}"
         return f"{self.variant}{size} on {self.dataset}, seed {self.seed}"
+
+    @property
+    def about_sizes(self) -> str:
+        """Which sizes are trained and which of them shown; empty for a model without."""
+        if not self.trained:
+            return ""
+        trained, shown = (", ".join(map(str, sizes)) for sizes in (self.trained, self.shown))
+        more = "" if trained == shown else f"; the tables show {shown}"
+        return f"trained at size{'s' * (len(self.trained) > 1)} {trained}{more}"
 
     @property
     def path(self) -> Path:
@@ -92,7 +105,8 @@ class Cell:
     @classmethod
     def from_json(cls, content: dict[str, Any], root: Path) -> Cell:
         """The inverse of `to_json`; ``root`` is where the comparison is now."""
-        cell = cls(**content, root=root)
+        sizes = {key: tuple(content.get(key, ())) for key in ("trained", "shown")}
+        cell = cls(**{**content, **sizes}, root=root)
         for what in ("dataset", "model", "key"):
             check_name(f"cells: {what}", getattr(cell, what), "the folder of cells")
         check_name("cells: seed", f"seed{cell.seed}", "the folder of cells")

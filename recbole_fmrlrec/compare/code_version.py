@@ -18,6 +18,7 @@ _NOT_IN_A_RUN: tuple[str, ...] = (
     "help_text.py",
 )
 _NOT_IN_A_RUN += ("locks.py", "mend.py", "owner.py", "places.py", "prepare.py", "yaml_lines.py")
+_NOT_IN_A_RUN += ("latency.py",)
 
 
 @functools.cache

@@ -62,7 +62,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--list",
         action="store_true",
-        help="show the cells, train nothing (but make missing data)",
+        help="show the cells and what each trains; needs no data and writes nothing",
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -79,7 +79,8 @@ def main(words: Sequence[str]) -> int:
     plan = quick_plan(options, rest) if options.file is None else file_plan(options, rest)
     if options.workers < 1:
         raise UsageError("--workers takes a number of at least 1")
-    _need_matplotlib()
+    if not options.list:
+        _need_matplotlib()
     try:
         return _compare(plan, options)
     except KeyboardInterrupt:
@@ -95,7 +96,7 @@ def _compare(plan: Any, options: argparse.Namespace) -> int:
     from recbole_fmrlrec.compare.expand import make_cells
     from recbole_fmrlrec.compare.gather import read_runs
 
-    cells = make_cells(plan)
+    cells = make_cells(plan, look_only=options.list)
     chosen, anew = list(cells), []
     if options.only is not None:
         chosen = choose(cells, names(options.only), "--only")
@@ -106,7 +107,8 @@ def _compare(plan: Any, options: argparse.Namespace) -> int:
         anew = choose(chosen, redo, "--redo")
     if options.list:
         for cell in chosen:
-            print(f"{cell.key}  {cell.label}: {cell.state()}")
+            sizes = f" ({cell.about_sizes})" if cell.trained else ""
+            print(f"{cell.key}  {cell.label}{sizes}: {_state(cell)}")
         return 0
     check_folder(plan.output, "output")
     discard(anew)
@@ -115,9 +117,28 @@ def _compare(plan: Any, options: argparse.Namespace) -> int:
     return _compute_and_report(plan, cells, chosen, options.workers)
 
 
+def _state(cell: Any) -> str:
+    from recbole_fmrlrec.compare.expand import UNKNOWN
+
+    return cell.state() if cell.key != UNKNOWN else "to do (its data is not there yet)"
+
+
+def _say_what_is_trained(cells: Sequence[Any]) -> None:
+    """A line on standard error for each training of a model with sizes that is to be done."""
+    todo: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.trained and not cell.finished:
+            alone = ", alone" if cell.alone is not None else ""
+            line = f"{cell.variant}{alone} on {cell.dataset}, {cell.about_sizes}"
+            todo.setdefault(line, []).append(str(cell.seed))
+    for line, seeds in todo.items():
+        print(f"to train: {line}; seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}", file=sys.stderr)
+
+
 def _compute_and_report(plan: Any, cells: list[Any], chosen: list[Any], workers: int) -> int:
     from recbole_fmrlrec.compare.schedule import Schedule
 
+    _say_what_is_trained(chosen)
     failed = Schedule(chosen, workers).run()
     unfinished = [cell for cell in chosen if not cell.finished]
     for cell in unfinished:
@@ -135,10 +156,13 @@ def _need_matplotlib() -> None:
 
 def _report(plan: Any, cells: list[Any]) -> None:
     from recbole_fmrlrec.compare.formats import text
+    from recbole_fmrlrec.compare.notes import unfinished_notes
     from recbole_fmrlrec.compare.report import write_report
 
     analysis = write_report(plan, cells)
     print(text(analysis))
+    for note in unfinished_notes(analysis):
+        print(f"warning: {note}", file=sys.stderr)
     print(plan.output / "report.html")
 
 

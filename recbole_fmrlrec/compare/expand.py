@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,33 @@ from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.plan_checks import rows_fault
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.registry import OUR_MODELS
 from recbole_fmrlrec.run_folder import run_fingerprint
 
+#: The key of a cell whose data is not there, in a list.
+UNKNOWN = "-" * 12
 
-def make_cells(plan: Plan) -> list[Cell]:
+
+def make_cells(plan: Plan, look_only: bool = False) -> list[Cell]:
     """Every cell of a plan, datasets first, with its key.
 
     Datasets and features that are not there and can be made are made here, since keys hang on them.
+
+    Args:
+        look_only: make and write nothing, and need no data: the key of a cell is `UNKNOWN` where
+            it hangs on data that is not there.
 
     Raises:
         UsageError: a setting, a dataset or a size that cannot be used.
     """
     checked = [
-        (dataset, variant, _check(plan, dataset, variant))
+        (dataset, variant, _check(plan, dataset, variant, look_only))
         for dataset in plan.datasets
         for variant in plan.models
     ]
+    key_of = _known_key if look_only else _key
     return [
-        _cell(plan, dataset, variant, seed, alone)
+        _cell(plan, dataset, variant, seed, alone, key_of)
         for dataset, variant, sizes in checked
         for alone in sizes
         for seed in plan.seeds
@@ -46,8 +56,8 @@ def _sizes_alone(plan: Plan, dataset: str, variant: Variant, config: Any) -> lis
         wanted = list(variant.sizes or ())
         raise UsageError(
             f"{plan.place('sizes', variant.name)}: {variant.name} has no size {absent[0]} on "
-            f"{dataset}; it has {sizes}. `sizes` chooses what the tables show of them; for a model "
-            f"of other sizes say `settings: {{sizes: {wanted}}}`"
+            f"{dataset}; it has {sizes}. `show_sizes` chooses what the tables show of them; for a "
+            f"model of other sizes say `settings: {{sizes: {wanted}}}`"
         )
     return [None, *(variant.sizes or sizes)] if variant.independent else [None]
 
@@ -69,21 +79,56 @@ def _config(plan: Plan, dataset: str, variant: Variant, seed: int, alone: int | 
         raise UsageError(f"{variant.where}: {variant.name} on {dataset}: {error}") from error
 
 
-def _cell(plan: Plan, dataset: str, variant: Variant, seed: int, alone: int | None) -> Cell:
+def _cell(
+    plan: Plan,
+    dataset: str,
+    variant: Variant,
+    seed: int,
+    alone: int | None,
+    key_of: Callable[[Any], str],
+) -> Cell:
+    config = _config(plan, dataset, variant, seed, alone)
+    settings = _run_settings(plan, dataset, variant, seed, alone)
+    names = dataset, variant.name, variant.model
+    trained = tuple(config["sizes"]) if variant.model in OUR_MODELS else ()
+    wanted = variant.sizes if alone is None else None
+    shown = tuple(size for size in trained if wanted is None or size in wanted)
+    return Cell(*names, seed, alone, settings, key_of(config), plan.output, trained, shown)
+
+
+def _key(config: Any) -> str:
+    """The key of a run, whose data is made where it is not there and can be."""
     from recbole_fmrlrec.prepare import prepare_missing
 
-    config = _config(plan, dataset, variant, seed, alone)
     prepare_missing(config)
-    parts = [run_fingerprint(config), code_version()]
-    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
-    keys = _run_settings(plan, dataset, variant, seed, alone)
-    return Cell(dataset, variant.name, variant.model, seed, alone, keys, key, plan.output)
+    return _hash(run_fingerprint(config))
 
 
-def _check(plan: Plan, dataset: str, variant: Variant) -> list[int | None]:
+def _known_key(config: Any) -> str:
+    """The key of a run by what is there, `UNKNOWN` where that is too little; writes nothing."""
+    from recbole_fmrlrec.features import find_features
+    from recbole_fmrlrec.registry import is_ours
+
+    absent = _absent_files(config)
+    reads = is_ours(config.model_class) and config["use_features"]
+    if absent or (reads and not config["feature_path"] and find_features(config) is None):
+        return UNKNOWN
+    try:
+        return _hash(run_fingerprint(config, remake=False))
+    except UsageError:  # a modality is not there
+        return UNKNOWN
+
+
+def _hash(fingerprint: str) -> str:
+    parts = [fingerprint, code_version()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def _check(plan: Plan, dataset: str, variant: Variant, look_only: bool) -> list[int | None]:
     """Refuse what would fail halfway, or leave rows that do not compare; returns `_sizes_alone`."""
     config = _config(plan, dataset, variant, plan.seeds[0], None)
-    _check_dataset(plan, dataset, config)
+    if not look_only:
+        _check_dataset(plan, dataset, config)
     _check_budget(plan, variant, config)
     if (fault := rows_fault(config["eval_args"])) is not None:
         raise UsageError(f"{variant.where}: {variant.name} on {dataset}: {fault}")
@@ -96,18 +141,25 @@ def _check_dataset(plan: Plan, dataset: str, config: Any) -> None:
     from recbole_fmrlrec.registry import recbole_dir
     from recbole_fmrlrec.yaml_files import load_yaml
 
-    folder, parts = Path(config["data_path"]), config["benchmark_filename"]
-    names = [f"{dataset}.{part}.inter" for part in parts] if parts else [f"{dataset}.inter"]
-    absent = [name for name in names if not (folder / name).is_file()]
-    if not absent or (not parts and dataset in known_names()):
+    absent = _absent_files(config)
+    if not absent or (not config["benchmark_filename"] and dataset in known_names()):
         return
     way = "`python -m dataset_tools convert` makes one of raw files, and data_path says where it is"
     if dataset in load_yaml(recbole_dir() / "properties" / "dataset" / "url.yaml"):
         way = f"RecBole downloads it with `run_recbole.py --model=Pop --dataset={dataset}`"
     raise UsageError(
         f"{plan.place('datasets', dataset)}: there is no dataset `{dataset}`: {absent[0]} is not "
-        f"in {folder.absolute()}; {way}. Made where they are not there: {', '.join(known_names())}"
+        f"in {Path(config['data_path']).absolute()}; {way}. Made where they are not "
+        f"there: {', '.join(known_names())}"
     )
+
+
+def _absent_files(config: Any) -> list[str]:
+    """Files of interactions that a dataset has not, by name."""
+    folder, parts = Path(config["data_path"]), config["benchmark_filename"]
+    dataset = config["dataset"]
+    names = [f"{dataset}.{part}.inter" for part in parts] if parts else [f"{dataset}.inter"]
+    return [name for name in names if not (folder / name).is_file()]
 
 
 def _check_budget(plan: Plan, variant: Variant, config: Any) -> None:

@@ -68,16 +68,18 @@ def csv_table(analysis: dict[str, Any]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     head = ["dataset", "variant", "model", "size", "alone", "baseline", "seeds", "parameters"]
-    writer.writerow([*head, "metric", "mean", "seed_deviation", "low", "high", "marks"])
+    columns = ["metric", "mean", "seed_deviation", "low", "high", "marks", "missing_seeds"]
+    writer.writerow([*head, *columns])
     for name, dataset in analysis["datasets"].items():
         for system in dataset["systems"]:
             own = [system[key] for key in head[1:6]]
-            seeds = " ".join(map(str, system["seeds"]))
+            seeds, missing = (" ".join(map(str, system[key])) for key in ("seeds", "missing_seeds"))
             for metric in analysis["metrics"]:
                 values = system["metrics"][metric]
                 numbers = [values["mean"], values["seed_deviation"], *values["interval"]]
                 stars = marks(dataset, system["label"], metric)
-                writer.writerow([name, *own, seeds, system["parameters"], metric, *numbers, stars])
+                about = [name, *own, seeds, system["parameters"]]
+                writer.writerow([*about, metric, *numbers, stars, missing])
     return stream.getvalue()
 
 

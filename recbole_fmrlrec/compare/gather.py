@@ -51,6 +51,7 @@ class System:
         size: 0 for a model without sizes.
         alone: whether it was trained for this size alone.
         ranks: ``(S, R)``, a row for each seed.
+        missing: seeds of the comparison that are not finished.
     """
 
     variant: Variant
@@ -59,6 +60,12 @@ class System:
     seeds: list[int]
     ranks: np.ndarray
     runs: list[Run]
+    missing: list[int]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every seed is there: only then it is ranked and tested."""
+        return not self.missing
 
     @property
     def label(self) -> str:
@@ -114,7 +121,9 @@ def gather(plan: Plan, cells: Sequence[Cell]) -> list[DatasetRuns]:
             check_same_rows(_rows(own[0]), _rows(run))
         if own:
             rows = max((run.rows for run in own), key=len)  # most modalities known
-            found.append(DatasetRuns(dataset, list(_systems(plan, own)), rows))
+            read = {id(run.cell) for run in own}  # another machine may finish cells meanwhile
+            unfinished = [c for c in cells if c.dataset == dataset and id(c) not in read]
+            found.append(DatasetRuns(dataset, list(_systems(plan, own, unfinished)), rows))
     return found
 
 
@@ -190,14 +199,19 @@ def check_same_rows(first: Rows, other: Rows) -> None:
     )
 
 
-def _systems(plan: Plan, runs: Sequence[Run]) -> Iterable[System]:
+def _systems(plan: Plan, runs: Sequence[Run], unfinished: Sequence[Cell]) -> Iterable[System]:
     for variant in plan.models:
         own = [run for run in runs if run.cell.variant == variant.name]
+        missing: dict[int | None, list[int]] = {}
+        for cell in unfinished:
+            if cell.variant == variant.name:
+                missing.setdefault(cell.alone, []).append(cell.seed)
         nested = [run for run in own if run.cell.alone is None]
         for size in _shown(variant, nested):
-            yield _system(variant, size, False, nested)
+            yield _system(variant, size, False, nested, missing.get(None, []))
         for size in dict.fromkeys(run.cell.alone for run in own if run.cell.alone is not None):
-            yield _system(variant, size, True, [run for run in own if run.cell.alone == size])
+            alone = [run for run in own if run.cell.alone == size]
+            yield _system(variant, size, True, alone, missing.get(size, []))
 
 
 def _shown(variant: Variant, runs: Sequence[Run]) -> list[int]:
@@ -205,9 +219,11 @@ def _shown(variant: Variant, runs: Sequence[Run]) -> list[int]:
     return [size for size in sizes if variant.sizes is None or size in variant.sizes]
 
 
-def _system(variant: Variant, size: int, alone: bool, runs: list[Run]) -> System:
+def _system(
+    variant: Variant, size: int, alone: bool, runs: list[Run], missing: list[int]
+) -> System:
     ranks = np.stack([run.ranks[run.sizes.index(size)] for run in runs])
-    return System(variant, size, alone, [run.cell.seed for run in runs], ranks, runs)
+    return System(variant, size, alone, [run.cell.seed for run in runs], ranks, runs, missing)
 
 
 def _to_best(result: dict[str, Any]) -> float | None:

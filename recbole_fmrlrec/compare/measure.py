@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from recbole_fmrlrec.compare.cells import COST, ROWS
+from recbole_fmrlrec.latency import by_clock, by_processor, least_median
 from recbole_fmrlrec.run_folder import BEST
 from recbole_fmrlrec.whole_files import replacing, write_json
 
-#: Users whose answer is timed one by one, after those that warm up.
-TIMED, WARM_UP = 50, 5
+#: Users whose answer is timed one by one, in several rounds, after those that warm up.
+TIMED, WARM_UP = 30, 5
 
 
 def measure(config: Any, folder: Path) -> None:
@@ -121,7 +122,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _cost(model: Any, loader: Any) -> dict[str, Any]:
-    users = _single_rows(loader, TIMED + WARM_UP)
+    users = _single_rows(loader, TIMED)
     by_size = {}
     for size in getattr(model, "sizes", None) or [0]:
         with _at_size(model, size):
@@ -169,22 +170,24 @@ def _single_rows(loader: Any, count: int) -> list[Any]:
 
 @torch.no_grad()
 def _latency(model: Any, users: Sequence[Any]) -> float | None:
-    """Median milliseconds from one user's row to the ten best of all items.
+    """Milliseconds from one user's row to the ten best of all items, see `least_median`.
 
-    None for a model that scores pairs only. Of few users some are timed again and again.
+    None for a model that scores pairs only.
     """
     device = next(model.parameters(), torch.zeros(0)).device
-    times = []
-    for at in range(TIMED + WARM_UP):
-        row = users[at % len(users)].to(device)
-        started = time.perf_counter()
-        try:
-            scores = model.full_sort_predict(row).view(-1)
-        except NotImplementedError:
-            return None
+
+    def answer(row: Any) -> None:
+        scores = model.full_sort_predict(row).view(-1)
         scores.topk(min(10, len(scores))).indices.cpu()
-        times.append(1000 * (time.perf_counter() - started))
-    return float(np.median(times[WARM_UP:]))
+
+    answers = [functools.partial(answer, row.to(device)) for row in users]
+    try:
+        for warm_up in answers[:WARM_UP]:
+            warm_up()
+    except NotImplementedError:
+        return None
+    timer = by_processor if device.type == "cpu" else by_clock
+    return least_median(answers[:TIMED], timer)
 
 
 def _bytes_per_item(model: Any) -> float:

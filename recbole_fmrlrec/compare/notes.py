@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from recbole_fmrlrec.compare.analysis import LEVEL
+from recbole_fmrlrec.compare.tables import unfinished
 
 
 def notes(analysis: dict[str, Any]) -> list[str]:
     """What stands below every table: what was compared, how, and what was tuned."""
-    missing = analysis.get("unfinished", [])
     found = [
-        *([f"Not finished, and in no table: {', '.join(missing)}."] if missing else []),
+        *unfinished_notes(analysis),
         "All models were tested on the same rows (same users, same targets), each target ranked "
         "against all items.",
         _seeds_note(analysis["seeds"]),
@@ -21,6 +21,25 @@ def notes(analysis: dict[str, Any]) -> list[str]:
         *_settings_notes(analysis),
     ]
     return [" ".join(note.split()) for note in found]  # a text of the user's may have lines
+
+
+def unfinished_notes(analysis: dict[str, Any]) -> list[str]:
+    """Which cells are in no table, and which rows have not all their seeds."""
+    missing = analysis.get("unfinished", [])
+    rows = [
+        f"{system['label']} on {name}{unfinished(system)}"
+        for name, dataset in analysis["datasets"].items()
+        for system in dataset["systems"]
+        if system["missing_seeds"]
+    ]
+    found = [f"Not finished, and in no table: {', '.join(missing)}."] if missing else []
+    if rows:
+        found.append(
+            f"Rows of fewer seeds than the others: {', '.join(rows)}. They are neither tested nor "
+            "ranked among the best and the second; the `compare` command of this comparison "
+            "finishes them."
+        )
+    return found
 
 
 def _seeds_note(seeds: list[int]) -> str:

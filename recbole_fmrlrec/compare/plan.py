@@ -19,7 +19,8 @@ class Variant:
         name: what the tables call it.
         model: our model or RecBole's.
         settings: what differs from the model's defaults.
-        sizes: nested sizes shown; None for all.
+        sizes: nested sizes that the tables show (``show_sizes`` of the file), None for all; what is
+            trained stands in the settings.
         independent: also train a separate model for each size.
         baseline: whether the others are compared with it.
         tuned: what its settings were chosen by, in words; None where nothing was tuned.

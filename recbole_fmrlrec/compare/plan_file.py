@@ -19,7 +19,9 @@ from recbole_fmrlrec.yaml_lines import Place, load_with_places
 KEYS: tuple[str, ...] = ("name", "datasets", "models", "seeds", "metrics", "topk", "valid_metric")
 KEYS += ("settings", "budget", "output", "bootstrap")
 #: Keys of one model in it.
-MODEL_KEYS = ("model", "settings", "sizes", "independent", "baseline", "tuned")
+MODEL_KEYS = ("model", "settings", "show_sizes", "independent", "baseline", "tuned")
+#: What `show_sizes` was called before, too like the setting `sizes`, which says what is trained.
+OLD_SIZES = "sizes"
 
 
 def read_plan(path: Path, said: Mapping[str, Any] | None = None) -> Plan:
@@ -88,7 +90,12 @@ class _Reader(PlanValues):
             )
             for name in datasets
         }
-        sizes = {f"sizes/{v.name}": self.where(("models", v.name, "sizes")) for v in models}
+        sizes = {
+            f"sizes/{v.name}": self.where(("models", v.name, key))
+            for v in models
+            for key in (OLD_SIZES, "show_sizes")
+            if ("models", v.name, key) in self.lines
+        }
         return {**places, **sizes}
 
     # Parts of the file
@@ -119,33 +126,49 @@ class _Reader(PlanValues):
     def _variant(self, place: Place, name: Any, value: Any) -> Variant:
         name = self.name(place, name)
         entry = self.mapping(place, value)
-        self.check_keys(entry, MODEL_KEYS, place)
+        self.check_keys(entry, (*MODEL_KEYS, OLD_SIZES), place)
         model = self.text((*place, "model"), entry.get("model", name))
         try:
             check_model_name(model)
         except UsageError as error:
             raise self.wrong((*place, "model"), str(error)) from None
         ours = model in OUR_MODELS
-        if not ours and (entry.get("independent") or "sizes" in entry):
-            key = "sizes" if "sizes" in entry else "independent"
+        about_sizes = [key for key in ("show_sizes", OLD_SIZES) if key in entry]
+        if not ours and (entry.get("independent") or about_sizes):
+            key = [*about_sizes, "independent"][0]
             raise self.wrong((*place, key), f"`{key}` is for models with sizes; {model} has none")
         return Variant(
             name=name,
             model=model,
             settings=self.mapping((*place, "settings"), entry.get("settings")),
-            sizes=self._sizes((*place, "sizes"), entry.get("sizes", "all")),
+            sizes=self._sizes(place, entry, about_sizes),
             independent=self.flag((*place, "independent"), entry.get("independent", False)),
             baseline=self.flag((*place, "baseline"), entry.get("baseline", not ours)),
             tuned=None if not entry.get("tuned") else self.text((*place, "tuned"), entry["tuned"]),
             where=self.where(place),
         )
 
-    def _sizes(self, place: Place, value: Any) -> tuple[int, ...] | None:
+    def _sizes(
+        self, place: Place, entry: dict[str, Any], keys: list[str]
+    ) -> tuple[int, ...] | None:
+        if not keys:
+            return None
+        key, *more = keys
+        place, value = (*place, key), entry[key]
+        if more:
+            raise self.wrong(place, f"`{key}` and `{more[0]}` say the same: leave `{more[0]}` out")
         if value == "all":
             return None
         if not (isinstance(value, list) and value and all(map(is_whole, value))):
             raise self.wrong(
-                place, f"sizes = {shown(value)}: must be all, or a list such as [16, 64]"
+                place, f"{key} = {shown(value)}: must be all, or a list such as [16, 64]"
+            )
+        if key == OLD_SIZES:
+            self.note(
+                place,
+                f"`sizes: {value}` under a model chooses what the tables show, and the model is "
+                f"trained at all its sizes. Write `show_sizes: {value}` for that, or `settings: "
+                f"{{sizes: {value}}}` to train these sizes only",
             )
         return tuple(sorted(set(value)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ class PlanValues:
     def wrong(self, place: Place, message: str) -> UsageError:
         """The error of an entry."""
         return UsageError(f"{self.where(place)}: {message}")
+
+    def note(self, place: Place, message: str) -> None:
+        """Say on standard error what of an entry is easily misread."""
+        print(f"note: {self.where(place)}: {message}", file=sys.stderr)
 
     def check_keys(self, values: dict[str, Any], known: tuple[str, ...], place: Place) -> None:
         """Refuse a key that is not known, and name the nearest."""

@@ -7,32 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.compare.tables import short
+from recbole_fmrlrec.figures import COLOURS, drawing, inline_svg, legend_below, logarithmic
 from recbole_fmrlrec.whole_files import replacing
 
-#: Colours that colour-blind people tell apart (Okabe and Ito, 2008), and lines that printers do.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+#: Lines that printers tell apart.
 _LINES = ("-", "--", "-.", ":")
 _MARKERS = "os^Dv<>P"
-#: Inches: narrow, so that letters stay readable on a phone.
-_WIDE, _HIGH = 4.4, 3.5
 
 
-def write_plots(analysis: dict[str, Any], folder: Path) -> list[tuple[str, str, Path]]:
-    """Draw everything there is to draw.
+def write_plots(analysis: dict[str, Any], folder: Path) -> list[tuple[str, str, str]]:
+    """Draw everything there is to draw, as SVG and PNG.
 
     Returns:
-        Dataset, title and SVG file of each plot; a PNG of the same name stands beside it.
+        Dataset, title and SVG for a page of each plot.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for dataset, content in analysis["datasets"].items():
         for name, title, draw in _plots(content):
             stem = f"{dataset}-{name}"
-            _write(folder / stem, analysis, content, draw)
-            written.append((dataset, title, folder / f"{stem}.svg"))
+            written.append((dataset, title, _write(folder / stem, analysis, content, draw)))
     return written
 
 
@@ -52,19 +46,20 @@ def _plots(content: dict[str, Any]) -> Iterator[tuple[str, str, Draw]]:
         yield "seconds", "Training by time", _training("seconds", "seconds of training")
 
 
-def _write(stem: Path, analysis: dict[str, Any], content: dict[str, Any], draw: Draw) -> None:
-    from matplotlib import pyplot, rc_context
-
-    # A fixed salt and no date: the same numbers give the same file.
-    style: dict[Any, Any] = {"font.size": 9, "legend.fontsize": 7.5, "svg.hashsalt": stem.name}
-    with rc_context({**style, "axes.spines.right": False, "axes.spines.top": False}):
-        figure, axes = pyplot.subplots(figsize=(_WIDE, _HIGH), layout="constrained")
+def _write(stem: Path, analysis: dict[str, Any], content: dict[str, Any], draw: Draw) -> str:
+    with drawing(stem.name) as (figure, axes):
         draw(axes, analysis, content)
         axes.grid(alpha=0.25)
         for suffix, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 200})):
             with replacing(stem.with_name(f"{stem.name}.{suffix}")) as partial:
                 figure.savefig(partial, format=suffix, **options)
-        pyplot.close(figure)
+        return inline_svg(figure, stem.name)
+
+
+def _named(content: dict[str, Any], variant: str) -> str:
+    """A variant as legends call it."""
+    own = [system for system in content["systems"] if system["variant"] == variant]
+    return variant + " (unfinished)" * any(system["missing_seeds"] for system in own)
 
 
 def _looks(content: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
@@ -72,8 +67,8 @@ def _looks(content: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
     names = list(dict.fromkeys(system["variant"] for system in content["systems"]))
     return {
         name: (
-            _COLOURS[at % len(_COLOURS)],
-            _LINES[at // len(_COLOURS) % len(_LINES)],
+            COLOURS[at % len(COLOURS)],
+            _LINES[at // len(COLOURS) % len(_LINES)],
             _MARKERS[at % len(_MARKERS)],
         )
         for at, name in enumerate(names)
@@ -88,11 +83,17 @@ def _by_size(axes: Any, analysis: dict[str, Any], content: dict[str, Any]) -> No
             points = [s for s in own if s["size"] and s["alone"] == alone]
             if points:
                 style = {"color": colour, "marker": marker, "markersize": 4}
-                label = f"{name}, alone" if alone else name
+                label = _named(content, name) + ", alone" * alone
                 _band(axes, points, main, {**style, "linestyle": ":" if alone else "-"}, label)
         for flat in (system for system in own if not system["size"]):
             value = flat["metrics"][main]
-            axes.axhline(value["mean"], color=colour, linestyle=line, linewidth=1.2, label=name)
+            axes.axhline(
+                value["mean"],
+                color=colour,
+                linestyle=line,
+                linewidth=1.2,
+                label=_named(content, name),
+            )
             axes.axhspan(*value["interval"], color=colour, alpha=0.12, linewidth=0)
     sizes = sorted({system["size"] for system in content["systems"] if system["size"]})
     axes.set_xscale("log", base=2)
@@ -111,34 +112,31 @@ def _band(axes: Any, points: list[Any], main: str, style: dict[str, Any], label:
     axes.fill_between(sizes, low, high, color=style["color"], alpha=0.12, linewidth=0)
 
 
-def _logarithmic(axes: Any) -> None:
-    """A logarithmic axis with plain numbers, as many as fit."""
-    from matplotlib import ticker
-
-    axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    steps = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
-    axes.xaxis.set_major_locator(ticker.LogLocator(subs=steps, numticks=12))
-    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
-
-
 def _by_cost(cost: str, label: str) -> Draw:
     def draw(axes: Any, analysis: dict[str, Any], content: dict[str, Any]) -> None:
         main = analysis["main"]
         for name, (colour, _, marker) in _looks(content).items():
             own = [s for s in content["systems"] if s["variant"] == name and s["cost"][cost]]
             own = [system for system in own if not system["alone"]]
+            own.sort(key=lambda system: system["cost"][cost])
             x = [system["cost"][cost] for system in own]
             y = [system["metrics"][main]["mean"] for system in own]
             if own:
                 line = "-" if len(own) > 1 else ""
-                axes.plot(x, y, line, color=colour, marker=marker, markersize=5, label=name)
+                axes.plot(
+                    x,
+                    y,
+                    line,
+                    color=colour,
+                    marker=marker,
+                    markersize=5,
+                    label=_named(content, name),
+                )
             for system, at in zip(own, zip(x, y, strict=True), strict=True):
                 if system["size"]:
                     text = str(system["size"])
                     axes.annotate(text, at, (3, 4), textcoords="offset points", fontsize=7)
-        _logarithmic(axes)
+        logarithmic(axes)
         axes.set_xlabel(label)
         _finish(axes, main)
 
@@ -150,15 +148,16 @@ def _training(across: str, label: str) -> Draw:
         looks, named = _looks(content), set()
         for curve in content["curves"]:
             colour, line, marker = looks[curve["variant"]]
-            own = None if curve["variant"] in named else curve["variant"]
-            named.add(curve["variant"])
+            name = curve["variant"]
+            own = None if name in named else _named(content, name)
+            named.add(name)
             few = {"marker": marker, "markersize": 3} if len(curve["values"]) < 8 else {}
             axes.plot(
                 curve[across], curve["values"], line, color=colour, linewidth=1.2, label=own, **few
             )
         axes.set_xlabel(label)
         if across == "seconds":
-            _logarithmic(axes)
+            logarithmic(axes)
         else:
             axes.xaxis.get_major_locator().set_params(integer=True)
         _finish(axes, analysis["main"], "validation ")
@@ -169,4 +168,4 @@ def _training(across: str, label: str) -> Draw:
 def _finish(axes: Any, metric: str, before: str = "") -> None:
     axes.set_ylabel(before + short(metric))
     axes.set_ylim(0, 1.04 * axes.get_ylim()[1])
-    axes.figure.legend(frameon=False, loc="outside lower center", ncols=3)
+    legend_below(axes.figure, axes)

@@ -149,8 +149,13 @@ def _typed(key: str, text: str, models: Sequence[str]) -> Any:
     return value
 
 
-def check_options(words: Sequence[str], models: Sequence[str]) -> None:
-    """Refuse words that are no settings of some models, and look like an option of `compare`.
+def check_options(
+    words: Sequence[str],
+    models: Sequence[str],
+    command: str = "compare",
+    options: Sequence[str] = _OPTIONS,
+) -> None:
+    """Refuse words that are no settings of some models, and look like an option of a command.
 
     Raises:
         UsageError: it names the option.
@@ -161,10 +166,10 @@ def check_options(words: Sequence[str], models: Sequence[str]) -> None:
     known = general_keys().union(*map(model_keys, models)) - {"worker"}
     for word in words:
         key = word.removeprefix("--").partition("=")[0]
-        near = nearest(key, _OPTIONS, 1)
+        near = nearest(key, list(options), 1)
         # `worker` is a setting too, of how batches are loaded, and hardly what is meant here.
         if word.startswith("--") and near and key not in known:
-            raise UsageError(f"--{key} is no option of compare: did you mean --{near[0]}?")
+            raise UsageError(f"--{key} is no option of {command}: did you mean --{near[0]}?")
 
 
 def names(text: str) -> list[str]:

@@ -138,8 +138,11 @@ class Schedule:
 
 
 def _score(cell: Cell) -> str:
-    metrics = read_result(cell)["test"][-1]["metrics"]
-    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    """The test of the largest size that the tables show."""
+    rows = read_result(cell)["test"]
+    row = next((row for row in reversed(rows) if row["size"] in cell.shown), rows[-1])
+    size = f"size {row['size']}: " if row["size"] else ""
+    return size + ", ".join(f"{name} {value:.4f}" for name, value in row["metrics"].items())
 
 
 def last_words(log: Path, start: int = 0) -> str:

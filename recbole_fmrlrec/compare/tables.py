@@ -8,9 +8,9 @@ from typing import Any
 from recbole_fmrlrec.compare.analysis import LEVEL
 
 #: Head, rows, and how many first columns hold text.
-Grid = tuple[list[str], list[list[str]], int]
+Grid = tuple[list[str], list[list[Any]], int]
 #: Makes a cell of a value, whether it is best, whether it is second, and its marks.
-Decorate = Callable[[str, bool, bool, str], str]
+Decorate = Callable[[str, bool, bool, str], Any]
 
 _SHORT = {"ndcg": "N", "recall": "R", "hit": "H", "mrr": "MRR", "map": "MAP", "precision": "P"}
 
@@ -28,10 +28,14 @@ def number(value: float) -> str:
 
 
 def ranking(systems: Sequence[dict[str, Any]], metric: str) -> tuple[set[str], set[str]]:
-    """Labels of the best and of the second-best systems, as the table rounds them."""
-    shown = {s["label"]: number(s["metrics"][metric]["mean"]) for s in systems}
+    """Labels of the best and of the second-best systems, as the table rounds them.
+
+    Those of which a seed is missing are not ranked.
+    """
+    whole = [system for system in systems if not system["missing_seeds"]]
+    shown = {s["label"]: number(s["metrics"][metric]["mean"]) for s in whole}
     values = sorted(set(shown.values()), reverse=True)
-    best = {label for label, text in shown.items() if text == values[0]}
+    best = {label for label, text in shown.items() if text in values[:1]}
     second = {label for label, text in shown.items() if text in values[1:2]}
     return best, second
 
@@ -56,7 +60,7 @@ def p_text(p: float) -> str:
 
 def metric_cells(
     dataset: dict[str, Any], metrics: Sequence[str], decorate: Decorate
-) -> list[list[str]]:
+) -> list[list[Any]]:
     """A row for each system, a cell for each metric: value, best, second, marks to a text."""
     systems = dataset["systems"]
     ranked = {metric: ranking(systems, metric) for metric in metrics}
@@ -108,7 +112,13 @@ def quality_grid(analysis: dict[str, Any], dataset: dict[str, Any], decorate: De
 
 def _naming(system: dict[str, Any]) -> list[str]:
     name = system["variant"] + (", alone" if system["alone"] else "")
-    return [name, str(system["size"] or "")]
+    return [name + unfinished(system), str(system["size"] or "")]
+
+
+def unfinished(system: dict[str, Any]) -> str:
+    """What a row bears of which a seed is missing: `` (unfinished: 1 of 3 seeds)``."""
+    there, missing = len(system["seeds"]), len(system["missing_seeds"])
+    return f" (unfinished: {there} of {there + missing} seeds)" if missing else ""
 
 
 def tests_grid(analysis: dict[str, Any], dataset: dict[str, Any], families: Sequence[str]) -> Grid:

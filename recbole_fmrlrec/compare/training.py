@@ -9,10 +9,15 @@ from recbole_fmrlrec.compare.gather import System
 
 
 def savings(systems: Sequence[System]) -> list[dict[str, Any]]:
-    """For each variant with separate models: what one training for all sizes saves."""
+    """For each variant with separate models: what one training for all sizes saves.
+
+    Nothing of one with a training that is not finished: its sums would be too small.
+    """
     found = []
     for name in dict.fromkeys(s.variant.name for s in systems if s.alone):
         own = [system for system in systems if system.variant.name == name]
+        if not all(system.complete for system in own):
+            continue
         together = [s.cost()["training_seconds"] or 0.0 for s in own if not s.alone][:1]
         alone = {s.size: s.cost()["training_seconds"] for s in own if s.alone}
         found.append(

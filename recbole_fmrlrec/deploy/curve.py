@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
-WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 70, 30, 24, 56
+WIDTH, HEIGHT = 480, 280
+LEFT, RIGHT, TOP, BOTTOM = 60, 24, 24, 56
 
 
 def svg_curve(
@@ -18,7 +19,10 @@ def svg_curve(
     y_label: str,
     x_text: Callable[[float], str],
 ) -> str:
-    """Points joined by a line, x on a logarithmic and y on a linear scale from 0.
+    """Points by a cost x, logarithmic, and a quality y from 0, linear.
+
+    A line joins, from left to right, those that no other point beats: cheaper or as cheap, and
+    better. So it never turns back, and what was measured at almost the same cost makes no zig-zag.
 
     Args:
         x: values above 0.
@@ -33,20 +37,25 @@ def svg_curve(
     """
     if not x or not len(x) == len(y) == len(names) or min(x) <= 0:
         raise ValueError("a curve needs as many x above 0 as y and names, and one or more of them")
+    order = sorted(range(len(x)), key=lambda at: (x[at], -y[at]))
+    x, y = [x[at] for at in order], [y[at] for at in order]
+    names = [names[at] for at in order]
     points = list(zip(_across(x), _up(y), strict=True))
-    line = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
+    below = _crowded(points)
+    line = " ".join(f"{px:.1f},{py:.1f}" for px, py in (points[at] for at in _unbeaten(y)))
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" '
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" font-size="13" role="img" '
         f'aria-label="{html.escape(y_label)} against {html.escape(x_label)}">',
         *_frame(x, y, x_text),
-        f'<polyline points="{line}" fill="none" stroke="var(--line, #1f6feb)" stroke-width="2"/>',
+        f'<polyline points="{line}" fill="none" stroke="var(--mark, #1f6feb)" stroke-width="2"/>',
     ]
-    for (px, py), name, value in zip(points, names, y, strict=True):
+    for at, ((px, py), name, value) in enumerate(zip(points, names, y, strict=True)):
         label = html.escape(name)
         parts.append(
-            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="var(--line, #1f6feb)">'
+            f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="var(--mark, #1f6feb)">'
             f"<title>{label}: {value:.4f}</title></circle>"
-            f'<text x="{px:.1f}" y="{py - 9:.1f}" text-anchor="middle">{label}</text>'
+            f'<text x="{px:.1f}" y="{py + (20 if at in below else -9):.1f}" '
+            f'text-anchor="middle">{label}</text>'
         )
     middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
     parts.append(
@@ -54,6 +63,22 @@ def svg_curve(
         f'<text x="{LEFT}" y="14" text-anchor="start">{html.escape(y_label)}</text></svg>'
     )
     return "\n".join(parts)
+
+
+def _unbeaten(y: Sequence[float]) -> list[int]:
+    """Which points are better than all before them; x ascends."""
+    best = list(itertools.accumulate(y, max))
+    return [at for at, value in enumerate(y) if at == 0 or value > best[at - 1]]
+
+
+def _crowded(points: Sequence[tuple[float, float]]) -> set[int]:
+    """Points whose name would stand on the one before it, and stands below its point instead."""
+    found: set[int] = set()
+    for at, (one, other) in enumerate(itertools.pairwise(points), start=1):
+        near = abs(one[0] - other[0]) < 30 and abs(one[1] - other[1]) < 16
+        if near and at - 1 not in found:
+            found.add(at)
+    return found
 
 
 def _across(x: Sequence[float]) -> list[float]:
@@ -75,7 +100,7 @@ def _frame(x: Sequence[float], y: Sequence[float], x_text: Callable[[float], str
         at = _up([value, max(y)])[0]
         parts.append(
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}" '
-            f'stroke="var(--soft, #8884)"/>'
+            f'stroke="var(--rule, #8884)"/>'
             f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{value:.3f}</text>'
         )
     for value, at in {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +22,8 @@ class Member:
         parameters: numbers in ``model.safetensors``.
         table_bytes: length of ``items.safetensors``.
         total_bytes: length of all files of the folder.
-        latency_ms: median time of one `Recommender.recommend` of one user, k = 10.
+        latency_ms: time of one `Recommender.recommend` of one user, k = 10: the least of the
+            medians of several rounds.
         metrics: test metrics by type of the item table; empty where nothing was evaluated.
     """
 
@@ -106,8 +106,8 @@ class Family:
             f"the largest. Item vectors are stored as {self.table_dtype}.",
             *self._about_added(),
             quality,
-            "One user: median time of one answer (history read, all items ranked, k = 10) on "
-            f"{self.measured_on}.",
+            "One user: time of one answer (history read, all items ranked, k = 10), the least "
+            f"median of several rounds, without what other programs took, on {self.measured_on}.",
         ]
 
     def _about_added(self) -> list[str]:
@@ -136,31 +136,30 @@ class Family:
         return f"# {self.model} on {self.dataset}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
 
     def html(self) -> str:
-        """The page as one HTML file with its plot inside it; it loads nothing."""
-        head, rows = self.table()
-        cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-        body = "\n".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in rows
-        )
-        notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in self.notes())
-        title = html.escape(f"{self.model} on {self.dataset}")
-        return _PAGE.format(title=title, head=cells, body=body, notes=notes, plots=self._plots())
+        """The page as one HTML file with its plots inside it; it loads nothing."""
+        from dataset_tools.page import Figures, Notes, Page, Part, Table
 
-    def _plots(self) -> str:
-        if not self.rows:
-            return ""
+        parts: list[Part] = [Table("sizes", *self.table(), texts=0)]
+        if self.rows:
+            parts.append(Figures(self._plots()))
+        first, *more = self.notes()
+        return Page(f"{self.model} on {self.dataset}", [*parts, Notes(more)], [first]).html()
+
+    def _plots(self) -> list[Any]:
+        from dataset_tools.page import Figure
+
         quality = [member.metrics[self.table_dtype][self.metric] for member in self.members]
         names = [str(member.size) for member in self.members]
         name = self.metric.upper()
         by_bytes = [float(member.total_bytes) for member in self.members]
         by_time = [member.latency_ms for member in self.members]
-        return "\n".join(
-            [
-                svg_curve(by_bytes, quality, names, "bytes of all files", name, readable_bytes),
-                svg_curve(by_time, quality, names, "one user, ms", name, lambda x: f"{x:.3g}"),
-            ]
-        )
+        size = svg_curve(by_bytes, quality, names, "bytes of all files", name, readable_bytes)
+        time = svg_curve(by_time, quality, names, "one user, ms", name, lambda x: f"{x:.3g}")
+        line = "the line joins the sizes that no other beats"
+        return [
+            Figure(size, f"Quality and bytes; {line}"),
+            Figure(time, f"Quality and latency; {line}"),
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Values that JSON knows."""
@@ -181,32 +180,3 @@ def readable_bytes(count: float) -> str:
     value = count / 1000**power
     digits = 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:.{digits}f} {' kMGT'[power]}B"
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; --line: #1f6feb; --soft: #8884; }}
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto }}
-.wide {{ overflow-x: auto }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
-th, td {{ padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--soft) }}
-svg {{ max-width: 100%; height: auto; margin-top: 1.5rem }}
-svg text {{ fill: currentColor; font-size: 13px }}
-</style>
-<h1>{title}</h1>
-<div class="wide"><table>
-<thead><tr>{head}</tr></thead>
-<tbody>
-{body}
-</tbody>
-</table></div>
-{plots}
-<ul>
-{notes}
-</ul>
-</html>
-"""

@@ -94,14 +94,23 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
+def _options() -> list[str]:
+    """The options of this command by name."""
+    known = [word for action in build_parser()._actions for word in action.option_strings]
+    return [word.removeprefix("--") for word in known if word.startswith("--")]
+
+
 def _plans(file: Path, options: argparse.Namespace, rest: list[str]) -> list[Plan]:
     from recbole_fmrlrec import compat
     from recbole_fmrlrec.cli import parse
+    from recbole_fmrlrec.compare.quick import check_options
     from recbole_fmrlrec.tuning.file import read_drafts
     from recbole_fmrlrec.yaml_files import properties_dir
 
     shipped = properties_dir() / "grid" / file
     drafts = read_drafts(shipped if not file.exists() and shipped.is_file() else file)
+    models = [str(draft.model) for draft in drafts if draft.model is not None]
+    check_options(rest, models or [name for name in [options.model] if name], "tune", _options())
     more = parse(rest)
     drafts = _chosen(drafts, options)
     compat.apply()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
-import warnings
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ from optuna.trial import FrozenTrial, TrialState
 from tabulate import tabulate
 
 from dataset_tools.files import replacing
+from recbole_fmrlrec.tuning.page import study_page
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import best_of, experimental, outcomes
 from recbole_fmrlrec.tuning.trial import quiet, run_place, warn_of_damage
+from recbole_fmrlrec.tuning.worker import hours_used
 from recbole_fmrlrec.whole_files import write_json
 
 TESTS = "tests"  # the study's record of places that were tested
@@ -28,13 +29,34 @@ def chosen(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
     return plan.space.suggest(optuna.trial.FixedTrial(trial.params))
 
 
+def state(plan: Plan, study: optuna.Study) -> str:
+    """How far a study is, in one line."""
+    trials = outcomes(study)
+    counted = Counter(trial.state.name.lower() for trial in trials.values())
+    counted["failed"] = counted.pop("fail", 0)
+    parts = [f"{count} {name}" for name, count in counted.items() if count]
+    budget = f" of {plan.trials}" if plan.trials is not None else ""
+    if plan.hours is not None:
+        parts.append(f"{hours_used(study):.2f} of {plan.hours:g} hours")
+    inside = f" ({', '.join(parts)})" if parts else ""
+    return f"{plan.study}: {len(trials)}{budget} trials{inside}, {_sampling(plan)}"
+
+
+def _sampling(plan: Plan) -> str:
+    if plan.sampler != "grid":
+        return f"sampler {plan.sampler}"
+    points = len(plan.space.points())
+    return f"sampler grid: {plan.trials} of {points} points in a fixed shuffled order"
+
+
 def table(plan: Plan, study: optuna.Study) -> tuple[list[str], list[list[Any]]]:
     """Head and rows of all trials in the order of their places; what is not there is empty."""
     names = [parameter.name for parameter in plan.space.parameters]
     rows = []
     for place, trial in outcomes(study).items():
         attrs = trial.user_attrs
-        values = [trial.params.get(name, "") for name in names]
+        params = plan.space.tidy(trial.params)
+        values = [params.get(name, "") for name in names]
         note = attrs.get("error") or (f"as trial {attrs['copy_of']}" if "copy_of" in attrs else "")
         if trial.state == TrialState.FAIL and not note:
             note = "its process died"
@@ -49,18 +71,25 @@ def table(plan: Plan, study: optuna.Study) -> tuple[list[str], list[list[Any]]]:
     return ["trial", "state", plan.metric, "epochs", "seconds", *names, "folder", "note"], rows
 
 
-def as_text(plan: Plan, study: optuna.Study) -> str:
-    """The table of trials for people, in Markdown, best first; folders are left out."""
+def as_rows(plan: Plan, study: optuna.Study) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the trials for people, best first; folders are left out."""
     head, rows = table(plan, study)
     sign = -1 if plan.maximize else 1
     rows.sort(key=lambda row: (row[1] != "complete", sign * row[2] if row[2] != "" else 0))
     at = head.index("folder")
     shown = [[_short(cell) for cell in [*row[:at], *row[at + 1 :]]] for row in rows]
-    return tabulate(shown, [*head[:at], *head[at + 1 :]], "github", disable_numparse=True)
+    return [*head[:at], *head[at + 1 :]], shown
 
 
-def _short(cell: Any) -> Any:
-    return f"{cell:.4g}" if isinstance(cell, float) else str(cell).replace("|", "\\|")
+def as_text(plan: Plan, study: optuna.Study) -> str:
+    """Likewise as a Markdown table."""
+    head, rows = as_rows(plan, study)
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return tabulate(escaped, head, "github", disable_numparse=True)
+
+
+def _short(cell: Any) -> str:
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
 
 
 def write_trials(plan: Plan, study: optuna.Study) -> None:
@@ -92,20 +121,12 @@ def write_best(plan: Plan, place: int, trial: FrozenTrial) -> Path:
 
 
 def write_plots(plan: Plan, study: optuna.Study) -> None:
-    """Write ``plots.html``: history, validation curves, importance, slices; needs no network."""
-    shown = {
-        "History": optuna.visualization.plot_optimization_history,
-        "Validation curves": optuna.visualization.plot_intermediate_values,
-        "Importance": optuna.visualization.plot_param_importances,
-        "Slices": optuna.visualization.plot_slice,
-    }
-    view = _visible(study, plan)
-    parts = [f"<title>{html.escape(plan.study)}</title>", '<meta charset="utf-8">']
-    for index, (title, draw) in enumerate(shown.items()):
-        parts.append(f"<h2>{title}</h2>")
-        parts.append(_figure(draw, view, with_library=index == 0))
+    """Write ``plots.html``: the best, history, curves, importance, slices; needs no network."""
+    view, best = _visible(study, plan), best_of(study, plan.maximize)
+    settings = chosen(plan, best[1]) if best else {}
+    text = study_page(plan, state(plan, study), as_rows(plan, study), settings, view)
     with replacing(plan.output / "plots.html") as file:
-        file.write("\n".join(["<!DOCTYPE html>", *parts, ""]))
+        file.write(text)
 
 
 def _visible(study: optuna.Study, plan: Plan) -> optuna.Study:
@@ -120,17 +141,6 @@ def _visible(study: optuna.Study, plan: Plan) -> optuna.Study:
     copy.add_trials([t for t in outcomes(study).values() if t.state != TrialState.WAITING])
     optuna.logging.set_verbosity(level)
     return copy
-
-
-def _figure(draw: Callable[..., Any], study: optuna.Study, *, with_library: bool) -> str:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            figure = draw(study)
-    except (ValueError, RuntimeError) as error:  # too few trials, or all of one value
-        return f"<p>Cannot be drawn: {html.escape(str(error))}</p>"
-    text: str = figure.to_html(full_html=False, include_plotlyjs=with_library)
-    return text
 
 
 def test_of_best(

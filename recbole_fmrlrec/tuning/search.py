@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections import Counter
 from dataclasses import replace
 
 import optuna
@@ -14,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.places import check_folder
 from recbole_fmrlrec.tuning import outputs
+from recbole_fmrlrec.tuning.outputs import state
 from recbole_fmrlrec.tuning.plan import Plan, with_data
 from recbole_fmrlrec.tuning.storage import (
     address_of,
@@ -21,7 +21,7 @@ from recbole_fmrlrec.tuning.storage import (
     sqlite_file,
 )
 from recbole_fmrlrec.tuning.study import DEFINITION, open_study, outcomes, retry
-from recbole_fmrlrec.tuning.worker import Job, finished, hours_used, work_together
+from recbole_fmrlrec.tuning.worker import Job, finished, work_together
 
 
 def check(plan: Plan, url: str) -> None:
@@ -116,26 +116,6 @@ def _is_last(study: optuna.Study, command: str) -> bool:
     return command not in [name for _, name in done] or max(done)[1] == command
 
 
-def state(plan: Plan, study: optuna.Study) -> str:
-    """How far a study is, in one line."""
-    trials = outcomes(study)
-    counted = Counter(trial.state.name.lower() for trial in trials.values())
-    counted["failed"] = counted.pop("fail", 0)
-    parts = [f"{count} {name}" for name, count in counted.items() if count]
-    budget = f" of {plan.trials}" if plan.trials is not None else ""
-    if plan.hours is not None:
-        parts.append(f"{hours_used(study):.2f} of {plan.hours:g} hours")
-    inside = f" ({', '.join(parts)})" if parts else ""
-    return f"{plan.study}: {len(trials)}{budget} trials{inside}, {_sampling(plan)}"
-
-
-def _sampling(plan: Plan) -> str:
-    if plan.sampler != "grid":
-        return f"sampler {plan.sampler}"
-    points = len(plan.space.points())
-    return f"sampler grid: {plan.trials} of {points} points in a fixed shuffled order"
-
-
 def show(plan: Plan, url: str) -> str:
     """The state of a study and its trials, best first; nothing is changed.
 
@@ -145,8 +125,13 @@ def show(plan: Plan, url: str) -> str:
     file = sqlite_file(address_of(url))
     if file is not None and not file.is_file():
         raise UsageError(f"there is no study `{plan.study}` yet: {file} is not there")
-    storage = open_storage(url)
-    if plan.study not in optuna.get_all_study_names(storage):
+    try:
+        storage = open_storage(url, look_only=True)
+        names = optuna.get_all_study_names(storage)
+    except optuna.exceptions.StorageInternalError as error:
+        reason = getattr(error.__cause__, "orig", error)
+        raise UsageError(f"--storage: no studies can be read there: {reason}") from error
+    if plan.study not in names:
         raise UsageError(f"there is no study `{plan.study}` yet in this storage")
     plan = _with_stored_sampler(plan, storage)
     study = optuna.load_study(storage=storage, study_name=plan.study)

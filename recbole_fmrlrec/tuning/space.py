@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
@@ -68,7 +69,16 @@ class Parameter:
         if self.kind == "int":
             return trial.suggest_int(self.name, low, high, step=self.step or 1)
         log = self.kind == "loguniform"
-        return trial.suggest_float(self.name, low, high, step=self.step, log=log)
+        return self.tidy(trial.suggest_float(self.name, low, high, step=self.step, log=log))
+
+    def tidy(self, value: Any) -> Any:
+        """A stored value as it is meant: on a step it has no more places than low and step have.
+
+        Low plus some steps is 0.30000000000000004 in binary numbers where 0.3 is meant.
+        """
+        if self.kind != "uniform" or self.step is None or not isinstance(value, float):
+            return value
+        return round(value, max(places(self.values[0]), places(self.step)))
 
     def grid(self) -> list[Any]:
         """Every value.
@@ -83,8 +93,7 @@ class Parameter:
             raise self._wrong("a grid needs a step, as in [low, high, step], or a choice")
         low, high = self.values[:2]
         count = int((high - low) / step + 1e-9) + 1
-        # 0.1 + 2 * 0.1 is not 0.3
-        return [round(low + index * step, 12) for index in range(count)]
+        return [self.tidy(low + index * step) for index in range(count)]
 
     def examples(self) -> list[Any]:
         """Values to check: all of a choice, the two ends of a range."""
@@ -94,6 +103,12 @@ class Parameter:
         """What the study remembers of it."""
         when = {name: list(values) for name, values in self.when.items()}
         return {self.kind: list(self.values), **({"when": when} if when else {})}
+
+
+def places(number: float) -> int:
+    """How many decimal places a number is written with: 2 of 0.25, 5 of 1e-05."""
+    exponent = Decimal(str(number)).normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 def label(value: Any) -> Any:
@@ -146,6 +161,14 @@ class Space:
             if counts(parameter, chosen):
                 chosen[parameter.name] = parameter.suggest(trial)
         return chosen
+
+    def tidy(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """The stored values of a trial without the last places of binary numbers."""
+        by_name = {parameter.name: parameter for parameter in self.parameters}
+        return {
+            name: by_name[name].tidy(value) if name in by_name else value
+            for name, value in stored.items()
+        }
 
     def first(self) -> dict[str, Any]:
         """The first value of each parameter that counts with them."""

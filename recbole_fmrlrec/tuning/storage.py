@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy
 from optuna.storages import RDBStorage
@@ -38,20 +39,23 @@ def sqlite_file(address: sqlalchemy.URL) -> Path | None:
     return Path(address.database) if sqlite and address.database else None
 
 
-def open_storage(url: str) -> RDBStorage:
+def open_storage(url: str, look_only: bool = False) -> RDBStorage:
     """Optuna's storage in a database: SQLite, PostgreSQL, MySQL.
+
+    Args:
+        look_only: make no tables and write nothing; a file of SQLite may be read-only then.
 
     Raises:
         UsageError: the url is none, its driver is not installed, or its file will not do.
         RunError: the database cannot be used.
     """
     address = address_of(url)
-    if (file := sqlite_file(address)) is not None:
+    if (file := sqlite_file(address)) is not None and not look_only:
         check_folder(file.parent, "--storage")
     shown = address.render_as_string(hide_password=True)
     for attempt in range(4):  # two processes that make the tables at once disturb one another
         try:
-            return _connect(address)
+            return _look(address, file) if look_only else _connect(address)
         except (ImportError, sqlalchemy.exc.NoSuchModuleError) as error:
             raise UsageError(
                 f"--storage: {error}; for PostgreSQL `pip install psycopg[binary]` and "
@@ -66,6 +70,15 @@ def open_storage(url: str) -> RDBStorage:
     if "malformed" in said:
         said += f": {file} is damaged; put a copy back, or move it away and the study begins anew"
     raise RunError(f"the storage {shown} cannot be used: {said}") from reason
+
+
+def _look(address: sqlalchemy.URL, file: Path | None) -> RDBStorage:
+    """A storage that is read."""
+    if file is not None:
+        place = f"file:{quote(str(file.absolute()))}"
+        address = address.set(database=place, query={"mode": "ro", "uri": "true"})
+    url = address.render_as_string(hide_password=False)
+    return RDBStorage(url, skip_compatibility_check=True, skip_table_creation=True)
 
 
 def _connect(address: sqlalchemy.URL) -> RDBStorage:

@@ -51,7 +51,7 @@ def open_study(storage: RDBStorage, plan: Plan) -> optuna.Study:
     stored, wanted = study.user_attrs.get(DEFINITION), plan.definition()
     if stored is None:
         study.set_user_attr(DEFINITION, wanted)
-    elif stored != wanted:
+    elif _rounded(stored) != _rounded(wanted):
         found = differences(stored, wanted)
         # The fingerprint differs wherever anything does: it counts where nothing else is found.
         found = [line for line in found if not line.startswith(FINGERPRINT)] or found
@@ -63,12 +63,21 @@ def open_study(storage: RDBStorage, plan: Plan) -> optuna.Study:
     return study
 
 
+def _rounded(value: Any) -> Any:
+    """Numbers to 12 digits: studies were stored with ends such as 0.30000000000000004 for 0.3."""
+    if isinstance(value, dict):
+        return {key: _rounded(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(below) for below in value]
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any], above: str = "") -> list[str]:
     """A line for each entry in which two definitions differ."""
     found = []
     for key in [*stored, *(key for key in wanted if key not in stored)]:
         before, now = stored.get(key), wanted.get(key)
-        if before == now and (key in stored) == (key in wanted):
+        if _rounded(before) == _rounded(now) and (key in stored) == (key in wanted):
             continue
         if isinstance(before, dict) and isinstance(now, dict):
             found += differences(before, now, f"{above}{key}.")

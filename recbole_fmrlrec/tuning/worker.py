@@ -130,7 +130,7 @@ def _tell(study: optuna.Study, plan: Plan, trial: FrozenTrial) -> None:
     parts.append(
         ", ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in trial.params.items()
+            for name, value in plan.space.tidy(trial.params).items()
         )
     )
     tqdm.write("; ".join(parts), file=sys.stderr)

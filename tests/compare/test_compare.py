@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from recbole_fmrlrec.cli import main, parse, train
 from recbole_fmrlrec.compare import report
 from recbole_fmrlrec.compare.schedule import Schedule, last_words
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.yaml_files import properties_dir
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,6 +128,56 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
     assert "error: output: cannot write to " in capsys.readouterr().err
 
 
+def test_a_list_needs_no_data_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    """Beauty's pictures, a dataset that nobody has, and text features that are not made yet."""
+    monkeypatch.chdir(tmp_path)
+    toy.write_toy(tmp_path / "dataset")
+    before = sorted(tmp_path.rglob("*"))
+    file = properties_dir() / "comparison" / "modalities.yaml"
+    assert main(["compare", str(file), "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 15 and lines[0] == (
+        "------------  text on amazon-beauty, seed 2020 (trained at sizes 16, 32, 64, 128, 256): "
+        "to do (its data is not there yet)"
+    )
+    assert main(["compare", "--model=Pop", "--dataset=nobodys", "--list"]) == 0
+    assert capsys.readouterr().out.startswith("------------  Pop on nobodys, seed 2020: to do (its")
+    (tmp_path / "toy.yaml").write_text(
+        "datasets: [toy]\nsettings: {data_path: dataset}\nmodels:\n  Pop:\n"
+        "  fMRLRec: {settings: {sizes: [2, 4, 8]}, show_sizes: [4], independent: true}\n",
+        encoding="utf-8",
+    )
+    assert main(["compare", "toy.yaml", "--list"]) == 0
+    pop, *ours = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"[0-9a-f]{12}  Pop on toy, seed 2020: to do", pop)
+    assert [line.partition("  ")[2].partition(" (its")[0] for line in ours] == [
+        "fMRLRec on toy, seed 2020 (trained at sizes 2, 4, 8; the tables show 4): to do",
+        "fMRLRec alone at 4 on toy, seed 2020 (trained at size 4): to do",
+    ]
+    (tmp_path / "toy.yaml").unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_trained_is_said_before_and_a_size_of_the_table_after(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "write_plots", lambda analysis, folder: [])
+    toy.write_toy(tmp_path / "dataset")
+    (tmp_path / "toy.yaml").write_text(
+        FILE.replace("epochs: 60", "epochs: 1") + "    show_sizes: [2]\n", encoding="utf-8"
+    )
+    assert main(["compare", "toy.yaml", "--only=ours"]) == 0
+    shown = capsys.readouterr()
+    assert (
+        "to train: ours on toy, trained at sizes 2, 4; the tables show 2; seed 2020\n" in shown.err
+    )
+    outcome = re.search(r"ours on toy, seed 2020: \d+ s, size 2: ndcg@10 (0\.\d{4})", shown.err)
+    assert outcome
+    row = next(line for line in shown.out.splitlines() if line.startswith("ours"))
+    assert row.split()[1] == "2" and f"0{row.split()[5]}" == outcome[1]  # N@10
+
+
 def test_the_last_words_of_a_worker(tmp_path):
     log = tmp_path / "worker.log"
     log.write_text("loading\nerror: the first time\n", encoding="utf-8")
@@ -148,7 +200,7 @@ def test_the_last_words_of_a_worker(tmp_path):
         (["--model=Pop", "--config_files=a.yaml"], "compare has no --config_files"),
         (["a.yaml", "--resume"], "compare has no --config_files and no --resume"),
         (["a.yaml", "--output="], "--output= has no value"),
-        (["--model=Pop,fMRLRec", "--dataset=tyo", "--list"], "command line: there is no dataset"),
+        (["--model=Pop,fMRLRec", "--dataset=tyo"], "command line: there is no dataset"),
         (["--model=Pop", "--epocs=3"], "unknown key `epocs` (command line)"),
         (["--model=Pop,Nop"], "there is no model `Nop`"),
         (["--model=Pop", "--workers=0"], "--workers takes a number of at least 1"),

@@ -28,7 +28,7 @@ models:
     tuned: n_layers on validation
   small:
     model: fMRLRec
-    sizes: [64, 16]
+    show_sizes: [64, 16]
     independent: true
 """
 
@@ -97,7 +97,9 @@ def test_later_settings_win_and_the_metric_is_watched(tmp_path):
         ("  SASRec:", "  SASREC:", 9, "there is no model `SASREC`: it is spelled `SASRec`"),
         ("n_layers: 1}", "n_layer: 1}", 10, "unknown key `n_layer`"),
         ("tuned: n", "sizes: [8]\n    tuned: n", 11, "`sizes` is for models with sizes; SASRec"),
-        ("sizes: [64, 16]", "sizes: some", 14, "sizes = 'some': must be all, or a list"),
+        ("show_sizes: [64, 16]", "sizes: some", 14, "sizes = 'some': must be all, or a list"),
+        ("[64, 16]", "some", 14, "show_sizes = 'some': must be all, or a list"),
+        ("[64, 16]", "[16]\n    sizes: [8]", 14, "`show_sizes` and `sizes` say the same"),
         ("independent: true", "independent: 3", 15, "`independent` must be true or false"),
         ("  small:\n", "  SASRec:\n", 12, "`SASRec` stands on line 9 too"),
         ("  small:\n", "  a/b:\n", 12, "'a/b' cannot be a name"),
@@ -127,6 +129,18 @@ def test_what_is_missing_and_lists(tmp_path):
         read_plan(write(tmp_path, "datasets: a\nmodels: [Pop, Pop]\n"))
 
 
+def test_the_old_word_for_the_sizes_shown_works_and_says_what_it_does(tmp_path, capsys):
+    now = read_plan(write(tmp_path, GOOD))
+    assert capsys.readouterr().err == ""
+    old = read_plan(write(tmp_path, GOOD.replace("show_sizes", "sizes")))
+    assert old.models == now.models and old.models[1].sizes == (16, 64)
+    assert capsys.readouterr().err == (
+        f"note: {tmp_path / 'mine.yaml'}, line 14: `sizes: [64, 16]` under a model chooses what "
+        "the tables show, and the model is trained at all its sizes. Write `show_sizes: [64, 16]` "
+        "for that, or `settings: {sizes: [64, 16]}` to train these sizes only\n"
+    )
+
+
 @pytest.mark.parametrize("name", ["ml-100k-quick", "amazon-beauty", "modalities"])
 def test_shipped_files(name):
     plan = read_plan(properties_dir() / "comparison" / f"{name}.yaml")
@@ -147,7 +161,7 @@ def test_places_and_names_that_yaml_takes_for_other_values(tmp_path):
     file = write(
         tmp_path,
         "datasets: [a, b]\nmodels:\n  1: {model: Pop}\n  1.0: {model: BPR}\n"
-        "  true: {model: fMRLRec, sizes: [16]}\n  True: {model: FPMC}\n",
+        "  true: {model: fMRLRec, show_sizes: [16]}\n  True: {model: FPMC}\n",
     )
     plan = read_plan(file)
     assert [v.name for v in plan.models] == ["1", "1.0", "true", "True"]

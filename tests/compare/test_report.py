@@ -28,6 +28,7 @@ from recbole_fmrlrec.compare.stored import read_ranks, read_rows
 from recbole_fmrlrec.compare.tables import marks, number
 from recbole_fmrlrec.errors import RunError
 from tests.compare.synthetic import make_plan, write_cell
+from tests.pages import check_page
 
 ROOT = Path(__file__).resolve().parents[2]
 SASREC = Variant("SASRec", "SASRec", {"n_layers": 1}, baseline=True, tuned="n_layers on validation")
@@ -352,9 +353,8 @@ def test_the_page_stands_alone(trial):
     plan, _, _ = trial
     page = (plan.output / "report.html").read_text(encoding="utf-8")
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
-    sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)
-    assert len(sources) == 5 and all(s.startswith("data:image/svg+xml;base64,") for s in sources)
-    assert "<script" not in page and "http" not in page.replace("http://www.w3.org", "")
+    assert page.count("<svg ") == 5 and page.count("<figure>") == 5
+    check_page(page)
     names = {file.name for file in (plan.output / "plots").iterdir()}
     kinds = ("size", "latency", "bytes", "epochs", "seconds")
     assert names == {f"toy-{kind}.{end}" for kind in kinds for end in ("svg", "png")}
@@ -400,3 +400,58 @@ def test_trainings_that_ended_early_are_named(trial):
     text = markdown(analysis)
     assert text.count("- ours on toy: its time was up after 3 epochs.\n") == 1
     assert text.count("- ours on toy: its last epoch, 3, was its best; more may be better.\n") == 1
+
+
+@pytest.fixture
+def half_done(tmp_path):
+    """SASRec has both seeds; ours, better, has one of two, and Pop has none."""
+    folder = tmp_path / "half"
+    plan = make_plan(folder, [SASREC, OURS, POP, PLAIN], seeds=(1, 2))
+    cells = []
+    for seed in plan.seeds:
+        cells.append(write_cell(folder, SASREC, {0: [1, 4, 2, 11]}, seed=seed))
+        cells.append(write_cell(folder, OURS, {8: [1, 1, 1, 1]}, seed=seed))
+        cells.append(write_cell(folder, OURS, {8: [1, 2, 1, 1]}, seed=seed, alone=8))
+        cells.append(write_cell(folder, POP, {0: [9, 9, 9, 9]}, seed=seed))
+        cells.append(write_cell(folder, PLAIN, {8: [2, 2, 2, 2]}, seed=seed))
+    write_record(plan, cells)
+    for at in (3, 6, 8):  # Pop of both seeds, ours of seed 2
+        (cells[at].path / "cost.json").unlink()
+    return folder
+
+
+def test_a_row_without_all_its_seeds_is_marked_and_not_judged(half_done, no_plots, capsys):
+    assert main(["report", str(half_done)]) == 0
+    shown = capsys.readouterr()
+    marked = "ours (unfinished: 1 of 2 seeds)"
+    assert f"\n{marked} " in shown.out
+    assert "warning: Rows of fewer seeds than the others: ours 8 on toy (unfinished: 1 of 2 se" in (
+        shown.err
+    )
+    assert "warning: Not finished, and in no table: ours on toy, seed 2, Pop on toy, seed" not in (
+        shown.err
+    )
+    assert "warning: Not finished, and in no table: Pop on toy, seed 1, ours on toy, seed 2" in (
+        shown.err
+    )
+    toy = json.loads((half_done / "results.json").read_text(encoding="utf-8"))["datasets"]["toy"]
+    missing = {system["label"]: system["missing_seeds"] for system in toy["systems"]}
+    assert missing == {"SASRec": [], "ours 8": [2], "ours 8 alone": [], "plain 8": []}
+    tested = {label for test in toy["tests"] for label in (test["system"], test["against"])}
+    assert tested == {"SASRec", "ours 8 alone", "plain 8"}  # and no nesting
+    assert {test["family"] for test in toy["tests"]} == {"best", "each"} and toy["training"] == []
+    text = (half_done / "table.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith(f"| {marked} | 8 |"))
+    assert "1.0000" in row and "**" not in row and "<u>" not in row
+    assert "| ours, alone | 8 | 1,008 | **" in text
+    tex = (half_done / "table.tex").read_text(encoding="utf-8")
+    assert f"{marked} & 8 & 1,008 & 1.0000 & 1.0000" in tex and r"\textbf{1.0000}" not in tex
+    with (half_done / "table.csv").open(encoding="utf-8") as file:
+        rows = {(r["variant"], r["alone"]): r["missing_seeds"] for r in csv.DictReader(file)}
+    assert rows == {
+        ("SASRec", "False"): "",
+        ("ours", "False"): "2",
+        ("ours", "True"): "",
+        ("plain", "False"): "",
+    }
+    assert marked in (half_done / "report.html").read_text(encoding="utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from dataset_tools.features import write_features
 from dataset_tools.inspection import inspect_dataset
 from dataset_tools.neighbours import find_neighbours
 from tests.dataset_tools.test_encode_images import picture
+from tests.pages import check_page
 
 
 @pytest.fixture
@@ -73,28 +73,6 @@ def test_text_names_what_matters(dataset: Path, capsys: pytest.CaptureFixture[st
     assert "features text: unknown, 2 wide, 50.0% of the items with interactions, 1 empty" in said
 
 
-class Tags(HTMLParser):
-    """Collects tags and text, and notes tags that are closed in the wrong order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.images: list[str] = []
-        self.text = ""
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attributes: list) -> None:
-        if tag == "img":
-            self.images.append(dict(attributes)["src"])
-        elif tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def test_the_page_stands_alone_and_shows_pictures(dataset: Path, tmp_path: Path) -> None:
     (dataset / "images").mkdir()
     picture().save(dataset / "images" / "a.png")
@@ -102,9 +80,7 @@ def test_the_page_stands_alone_and_shows_pictures(dataset: Path, tmp_path: Path)
     page = tmp_path / "report.html"
     assert main(["inspect", str(dataset), "--html", str(page), "--json"]) == 0
     text = page.read_text()
-    tags = Tags()
-    tags.feed(text)
-    assert not tags.open
+    tags = check_page(text)
     assert "<b>Mug & cup</b>" in tags.text and "<b>Mug" not in text
     assert tags.images and all(url.startswith("data:image/jpeg;base64,") for url in tags.images)
     assert not re.search(r"(src|href)=\"(?!data:)", text)
@@ -149,4 +125,14 @@ def test_neighbours_of_nothing(
 def test_neighbours_page(dataset: Path, tmp_path: Path) -> None:
     page = tmp_path / "n.html"
     assert main(["neighbours", str(dataset), "--item", "a", "--html", str(page), "--json"]) == 0
-    assert "cosine 0.600" in page.read_text()
+    assert "cosine 0.600" in check_page(page.read_text()).text
+
+
+def test_a_page_that_cannot_be_written_is_named(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for command in (["inspect", str(dataset)], ["neighbours", str(dataset), "--item", "a"]):
+        for place in (tmp_path, tmp_path / "file" / "page.html"):
+            assert main([*command, "--html", str(place)]) == 2
+            assert f"--html: cannot write {place}: " in capsys.readouterr().err

@@ -212,7 +212,8 @@ def test_changed_features_are_noticed(
         (["--size=5"], "the model has no size 5; it has [2, 4, 8]"),
         (["--sizes=2,x"], "--sizes takes whole numbers with commas, or all, not '2,x'"),
         (["--size=2", "--sizes=2,4"], "not allowed with argument"),
-        (["--checkpoint=none.pth"], "there is no checkpoint none.pth"),
+        (["--checkpoint=none.pth"], "--checkpoint: there is no checkpoint none.pth"),
+        (["--checkpoint=text.pth"], "--checkpoint: text.pth: not a readable checkpoint"),
         (["--data_path=nowhere"], "dataset 'toy' not found"),
         (["--catalogue=nowhere"], "--catalogue: there is no folder"),
         (["--catalogue=toy"], "fitted to each catalogue anew"),
@@ -222,7 +223,8 @@ def test_wrong_use(
     run_dir: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     given = [f"--checkpoint={run_dir / 'best.pth'}", "--output=wrong", "--no_evaluation"]
-    assert main(["export", *given, *words]) in (1, 2)
+    Path("text.pth").write_text("no checkpoint", encoding="utf-8")
+    assert main(["export", *given, *words]) == 2
     assert message in capsys.readouterr().err
     assert not Path("wrong").exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import pytest
 
 from recbole_fmrlrec.cli import main
 from recbole_fmrlrec.deploy import Recommendations, Recommender
+from recbole_fmrlrec.deploy.items import ItemTable
+from recbole_fmrlrec.deploy.store import save_model
 from recbole_fmrlrec.deploy.users import as_text, read_users, writer
 from recbole_fmrlrec.errors import UsageError
+from tests.deploy.conftest import DESCRIPTION, ITEMS, lively_network, table_of
 
 
 def write(path: Path, text: str) -> Path:
@@ -41,6 +45,96 @@ def test_events_of_a_user_are_put_together(tmp_path: Path) -> None:
     broken = write(tmp_path / "broken.csv", "user_id,item_id\n7,a\n8,a\n7,b\n")
     with pytest.raises(UsageError, match="lines of user '7' are not together"):
         list(read_users(broken))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["3", "1", "2"],
+        ["30", "9", "10"],
+        ["1709290800000", "1709290799999", "1709290799999.5"],
+        ["9007199254740993", "9007199254740991", "9007199254740992"],  # beyond float64
+        ["2024-03-02", "2024-03-01 10:00", "2024-03-01T10:00:00.5"],
+        ["2024-03-01T12:00:00+01:00", "2024-03-01T10:30:00Z", "2024-03-01 10:45"],
+        ["1709290800", "0", "5"],  # a time that is missing does not change the unit
+        ["2", "1", "1"],  # a tie: the order of the file
+    ],
+)
+def test_events_are_put_in_the_order_of_their_times(tmp_path: Path, times: list[str]) -> None:
+    rows = [f"7,{item},{time}\n" for item, time in zip("cab", times, strict=True)]
+    for name in ("timestamp", "Time", "timestamp:float"):
+        file = write(tmp_path / "events.csv", f"user_id,item_id,{name}\n{''.join(rows)}")
+        assert list(read_users(file)) == [("7", ["a", "b", "c"])]
+    entry = {"user_id": 7, "history": list("cab"), "timestamps": times}
+    users = read_users(write(tmp_path / "events.jsonl", json.dumps(entry)))
+    assert list(users) == [("7", ["a", "b", "c"])]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "user_id,item_id,timestamp\n7,a,1\n7,b,01.03.2024\n",
+            "line 3: the timestamp '01.03.2024'",
+        ),
+        ("user_id,item_id,timestamp\n7,a,\n", "line 2: the timestamp '' is neither"),
+        ("user_id,item_id,time\n7,a,nan\n", "line 2: the timestamp 'nan' is neither"),
+        ("user_id,item_id,time\n7,a,1e999\n", "line 2: the timestamp '1e999' is neither"),
+        (
+            "user_id,item_id,timestamp\n7,a,2024-03-01\n8,b,1709290800\n",
+            "line 3: a timestamp in seconds, line 2 has one in ISO dates: events of both cannot",
+        ),
+        (
+            "user_id,item_id,timestamp\n7,a,1709290800\n7,b,1709290800000\n",
+            "line 3: a timestamp in milliseconds, line 2 has one in seconds",
+        ),
+        ("user_id,history,timestamp\n7,a b,1\n", "line 1: the column timestamp beside history"),
+        ("user_id,item_id,date,time\n7,a,1,2\n", "columns date and time: which one is the order"),
+        ("user_id,item_id,history\n7,a,b\n", "columns item_id and history: which one has the item"),
+        ("user_id,item_id,item_id\n7,a,b\n", "columns item_id and item_id: which one"),
+        ("user_id,user_id,item_id\n7,a,b\n", "columns user_id and user_id: which one has the user"),
+        ('user_id,history\n7,"[""a"", 1.5]"\n', "line 2: 1.5 is no item id"),
+        (
+            'user_id,history\n7,"[""a"", "\n',
+            "line 2: the history looks like a JSON list and is none",
+        ),
+    ],
+)
+def test_what_cannot_be_put_in_order_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        list(read_users(write(tmp_path / "a.csv", text)))
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ('"history": ["a", "b"], "timestamps": [1]', "line 1: timestamps: a history is put in"),
+        ('"history": ["a"], "timestamp": 5', "line 1: timestamp: a history is put in order by one"),
+        ('"history": [{"item_id": "a"}]', 'line 1: {"item_id": "a"} is no item id'),
+        ('"history": ["a", null]', "line 1: null is no item id"),
+    ],
+)
+def test_wrong_lines_of_json(tmp_path: Path, entry: str, says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        list(read_users(write(tmp_path / "a.jsonl", f'{{"user_id": 1, {entry}}}\n')))
+    assert says in str(error.value)
+
+
+def test_ids_with_blanks(tmp_path: Path) -> None:
+    text = 'user_id,history\n7,"[""MUG 1"", ""CUP-2"", 5]"\n8,MUG 1\n9,[a] b\n'
+    users = list(read_users(write(tmp_path / "a.csv", text)))
+    assert users == [("7", ["MUG 1", "CUP-2", "5"]), ("8", ["MUG", "1"]), ("9", ["[a]", "b"])]
+    users = list(read_users(write(tmp_path / "b.csv", "user_id,history\n7,MUG 1;CUP-2\n"), ";"))
+    assert users == [("7", ["MUG 1", "CUP-2"])]
+
+
+def test_columns_that_are_not_used_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "a.csv", "user_id,rating,item_id,shop\n7,5,a,x\n")
+    assert list(read_users(file)) == [("7", ["a"])]
+    assert capsys.readouterr().err == f"note: {file}: not used: rating, shop\n"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +211,8 @@ def test_a_file_of_users(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     out = tmp_path / "out.jsonl"
     words = ["recommend", "--model_dir", str(saved), "--users_file", str(users)]
     assert main([*words, f"--output={out}", "--k=4", "--batch_size=2"]) == 0
-    assert "9 users answered; 3 unknown items were skipped" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "9 users answered; 3 unknown items were skipped ('x')" in said
     lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [line["user_id"] for line in lines] == list("uvw" * 3)
     model = Recommender.load(saved)
@@ -127,6 +222,46 @@ def test_a_file_of_users(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert lines[2]["unknown"] == ["x"] and "unknown" not in lines[1]
     assert main([*words, "--k=1"]) == 0  # to standard output
     assert capsys.readouterr().out.splitlines()[1].startswith(f"u,1,{expected[0].ids[0]},")
+
+
+def test_ids_with_the_separator_in_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The item MUG 1 of a shop: three ways to give it, and a message where it was taken apart."""
+    network = lively_network()
+    ids = ["MUG 1", "CUP-2", "a,b", *(f"i{row}" for row in range(4, ITEMS + 1))]
+    table = ItemTable(ids, [None] * ITEMS, table_of(network))
+    save_model(tmp_path / "m", DESCRIPTION, network, table)
+    words = ["recommend", f"--model_dir={tmp_path / 'm'}", "--k=1"]
+    assert main([*words, '--history=["MUG 1", "a,b"]']) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[1:3] == ["      MUG 1", "      a,b"] and shown.err == ""
+    assert main([*words, "--history=a,b"]) == 0
+    assert "2 unknown items were skipped; the model knows 'a,b': ids that hold" in (
+        capsys.readouterr().err
+    )
+    assert main([*words, "--history=a,b", "--unknown=error"]) == 2
+    assert 'given as a JSON list, ["a,b", ...], or' in capsys.readouterr().err
+    assert main([*words, "--history=MUG 1 CUP-2"]) == 0
+    assert "'MUG 1 CUP-2' was read as one id: --separator says" in capsys.readouterr().err
+    users = write(tmp_path / "users.csv", "user_id,history\n7,MUG 1 CUP-2\n")
+    assert main([*words, f"--users_file={users}"]) == 0
+    said = capsys.readouterr().err
+    assert "2 unknown items were skipped ('MUG', '1'); the model knows 'MUG 1'" in said
+    write(users, "user_id,history\n7,MUG 1;CUP-2\n")
+    assert main([*words, f"--users_file={users}", "--separator=;"]) == 0
+    assert "unknown" not in capsys.readouterr().err
+    assert main([*words, "--history=x", "--separator="]) == 2
+    assert "--separator= is empty" in capsys.readouterr().err
+
+
+def test_a_device_is_written_to_and_not_replaced(saved: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with writer(pipe, "csv") as put:
+        put("7", RESULT)
+    assert os.read(reading, 1000).decode().splitlines()[1] == '7,1,a,"A ""quoted"", one",1.5'
+    os.close(reading)
+    assert pipe.is_fifo()
 
 
 def test_candidates_and_seen_items(
@@ -150,6 +285,11 @@ def test_candidates_and_seen_items(
         (["--model_dir=MODEL", "--history=x", "--unknown=error"], "1 unknown item"),
         (["--model_dir=MODEL", "--history=i1", "--k=0"], "--k and --batch_size must be 1"),
         (["--model_dir=MODEL", "--history=i1", "--output=a.csv"], "--output goes with"),
+        (["--model_dir=MODEL", "--users_file=no", "--output=MODEL"], "--output: MODEL is a folder"),
+        (
+            ["--model_dir=MODEL", "--users_file=no", "--output=MODEL/model.json/a.csv"],
+            "--output: cannot write to MODEL/model.json",
+        ),
         (["--model_dir=MODEL", "--history=i1", "--candidates_file=no"], "--candidates_file"),
         (["--model_dir=MODEL", "--history=i1", "--colour=red"], "unrecognized arguments"),
     ],
@@ -159,6 +299,7 @@ def test_wrong_use(
 ) -> None:
     assert main(["recommend", *(word.replace("MODEL", str(saved)) for word in words)]) == 2
     error = capsys.readouterr().err
+    message = message.replace("MODEL", str(saved))
     assert error.startswith("error: ") and message in error and len(error.splitlines()) == 1
 
 

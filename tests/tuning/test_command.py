@@ -35,6 +35,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["f.yaml", "--hours=nan"], "--hours must be a number above 0, not nan"),
         (["f.yaml", "--trials=many"], "argument --trials: invalid int value"),
         (["f.yaml", "--lerning_rate=1"], "unknown key `lerning_rate` (command line): the nearest"),
+        (["f.yaml", "--trial=3"], "--trial is no option of tune: did you mean --trials?"),
+        (["f.yaml", "--retry-failed=1"], "no option of tune: did you mean --retry_failed?"),
         (["f.yaml", "--show"], "there is no study `f` yet: saved/tune/f/study.db is not there"),
         (["f.yaml", "--dataset=none"], "dataset 'none' not found: there is no file "),
         (["two.yaml", "--dataset=none"], "or name the folder that holds none/ with --data_path"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,43 @@ def test_a_grid_without_conditions_is_the_product(counts: list[int]) -> None:
 )
 def test_values_of_a_grid(kind: str, values: tuple[Any, ...], expected: list[Any]) -> None:
     assert Parameter("p", kind, values).grid() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "stored", "meant"),
+    [
+        ((0.1, 0.7, 0.1), 0.1 + 2 * 0.1, 0.3),
+        ((0.0, 0.9, 0.1), 7 * 0.1, 0.7),
+        ((0.05, 0.95, 0.15), 0.05 + 3 * 0.15, 0.5),
+        ((1e-5, 1e-4, 1e-5), 3 * 1e-5, 3e-5),
+        ((0.25, 2.0, 0.25), 1.75, 1.75),
+        ((0, 1, 0.1), 6 * 0.1, 0.6),
+    ],
+)
+def test_a_value_on_a_step_has_the_places_of_the_step(
+    values: tuple[Any, ...], stored: float, meant: float
+) -> None:
+    parameter = Parameter("p", "uniform", values)
+    assert parameter.suggest(optuna.trial.FixedTrial({"p": stored})) == meant
+    assert Space.of([parameter]).tidy({"p": stored, "other": stored}) == {
+        "p": meant,
+        "other": stored,
+    }
+    assert str(meant) in [str(value) for value in parameter.grid()]
+
+
+@given(st.integers(1, 9), st.integers(0, 4), st.integers(0, 50))
+def test_steps_of_tenths_are_never_spelt_out(step: int, places: int, count: int) -> None:
+    """What decimal arithmetic gives, whatever the step."""
+    width = Decimal(step).scaleb(-places)
+    meant = [float(width * index) for index in range(count + 2)]
+    ends = (0.0, meant[-1], float(width))
+    assert Parameter("p", "uniform", ends).grid() == meant
+
+
+def test_a_range_without_steps_keeps_every_digit() -> None:
+    parameter = Parameter("p", "uniform", (0.1, 0.7))
+    assert parameter.tidy(0.1 + 2 * 0.1) == 0.1 + 2 * 0.1
 
 
 def test_lists_come_back_from_optuna_as_lists() -> None:
@@ -197,3 +235,9 @@ def test_a_file_of_several_models(tmp_path: Path) -> None:
     assert b.settings["epochs"] == (3, f"{file}, line 9")
     assert b.settings["seed"] == (1, f"{file}, line 2")
     assert (b.trials, b.hours, b.parameters[0].name) == (5, None, "q")
+
+
+def test_ends_of_a_range_file_are_as_written(tmp_path: Path) -> None:
+    file = tmp_path / "hyper.test"
+    file.write_text("p quniform 0.1,0.3,0.1\n")
+    assert read_drafts(file)[0].parameters[0].values == (0.1, 0.3, 0.1)

@@ -25,6 +25,7 @@ from recbole_fmrlrec.tuning.study import (
     retry,
     take_up_dead,
 )
+from tests.pages import check_page
 from tests.tuning.conftest import Runs, make, url, work
 
 GONE = {**this_process(), "started": 1.0, "command": "before"}  # our pid, of a process before us
@@ -231,7 +232,12 @@ def test_outputs(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) ->
     lines = (tmp_path / "trials.md").read_text().splitlines()
     assert [line.split("|")[1].strip() for line in lines[4:]] == ["2", "3", "1", "0"]
     page = (tmp_path / "plots.html").read_text()
-    assert page.count("Plotly.newPlot(") == 4 and 'src="http' not in page
+    tags = check_page(page)
+    # History, curves, importance, and a slice for each of the two parameters.
+    assert page.count("<figure>") == page.count("<svg") == 5 and len(page) < 200_000
+    assert tags.text.count("best, trial 2") == 3 and "NDCG@10 by learning_rate" in tags.text
+    assert "Trial 2: NDCG@10 0.9000 on validation." in tags.text
+    assert "s: 4 of 4 trials (4 complete), sampler grid: 4 of 4 points" in tags.text
     assert runs.tested == [2] and "trained again" not in shown
     monkeypatch.setattr(outputs, "write_plots", lambda plan, study: None)  # they take long
     assert search.search(plan, url(plan), 1) == shown and runs.tested == [2]
