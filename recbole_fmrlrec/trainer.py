@@ -32,9 +32,15 @@ from recbole_fmrlrec.optimization import adamw, learning_rate_factor
 from recbole_fmrlrec.ranked import RankEvaluation, serves_ranks
 from recbole_fmrlrec.registry import is_ours
 from recbole_fmrlrec.run_folder import BEST, LAST
+from recbole_fmrlrec.training_state import TrainingState, random_states, set_random_states
 from recbole_fmrlrec.trimming import encode_by_length
 
 Metrics = dict[str, float]
+
+#: Attributes of a trainer that a checkpoint holds under names of their own, or that are places.
+_RECORDED = ("model", "distributed_model", "optimizer", "scheduler", "history", "best_by_size")
+_RECORDED += ("best_valid_score", "best_valid_result", "cur_step", "start_epoch", "by_size")
+_RECORDED += ("saved_model_file", "checkpoint_dir", "ranks", "_resumed", "_beside", "_loaders")
 
 
 class _TimeIsUp(Exception):
@@ -74,7 +80,8 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         self.by_size: dict[int, Metrics] | None = None
         self.scheduler: LambdaLR | None = None
         self._resumed: dict[str, Any] | None = None
-        self._train_data: Any = None
+        self._loaders: tuple[Any, Any] = (None, None)
+        self._beside: TrainingState | None = None
         self._epoch_started = 0.0
         self.best_by_size: dict[int, Metrics] | None = None
 
@@ -131,8 +138,9 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         Returns:
             Best validation score and the metrics that belong to it.
         """
-        self._train_data = train_data
+        self._loaders = train_data, valid_data
         self._start_schedule(max(1, self.epochs * len(train_data)))
+        self._beside = self._look_beside_weights()
         if self._resumed is not None:
             self._continue(self._resumed)
         if self.finished:
@@ -155,6 +163,19 @@ class Trainer(RankEvaluation, RecBoleTrainer):
             self.logger.info("stopped: max_minutes: %s is reached", self.config["max_minutes"])
             return self.best_valid_score, self.best_valid_result
         return result
+
+    def _look_beside_weights(self) -> TrainingState:
+        found = TrainingState({"model": self.model, "trainer": self}, _RECORDED)
+        if found.opaque:
+            held = ", ".join(f"{path} ({kind})" for path, kind in sorted(found.opaque.items()))
+            self.logger.warning(
+                "%s cannot be resumed exactly: no checkpoint can hold its %s. If this run is "
+                "interrupted, --resume takes it up, and its numbers may differ from those of an "
+                "undisturbed run",
+                type(self.model).__name__,
+                held,
+            )
+        return found
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
@@ -212,7 +233,7 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         return dict(effective()) if effective else {"model": self.config["model"]}
 
     def _save_last(self, epoch: int) -> None:
-        assert self.scheduler is not None
+        assert self.scheduler is not None and self._beside is not None
         save_checkpoint(
             self.last_file,
             {
@@ -224,7 +245,9 @@ class Trainer(RankEvaluation, RecBoleTrainer):
                 "history": self.history,
                 "optimizer": self.optimizer.state_dict(),
                 "scheduler": self.scheduler.state_dict()["last_epoch"],
-                "random": random_state(self._train_data.generator),
+                "random": random_state(self._loaders[0].generator),
+                "sources": random_states(*self._loaders),
+                "beside": self._beside.changed(),
                 **model_state(self.model),
             },
         )
@@ -264,9 +287,13 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         self.history = state["history"]
         load_model_state(self.model, state)
         self.optimizer.load_state_dict(state["optimizer"])
-        assert self.scheduler is not None
+        assert self.scheduler is not None and self._beside is not None
         self.scheduler.last_epoch = state["scheduler"]
-        set_random_state(state["random"], self._train_data.generator)
+        if lost := self._beside.put_back(state.get("beside", {})):  # older checkpoints have none
+            self.logger.warning("not taken up from %s: %s", self.last_file, ", ".join(lost))
+        set_random_state(state["random"], self._loaders[0].generator)
+        if "sources" in state:
+            set_random_states(state["sources"], *self._loaders)
         self.logger.info("continuing after epoch %d from %s", state["epoch"], self.last_file)
 
     # Evaluation

@@ -1,4 +1,4 @@
-"""What a model keeps beside its weights stays out of its state: in `state_dict` are weights only."""
+"""What a model keeps beside its weights is no part of its state: `state_dict` holds weights only."""
 
 from __future__ import annotations
 
