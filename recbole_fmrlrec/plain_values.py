@@ -76,6 +76,8 @@ def record(value: Any, weights: Weights) -> Any:
     if type(value) in _LISTS:
         items = _packed(list(value)) or [record(item, weights) for item in value]
         return {"kind": _LISTS[type(value)], "items": items, "most": getattr(value, "maxlen", None)}
+    if isinstance(value, tuple) and not isinstance(value, torch.Size):  # of named entries
+        return {"kind": "entries", "items": [record(item, weights) for item in value]}
     if isinstance(value, dict):
         return {
             "kind": "dict",
@@ -96,7 +98,7 @@ def is_recorded(value: Any) -> bool:
     return (
         type(value) in _SCALARS
         or type(value) in _LISTS
-        or isinstance(value, dict | Tensor | np.ndarray | np.generic | Enum)
+        or isinstance(value, dict | tuple | Tensor | np.ndarray | np.generic | Enum)
         or sparse.issparse(value)
         or is_source(value)
         or _is_stateful(value)
@@ -220,6 +222,8 @@ def _restored_container(kept: dict[str, Any], current: Any, weights: Weights) ->
             found = {}
         found.update(zip(keys, items, strict=True))
         return found
+    if kept["kind"] == "entries":
+        return type(current)(*items) if hasattr(current, "_fields") else type(current)(items)
     if kept["kind"] == "deque":
         return collections.deque(items, kept["most"])
     return {name: make for make, name in _LISTS.items()}[kept["kind"]](items)

@@ -38,7 +38,14 @@ from recbole_fmrlrec.trimming import encode_by_length
 Metrics = dict[str, float]
 
 #: Attributes of a trainer that a checkpoint holds under names of their own, or that are places.
-_RECORDED = ("model", "distributed_model", "optimizer", "scheduler", "history", "best_by_size")
+_RECORDED: tuple[str, ...] = (
+    "model",
+    "distributed_model",
+    "optimizer",
+    "scheduler",
+    "history",
+    "best_by_size",
+)
 _RECORDED += ("best_valid_score", "best_valid_result", "cur_step", "start_epoch", "by_size")
 _RECORDED += ("saved_model_file", "checkpoint_dir", "ranks", "_resumed", "_beside", "_loaders")
 

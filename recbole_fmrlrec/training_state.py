@@ -37,7 +37,12 @@ _INERT = (
     *(torch.device, torch.dtype, torch.Size, torch.layout),
 )
 #: Packages of objects that hold the data, the settings, or what is shown.
-_INERT_PACKAGES = ("recbole.config", "recbole.data", "recbole.evaluator", "recbole.utils")
+_INERT_PACKAGES: tuple[str, ...] = (
+    "recbole.config",
+    "recbole.data",
+    "recbole.evaluator",
+    "recbole.utils",
+)
 _INERT_PACKAGES += ("recbole.sampler", "pandas", "tensorboard", "torch.utils", "tqdm", "wandb")
 _OF_EVERY_MODULE = frozenset(vars(nn.Module())) | {"training"}
 
@@ -59,9 +64,7 @@ class TrainingState:
     def __init__(self, roots: Mapping[str, Any], skip: Collection[str] = ()) -> None:
         self.roots, self.skip = dict(roots), frozenset(skip)
         self.opaque: dict[str, str] = {}
-        self._start = {
-            path: (value, digest(kept)) for path, _, value, kept in self._records()
-        }
+        self._start = {path: (value, digest(kept)) for path, _, value, kept in self._records()}
 
     def changed(self) -> dict[str, Any]:
         """A record of every attribute that is not as it was."""
