@@ -19,6 +19,7 @@ from recbole.utils import ModelType
 
 from recbole_fmrlrec.batch import HostedInteraction
 from recbole_fmrlrec.exact_order import in_exact_order
+from recbole_fmrlrec.negatives import check_negatives
 from recbole_fmrlrec.saved_data import save_dataset, save_loaders, saved_dataset, saved_parts
 from recbole_fmrlrec.tables import DataError
 from recbole_fmrlrec.trimming import TRIMMABLE
@@ -82,7 +83,9 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
     saved = saved_parts(config, dataset_class(config))
     if saved is not None:
         dataset._change_feat_format()
-        return _loaders_of(config, saved)
+        loaders = _loaders_of(config, saved)
+        check_negatives(config, loaders)
+        return loaders
     built = dataset.build()
     _check_parts(config, built)
     samplers = _samplers(config, dataset, built)
@@ -91,6 +94,7 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
         _eval_loader("valid", config, built[1], samplers[1]),
         _eval_loader("test", config, built[2], samplers[2]),
     )
+    check_negatives(config, loaders)
     if config["save_dataloaders"]:
         save_loaders(config, loaders)
     return loaders

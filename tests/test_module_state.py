@@ -1,4 +1,4 @@
-"""What a model keeps beside its weights is no part of its state: `state_dict` holds weights only."""
+"""What a model keeps beside its weights is no part of its `state_dict`: only weights are."""
 
 from __future__ import annotations
 
