@@ -57,7 +57,7 @@ def _check_items(phase: str, loader: Any) -> None:
                 f"{asked}: user {name} has all {len(possible)} items that can be drawn "
                 f"({sampler.distribution}), so that there is no negative for them; leave such "
                 f'users out (user_inter_num_interval: "[0,{len(possible) - 1}]"), or take a loss '
-                "or an evaluation that samples none (train_neg_sample_args: None, eval_args.mode: full)"
+                "or evaluation that draws none (train_neg_sample_args: None, eval_args.mode: full)"
             )
 
 

@@ -5,6 +5,7 @@ It serves RecBole's own models as well: what it adds are files and hooks around 
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -251,13 +252,28 @@ class Trainer(RankEvaluation, RecBoleTrainer):
                 "best_by_size": self.best_by_size,
                 "history": self.history,
                 "optimizer": self.optimizer.state_dict(),
+                "optimizer_in_turn": self._optimizer_in_turn(),
                 "scheduler": self.scheduler.state_dict()["last_epoch"],
-                "random": random_state(self._loaders[0].generator),
+                "random": random_state(self._generator()),
                 "sources": random_states(*self._loaders),
                 "beside": self._beside.changed(),
                 **model_state(self.model),
             },
         )
+
+    def _generator(self) -> torch.Generator | None:
+        """What shuffles the training data; a knowledge graph's loader has two in it instead."""
+        return getattr(self._loaders[0], "generator", None)
+
+    def _optimizer_in_turn(self) -> str | None:
+        """The attribute that the present optimizer is, of a trainer that takes several in turn."""
+        held = vars(self).items()
+        return next((k for k, v in held if v is self.optimizer and k != "optimizer"), None)
+
+    def save_pretrained_model(self, epoch: int, saved_model_file: str) -> None:
+        """Write a pretrained model, where RecBole's trainer has such a stage."""
+        self.saved_model_file = saved_model_file
+        self._save_checkpoint(epoch)
 
     def resume(self) -> bool:
         """Read ``last.pth`` if there is one; the next `fit` continues from it.
@@ -293,12 +309,14 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         self.best_by_size = state["best_by_size"]
         self.history = state["history"]
         load_model_state(self.model, state)
+        if name := state.get("optimizer_in_turn"):
+            self.optimizer = getattr(self, name)
         self.optimizer.load_state_dict(state["optimizer"])
         assert self.scheduler is not None and self._beside is not None
         self.scheduler.last_epoch = state["scheduler"]
         if lost := self._beside.put_back(state.get("beside", {})):  # older checkpoints have none
             self.logger.warning("not taken up from %s: %s", self.last_file, ", ".join(lost))
-        set_random_state(state["random"], self._loaders[0].generator)
+        set_random_state(state["random"], self._generator())
         if "sources" in state:
             set_random_states(state["sources"], *self._loaders)
         self.logger.info("continuing after epoch %d from %s", state["epoch"], self.last_file)
@@ -372,3 +390,10 @@ class Trainer(RankEvaluation, RecBoleTrainer):
             self.model.size = size
             results[size] = self._recbole_metrics(eval_data, show_progress)
         return results
+
+
+@functools.cache
+def resumable(trainer_class: type) -> type:
+    """A trainer of RecBole's for special models with `Trainer` before it, under its own name."""
+    body = {"__doc__": trainer_class.__doc__, "__module__": __name__}
+    return type(trainer_class.__name__, (Trainer, trainer_class), body)

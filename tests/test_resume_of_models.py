@@ -1,0 +1,102 @@
+"""A run that is interrupted and taken up again is the undisturbed run, for every model there is."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from recbole.utils import init_seed
+
+from recbole_fmrlrec import compat
+from recbole_fmrlrec.data import create_dataset, data_preparation
+from recbole_fmrlrec.registry import get_trainer_class, list_models
+from recbole_fmrlrec.runner import tensorboard_in
+from recbole_fmrlrec.trainer import Trainer
+from tests.test_rows import KEYS as ROWS
+from tests.test_rows import small
+
+compat.apply()
+
+#: Settings without which a model cannot be built on the tiny data, or is slow on them.
+KEYS: dict[str, dict[str, Any]] = {
+    **ROWS,
+    "NCL": {"num_clusters": 5, "warm_up_step": 0, "m_step": 2},
+    "S3Rec": {"item_attribute": "words", "train_stage": "finetune", "mask_ratio": 0.5},
+    "RippleNet": {"n_memory": 4, "embedding_size": 8},
+    "FEARec": {"n_layers": 1},
+    "Caser": {"n_h": 2, "n_v": 2},
+}
+for name in list_models()["context"]:
+    KEYS[name] = {"threshold": {"rating": 3}}
+#: Models whose state no checkpoint can hold: the run says so when it starts.
+NOT_EXACT: set[str] = set()
+#: Trees grow in libraries of their own; RecBole's trainer of them cannot go on.
+TREES = set(list_models()["exlib"])
+PRETRAINED = {"S3Rec", "KD_DAGFM"}  # they need a file of an earlier training
+MODELS = sorted({n for kind in list_models().values() for n in kind} - TREES - PRETRAINED)
+
+
+class Interrupted(Exception):
+    """Stands for the end of a process."""
+
+
+def begin(root: Path, folder: Path, model: str) -> tuple[Any, Any, Any]:
+    """A trainer as a new process makes it, and the data for training and validation."""
+    keys = {"use_features": False, "sizes": [4, 8]} if model.startswith("fMRLRec") else {}
+    if model == "fMRLRec":
+        keys |= {"use_features": True, "text_encoder": "tfidf"}
+    folder.mkdir(exist_ok=True)
+    config = small(root, model, epochs=3, checkpoint_dir=str(folder), train_batch_size=64, **keys)
+    init_seed(1, True)
+    train, valid, _ = data_preparation(config, create_dataset(config))
+    tensorboard_in(folder)
+    trainer = get_trainer_class(config)(config, config.model_class(config, train._dataset))
+    return trainer, train, valid
+
+
+def outcome(trainer: Any) -> dict[str, Any]:
+    """Every number that a training leaves."""
+    timeless = [
+        {k: v for k, v in epoch.items() if not k.endswith("seconds")} for epoch in trainer.history
+    ]
+    numbers = {"history": timeless, "best": trainer.best_valid_result}
+    numbers |= {name: value.tolist() for name, value in trainer.model.state_dict().items()}
+    return numbers | {"drawn": [torch.rand(2).tolist(), np.random.rand(2).tolist()]}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_taken_up_again_it_ends_as_undisturbed(
+    rich: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, model: str
+) -> None:
+    monkeypatch.chdir(rich.parent)
+    last = 2
+    try:
+        trainer, *data = begin(rich.parent, rich.parent / "run", model)
+    except ModuleNotFoundError as error:
+        pytest.skip(f"{model} needs the package {error.name}")
+    assert isinstance(trainer, Trainer)
+    kept = rich.parent / "kept"
+    kept.mkdir()
+
+    def keep(epoch: int, score: float) -> None:
+        if epoch == last - 1:  # what is there when a process ends after this epoch
+            for file in (rich.parent / "run").glob("*.pth"):
+                shutil.copy(file, kept)
+
+    trainer.fit(*data, verbose=False, callback_fn=keep)
+    undisturbed = outcome(trainer)
+    assert len(undisturbed["history"]) == trainer.epochs
+    assert ("cannot be resumed exactly" in caplog.text) == (model in NOT_EXACT)
+    if trainer.epochs < last:  # counting and matrix algebra: one epoch, and then the test
+        shutil.copytree(rich.parent / "run", kept, dirs_exist_ok=True)
+    for source in (random.seed, np.random.seed, torch.manual_seed):
+        source(99)
+    again, *data = begin(rich.parent, kept, model)
+    assert again.resume()
+    again.fit(*data, verbose=False)
+    assert outcome(again) == undisturbed or model in NOT_EXACT
