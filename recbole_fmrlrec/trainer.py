@@ -102,7 +102,13 @@ class Trainer(RankEvaluation, RecBoleTrainer):
     def finished(self) -> bool:
         """Whether training has reached its last epoch, was stopped early, or has used its time."""
         stopped = self.cur_step > self.stopping_step or self._time_is_up()
-        return self.start_epoch >= self.epochs or stopped
+        return self.start_epoch >= self._epochs_of_stage() or stopped
+
+    def _epochs_of_stage(self) -> int:
+        """Epochs of the training, or of the pretraining where the model is at that stage."""
+        if "pretrain" in str(getattr(self.model, "train_stage", "")):
+            return int(self.config["pretrain_epochs"])
+        return int(self.epochs)
 
     def _time_is_up(self) -> bool:
         """Whether the epochs so far, those before a resume included, took ``max_minutes``."""
@@ -246,6 +252,7 @@ class Trainer(RankEvaluation, RecBoleTrainer):
             self.last_file,
             {
                 "epoch": epoch,
+                "best_file": Path(self.saved_model_file).name,
                 "cur_step": self.cur_step,
                 "best_valid_score": self.best_valid_score,
                 "best_valid_result": dict(self.best_valid_result or {}),
@@ -303,6 +310,7 @@ class Trainer(RankEvaluation, RecBoleTrainer):
 
     def _continue(self, state: dict[str, Any]) -> None:
         self.start_epoch = state["epoch"] + 1
+        self.saved_model_file = str(self.run_dir / state.get("best_file", BEST))
         self.cur_step = state["cur_step"]
         self.best_valid_score = state["best_valid_score"]
         self.best_valid_result = state["best_valid_result"] or None
