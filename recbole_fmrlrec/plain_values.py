@@ -220,7 +220,8 @@ def _restored_container(kept: dict[str, Any], current: Any, weights: Weights) ->
             found.clear()
         else:
             found = {}
-        found.update(zip(keys, items, strict=True))
+        for key, item in zip(keys, items, strict=True):  # a Counter's update would count them
+            found[key] = item
         return found
     if kept["kind"] == "entries":
         return type(current)(*items) if hasattr(current, "_fields") else type(current)(items)

@@ -161,6 +161,8 @@ def _attributes(holder: Any) -> list[tuple[str, Any]]:
 def _is_inert(value: Any) -> bool:
     if isinstance(value, _INERT):
         return True
+    if is_recorded(value):
+        return False
     modules = (base.__module__ for base in type(value).__mro__)
     return any(module.startswith(_INERT_PACKAGES) for module in modules)
 

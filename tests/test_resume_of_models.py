@@ -13,6 +13,7 @@ import torch
 from recbole.utils import init_seed
 
 from recbole_fmrlrec import compat
+from recbole_fmrlrec.checkpoint import load_checkpoint, save_checkpoint
 from recbole_fmrlrec.data import create_dataset, data_preparation
 from recbole_fmrlrec.registry import get_trainer_class, list_models
 from recbole_fmrlrec.runner import tensorboard_in
@@ -102,3 +103,33 @@ def test_taken_up_again_it_ends_as_undisturbed(
     again.fit(*data, verbose=False)
     assert again.start_epoch == 1
     assert outcome(again) == undisturbed or model in NOT_EXACT
+
+
+def test_what_no_checkpoint_holds_is_said_when_the_run_starts(
+    rich: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(rich.parent)
+    trainer, *data = begin(rich.parent, rich.parent / "run", "BPR")
+    trainer.model.stream = iter([1, 2])
+    trainer.fit(*data, verbose=False)
+    (said,) = [r.getMessage() for r in caplog.records if "resumed exactly" in r.getMessage()]
+    assert said.startswith(
+        "BPR cannot be resumed exactly: no checkpoint can hold its model.stream "
+        "(builtins.list_iterator)."
+    )
+
+
+def test_checkpoints_of_before_are_taken_up(rich: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(rich.parent)
+    kept = rich.parent / "kept"
+    trainer, *data = begin(rich.parent, rich.parent / "run", "BPR")
+    trainer.fit(*data, verbose=False, callback_fn=lambda *_: keep(rich.parent / "run", kept))
+    undisturbed = outcome(trainer)
+    old = load_checkpoint(kept / "last.pth")
+    for key in ("beside", "sources", "best_file", "optimizer_in_turn"):
+        del old[key]
+    save_checkpoint(kept / "last.pth", old)
+    again, *data = begin(rich.parent, kept, "BPR")
+    assert again.resume()
+    again.fit(*data, verbose=False)
+    assert outcome(again) == undisturbed
