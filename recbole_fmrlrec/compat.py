@@ -3,9 +3,9 @@
 :func:`apply` mends RecBole in memory, one function a fault; each says what breaks, why, and when it
 can go. No file of RecBole is touched, and what the running versions still do is left alone. The
 faults that pandas 3 brings are in :mod:`recbole_fmrlrec.compat_pandas`, those of single models and
-of trainers in :mod:`recbole_fmrlrec.compat_models`, what imports cost in
-:mod:`recbole_fmrlrec.compat_imports`, where RecBole would execute what it reads in
-:mod:`recbole_fmrlrec.compat_safety`.
+of trainers in :mod:`recbole_fmrlrec.compat_models`, sampling without end in
+:mod:`recbole_fmrlrec.compat_sampling`, what imports cost in :mod:`recbole_fmrlrec.compat_imports`,
+where RecBole would execute what it reads in :mod:`recbole_fmrlrec.compat_safety`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def apply() -> None:
     from recbole_fmrlrec import compat_imports
 
     compat_imports.sklearn_on_demand()
-    from recbole_fmrlrec import compat_models, compat_pandas, compat_safety
+    from recbole_fmrlrec import compat_models, compat_pandas, compat_safety, compat_sampling
 
     scipy_dok_update()
     compat_safety.torch_load_of_recbole()
@@ -52,6 +52,11 @@ def apply() -> None:
     preloaded_weights()
     compat_models.interactions_of_pop()
     compat_models.advice_on_divergence()
+    compat_sampling.samplers_end()
+    compat_sampling.users_of_all_items()
+    compat_sampling.popularity_without_alias()
+    compat_sampling.masks_end()
+    compat_sampling.line_ends()
     compat_pandas.missing_values()
     compat_pandas.table_reader()
     compat_pandas.lengths_of_sequences()

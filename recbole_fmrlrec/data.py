@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import importlib
-import pickle
-from logging import getLogger
 from typing import Any
 
 import torch
-from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
+from recbole.data.dataloader import (
+    FullSortEvalDataLoader,
+    KnowledgeBasedDataLoader,
+    TrainDataLoader,
+)
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
-from recbole.data.utils import (
-    create_samplers,
-    get_dataloader,
-    load_split_dataloaders,
-    save_split_dataloaders,
-)
+from recbole.data.utils import create_samplers, get_dataloader
 from recbole.sampler import KGSampler
-from recbole.utils import ModelType, dataset_arguments
+from recbole.utils import ModelType
 
 from recbole_fmrlrec.batch import HostedInteraction
 from recbole_fmrlrec.exact_order import in_exact_order
+from recbole_fmrlrec.negatives import check_negatives
+from recbole_fmrlrec.saved_data import save_dataset, save_loaders, saved_dataset, saved_parts
 from recbole_fmrlrec.tables import DataError
 from recbole_fmrlrec.trimming import TRIMMABLE
 from recbole_fmrlrec.windows import UserWindowDataset
@@ -61,28 +60,12 @@ def create_dataset(config: Any) -> Dataset:
         DataError: it does not exist, cannot be read, or lacks a column.
     """
     chosen = dataset_class(config)
-    saved = _saved_dataset(config, chosen)
+    saved: Dataset | None = saved_dataset(config, chosen)
     if saved is not None:
         return saved
     dataset = chosen(config)
     if config["save_dataset"]:
-        dataset.save()
-    return dataset
-
-
-def _saved_dataset(config: Any, chosen: type[Dataset]) -> Dataset | None:
-    if not config["dataset_save_path"]:
-        return None
-    try:
-        with open(config["dataset_save_path"], "rb") as file:
-            dataset = pickle.load(file)
-    except OSError as error:
-        raise DataError(f"dataset_save_path: {error}") from None
-    same = all(config[k] == dataset.config[k] for k in [*dataset_arguments, "seed", "repeatable"])
-    if type(dataset) is not chosen or not same:
-        getLogger().warning("%s was saved with other settings", config["dataset_save_path"])
-        return None
-    dataset.config = config
+        save_dataset(config, dataset)
     return dataset
 
 
@@ -97,22 +80,37 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
     """
     _check_history(config)
     _check_trimming(config)
-    if config["dataloaders_save_path"]:
-        loaded = load_split_dataloaders(config)
-        if loaded is not None:
-            dataset._change_feat_format()
-            return loaded
+    saved = saved_parts(config, dataset_class(config))
+    if saved is not None:
+        dataset._change_feat_format()
+        loaders = _loaders_of(config, saved)
+        check_negatives(config, loaders)
+        return loaders
     built = dataset.build()
     _check_parts(config, built)
     samplers = _samplers(config, dataset, built)
     loaders = (
-        _train_loader(config, dataset, built[0], samplers[0]),
+        _train_loader(config, built[0], samplers[0], _triples(config, dataset)),
         _eval_loader("valid", config, built[1], samplers[1]),
         _eval_loader("test", config, built[2], samplers[2]),
     )
+    check_negatives(config, loaders)
     if config["save_dataloaders"]:
-        save_split_dataloaders(config, loaders)
+        save_loaders(config, loaders)
     return loaders
+
+
+def _loaders_of(config: Any, saved: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    """Loaders by the settings of today from the data and the samplers of saved ones."""
+    train, valid, test = saved
+    sampler, triples = getattr(train, "_sampler", None), None
+    if isinstance(train, KnowledgeBasedDataLoader):
+        sampler, triples = train.general_dataloader._sampler, train.kg_dataloader._sampler
+    return (
+        _train_loader(config, train._dataset, sampler, triples),
+        _eval_loader("valid", config, valid._dataset, valid._sampler),
+        _eval_loader("test", config, test._dataset, test._sampler),
+    )
 
 
 def _check_history(config: Any) -> None:
@@ -156,14 +154,20 @@ def _samplers(config: Any, dataset: Dataset, built: list[Any]) -> Any:
     return create_samplers(config, dataset, built)
 
 
-def _train_loader(config: Any, dataset: Any, part: Any, sampler: Any) -> Any:
+def _triples(config: Any, dataset: Dataset) -> KGSampler | None:
+    """The sampler of a knowledge graph, for models that train on one."""
+    if config["MODEL_TYPE"] != ModelType.KNOWLEDGE:
+        return None
+    negatives = config["train_neg_sample_args"]
+    return KGSampler(dataset, negatives["distribution"], negatives["alpha"])
+
+
+def _train_loader(config: Any, part: Any, sampler: Any, triples: KGSampler | None) -> Any:
     if isinstance(part, UserWindowDataset):
         return WindowTrainDataLoader(config, part, sampler, shuffle=config["shuffle"])
     loader = get_dataloader(config, "train")
-    if config["MODEL_TYPE"] != ModelType.KNOWLEDGE:
+    if triples is None:
         return loader(config, part, sampler, shuffle=config["shuffle"])
-    negatives = config["train_neg_sample_args"]
-    triples = KGSampler(dataset, negatives["distribution"], negatives["alpha"])
     return loader(config, part, sampler, triples, shuffle=True)
 
 

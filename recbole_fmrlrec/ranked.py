@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -89,13 +88,6 @@ class RankEvaluation:
             self.eval_collector, self.evaluator = theirs
         self.ranks = whole_ranks(ours.get_data_struct()[0])[None]
         return result
-
-
-@functools.cache
-def with_ranks(trainer_class: type) -> type:
-    """A trainer class of RecBole with `RankEvaluation` before it, under its own name."""
-    body = {"__doc__": trainer_class.__doc__, "__module__": __name__}
-    return type(trainer_class.__name__, (RankEvaluation, trainer_class), body)
 
 
 def rank_record(ranks: Tensor, sizes: tuple[int, ...], eval_data: Any) -> RankRecord:

@@ -127,19 +127,18 @@ def get_dataset_class(config: Any) -> type:
 def get_trainer_class(config: Any) -> type:
     """The trainer of a configuration's model.
 
-    RecBole's special trainers (``KGTrainer``, ``S3RecTrainer`` ...) keep their models and rank as
-    ours does; ours takes the place of the ordinary one, and of the one that only sets the number
-    of epochs to 1.
+    RecBole's special trainers (``KGTrainer``, ``S3RecTrainer`` ...) keep their models and have ours
+    before them, for its checkpoints, its resume and its ranks; those of decision trees stay alone.
+    Ours takes the place of the ordinary one, and of the one that only sets the number of epochs to
+    1.
     """
     from recbole.trainer import Trainer as RecBoleTrainer
     from recbole.trainer.trainer import DecisionTreeTrainer, TraditionalTrainer
     from recbole.utils import get_trainer
 
     theirs: type = get_trainer(config["MODEL_TYPE"], config["model"])
-    if theirs not in (RecBoleTrainer, TraditionalTrainer):
-        from recbole_fmrlrec.ranked import with_ranks
+    if issubclass(theirs, DecisionTreeTrainer):
+        return theirs
+    from recbole_fmrlrec.trainer import Trainer, resumable
 
-        return theirs if issubclass(theirs, DecisionTreeTrainer) else with_ranks(theirs)
-    from recbole_fmrlrec.trainer import Trainer
-
-    return Trainer
+    return Trainer if theirs in (RecBoleTrainer, TraditionalTrainer) else resumable(theirs)

@@ -167,13 +167,14 @@ class _Run:
         logging.getLogger().info(model)
         tensorboard_in(self.folder.path)
         trainer = get_trainer_class(config)(config, model)
-        if self.resume and hasattr(trainer, "resume"):
-            trainer.resume()
-        elif self.resume:
+        if not hasattr(trainer, "resume"):
             logging.getLogger().warning(
-                "%s of RecBole cannot continue an interrupted run: starting from its beginning",
+                "%s of RecBole cannot continue an interrupted run: with --resume it starts from "
+                "its beginning",
                 type(trainer).__name__,
             )
+        elif self.resume:
+            trainer.resume()
         return trainer
 
     def _train_and_test(

@@ -5,6 +5,7 @@ It serves RecBole's own models as well: what it adds are files and hooks around 
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,9 +33,22 @@ from recbole_fmrlrec.optimization import adamw, learning_rate_factor
 from recbole_fmrlrec.ranked import RankEvaluation, serves_ranks
 from recbole_fmrlrec.registry import is_ours
 from recbole_fmrlrec.run_folder import BEST, LAST
+from recbole_fmrlrec.training_state import TrainingState, random_states, set_random_states
 from recbole_fmrlrec.trimming import encode_by_length
 
 Metrics = dict[str, float]
+
+#: Attributes of a trainer that a checkpoint holds under names of their own, or that are places.
+_RECORDED: tuple[str, ...] = (
+    "model",
+    "distributed_model",
+    "optimizer",
+    "scheduler",
+    "history",
+    "best_by_size",
+)
+_RECORDED += ("best_valid_score", "best_valid_result", "cur_step", "start_epoch", "by_size")
+_RECORDED += ("saved_model_file", "checkpoint_dir", "ranks", "_resumed", "_beside", "_loaders")
 
 
 class _TimeIsUp(Exception):
@@ -74,7 +88,8 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         self.by_size: dict[int, Metrics] | None = None
         self.scheduler: LambdaLR | None = None
         self._resumed: dict[str, Any] | None = None
-        self._train_data: Any = None
+        self._loaders: tuple[Any, Any] = (None, None)
+        self._beside: TrainingState | None = None
         self._epoch_started = 0.0
         self.best_by_size: dict[int, Metrics] | None = None
 
@@ -87,7 +102,13 @@ class Trainer(RankEvaluation, RecBoleTrainer):
     def finished(self) -> bool:
         """Whether training has reached its last epoch, was stopped early, or has used its time."""
         stopped = self.cur_step > self.stopping_step or self._time_is_up()
-        return self.start_epoch >= self.epochs or stopped
+        return self.start_epoch >= self._epochs_of_stage() or stopped
+
+    def _epochs_of_stage(self) -> int:
+        """Epochs of the training, or of the pretraining where the model is at that stage."""
+        if "pretrain" in str(getattr(self.model, "train_stage", "")):
+            return int(self.config["pretrain_epochs"])
+        return int(self.epochs)
 
     def _time_is_up(self) -> bool:
         """Whether the epochs so far, those before a resume included, took ``max_minutes``."""
@@ -131,8 +152,9 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         Returns:
             Best validation score and the metrics that belong to it.
         """
-        self._train_data = train_data
+        self._loaders = train_data, valid_data
         self._start_schedule(max(1, self.epochs * len(train_data)))
+        self._beside = self._look_beside_weights()
         if self._resumed is not None:
             self._continue(self._resumed)
         if self.finished:
@@ -155,6 +177,19 @@ class Trainer(RankEvaluation, RecBoleTrainer):
             self.logger.info("stopped: max_minutes: %s is reached", self.config["max_minutes"])
             return self.best_valid_score, self.best_valid_result
         return result
+
+    def _look_beside_weights(self) -> TrainingState:
+        found = TrainingState({"model": self.model, "trainer": self}, _RECORDED)
+        if found.opaque:
+            held = ", ".join(f"{path} ({kind})" for path, kind in sorted(found.opaque.items()))
+            self.logger.warning(
+                "%s cannot be resumed exactly: no checkpoint can hold its %s. If this run is "
+                "interrupted, --resume takes it up, and its numbers may differ from those of an "
+                "undisturbed run",
+                type(self.model).__name__,
+                held,
+            )
+        return found
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
@@ -212,22 +247,40 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         return dict(effective()) if effective else {"model": self.config["model"]}
 
     def _save_last(self, epoch: int) -> None:
-        assert self.scheduler is not None
+        assert self.scheduler is not None and self._beside is not None
         save_checkpoint(
             self.last_file,
             {
                 "epoch": epoch,
+                "best_file": Path(self.saved_model_file).name,
                 "cur_step": self.cur_step,
                 "best_valid_score": self.best_valid_score,
                 "best_valid_result": dict(self.best_valid_result or {}),
                 "best_by_size": self.best_by_size,
                 "history": self.history,
                 "optimizer": self.optimizer.state_dict(),
+                "optimizer_in_turn": self._optimizer_in_turn(),
                 "scheduler": self.scheduler.state_dict()["last_epoch"],
-                "random": random_state(self._train_data.generator),
+                "random": random_state(self._generator()),
+                "sources": random_states(*self._loaders),
+                "beside": self._beside.changed(),
                 **model_state(self.model),
             },
         )
+
+    def _generator(self) -> torch.Generator | None:
+        """What shuffles the training data; a knowledge graph's loader has two in it instead."""
+        return getattr(self._loaders[0], "generator", None)
+
+    def _optimizer_in_turn(self) -> str | None:
+        """The attribute that the present optimizer is, of a trainer that takes several in turn."""
+        held = vars(self).items()
+        return next((k for k, v in held if v is self.optimizer and k != "optimizer"), None)
+
+    def save_pretrained_model(self, epoch: int, saved_model_file: str) -> None:
+        """Write a pretrained model, where RecBole's trainer has such a stage."""
+        self.saved_model_file = saved_model_file
+        self._save_checkpoint(epoch)
 
     def resume(self) -> bool:
         """Read ``last.pth`` if there is one; the next `fit` continues from it.
@@ -257,16 +310,23 @@ class Trainer(RankEvaluation, RecBoleTrainer):
 
     def _continue(self, state: dict[str, Any]) -> None:
         self.start_epoch = state["epoch"] + 1
+        self.saved_model_file = str(self.run_dir / state.get("best_file", BEST))
         self.cur_step = state["cur_step"]
         self.best_valid_score = state["best_valid_score"]
         self.best_valid_result = state["best_valid_result"] or None
         self.best_by_size = state["best_by_size"]
         self.history = state["history"]
         load_model_state(self.model, state)
+        if name := state.get("optimizer_in_turn"):
+            self.optimizer = getattr(self, name)
         self.optimizer.load_state_dict(state["optimizer"])
-        assert self.scheduler is not None
+        assert self.scheduler is not None and self._beside is not None
         self.scheduler.last_epoch = state["scheduler"]
-        set_random_state(state["random"], self._train_data.generator)
+        if lost := self._beside.put_back(state.get("beside", {})):  # older checkpoints have none
+            self.logger.warning("not taken up from %s: %s", self.last_file, ", ".join(lost))
+        set_random_state(state["random"], self._generator())
+        if "sources" in state:
+            set_random_states(state["sources"], *self._loaders)
         self.logger.info("continuing after epoch %d from %s", state["epoch"], self.last_file)
 
     # Evaluation
@@ -338,3 +398,10 @@ class Trainer(RankEvaluation, RecBoleTrainer):
             self.model.size = size
             results[size] = self._recbole_metrics(eval_data, show_progress)
         return results
+
+
+@functools.cache
+def resumable(trainer_class: type) -> type:
+    """A trainer of RecBole's for special models with `Trainer` before it, under its own name."""
+    body = {"__doc__": trainer_class.__doc__, "__module__": __name__}
+    return type(trainer_class.__name__, (Trainer, trainer_class), body)

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 from recbole.model.general_recommender import BPR
+from recbole.trainer import KGTrainer
 from recbole.trainer import Trainer as RecBoleTrainer
 
 from recbole_fmrlrec.data import create_dataset, data_preparation
-from recbole_fmrlrec.ranked import rank_record, with_ranks
+from recbole_fmrlrec.ranked import rank_record
 from recbole_fmrlrec.registry import get_model_class, get_trainer_class
+from recbole_fmrlrec.trainer import resumable
 from tests.conftest import LEAVE_ONE_OUT, MakeConfig
 from tests.test_data import UNIFORM
 
@@ -93,4 +95,5 @@ def test_an_evaluation_that_fails_leaves_the_trainer_as_it_was(
 
 
 def test_one_class_for_each_trainer() -> None:
-    assert with_ranks(RecBoleTrainer) is with_ranks(RecBoleTrainer)
+    assert resumable(KGTrainer) is resumable(KGTrainer)
+    assert issubclass(resumable(KGTrainer), KGTrainer)

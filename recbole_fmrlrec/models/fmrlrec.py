@@ -6,7 +6,7 @@ Multimodal Recommendation", Findings of EMNLP 2024 (arXiv 2409.16627).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -30,6 +30,19 @@ from recbole_fmrlrec.windows import START_TARGET, TARGETS
 
 #: Above this size what items add to the recurrence is not kept for an evaluation.
 DRIVES_BYTES = 512 * 2**20
+
+
+@dataclass
+class _KeptItems:
+    """What an evaluation keeps of the items, and the weights that it was made of.
+
+    Not attributes of the model itself: without features the table *is* a parameter, which a module
+    would take for one of its own and write into its state.
+    """
+
+    table: Tensor | None = None
+    drives: Tensor | None = None
+    made_of: list[Any] = field(default_factory=list)
 
 
 class _Settings:
@@ -89,9 +102,7 @@ class fMRLRec(SequentialRecommender):
             r_max=settings["r_max"],
         )
         self.size = self.network.width
-        self._table: Tensor | None = None
-        self._drives: Tensor | None = None
-        self._kept_for: list[Any] = []
+        self._kept = _KeptItems()
 
     def _load_features(self, settings: _Settings, dataset: Any) -> None:
         features: Tensor | MappedFeatures | None = None
@@ -136,9 +147,14 @@ class fMRLRec(SequentialRecommender):
 
     def train(self, mode: bool = True) -> fMRLRec:
         """Switch mode; what is kept of the items for an evaluation is dropped."""
-        self._table = self._drives = None
+        self._kept = _KeptItems()
         super().train(mode)
         return self
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        """Old checkpoints of a model of ids alone hold its table a second time: pass over it."""
+        state_dict.pop(prefix + "_table", None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def item_table(self) -> Tensor:
         """``(N+1, d)`` item vectors; in evaluation projected once and kept."""
@@ -147,16 +163,18 @@ class fMRLRec(SequentialRecommender):
         # Weights can change in evaluation too: another checkpoint, another device or precision.
         weights: list[Any] = [(p.data_ptr(), p._version) for p in self.parameters()]
         weights.append(torch.is_autocast_enabled(self.device.type))
-        if self._table is None or weights != self._kept_for:
-            self._table, self._kept_for = self.network.item_table(self.features), weights
-            kept = 2 * self._table.nbytes <= DRIVES_BYTES
-            self._drives = self.network.item_drives(self._table) if kept else None
-        return self._table
+        if self._kept.table is None or weights != self._kept.made_of:
+            table = self.network.item_table(self.features)
+            small = 2 * table.nbytes <= DRIVES_BYTES
+            drives = self.network.item_drives(table) if small else None
+            self._kept = _KeptItems(table, drives, weights)
+        assert self._kept.table is not None
+        return self._kept.table
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Outputs ``(B, d)`` at the last item of right-padded sequences ``(B, L)``."""
         table = self.item_table()
-        drives = None if torch.is_grad_enabled() else self._drives
+        drives = None if torch.is_grad_enabled() else self._kept.drives
         return self.network.encode_last(table, item_seq, item_seq_len, drives)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
