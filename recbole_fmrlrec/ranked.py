@@ -10,6 +10,7 @@ import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from torch import Tensor
 
+from recbole_fmrlrec.epoch_lines import EpochLines
 from recbole_fmrlrec.evaluation import can_rank, rank_metrics, score_ranks, whole_ranks
 from recbole_fmrlrec.rank_files import RankRecord
 
@@ -93,9 +94,9 @@ class RankEvaluation:
 
 @functools.cache
 def with_ranks(trainer_class: type) -> type:
-    """A trainer class of RecBole with `RankEvaluation` before it, under its own name."""
+    """A trainer class of RecBole with `EpochLines` and `RankEvaluation` before it, by its name."""
     body = {"__doc__": trainer_class.__doc__, "__module__": __name__}
-    return type(trainer_class.__name__, (RankEvaluation, trainer_class), body)
+    return type(trainer_class.__name__, (EpochLines, RankEvaluation, trainer_class), body)
 
 
 def rank_record(ranks: Tensor, sizes: tuple[int, ...], eval_data: Any) -> RankRecord:

@@ -26,6 +26,8 @@ from recbole_fmrlrec.checkpoint import (
     set_random_state,
 )
 from recbole_fmrlrec.devices import emulates
+from recbole_fmrlrec.console import say
+from recbole_fmrlrec.epoch_lines import EpochLines
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.evaluation import rank_metrics, whole_ranks
 from recbole_fmrlrec.optimization import adamw, learning_rate_factor
@@ -41,7 +43,7 @@ class _TimeIsUp(Exception):
     """The epochs have used ``max_minutes``."""
 
 
-class Trainer(RankEvaluation, RecBoleTrainer):
+class Trainer(EpochLines, RankEvaluation, RecBoleTrainer):
     """Train, validate, stop early, checkpoint, resume.
 
     Args:
@@ -50,7 +52,7 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         run_dir: folder of ``best.pth`` and ``last.pth``; ``checkpoint_dir`` when None.
 
     Attributes:
-        history: a record per epoch: loss, seconds, learning rate, validation metrics.
+        history: a record per epoch: number (from 0), loss, seconds, learning rate, validation.
         by_size: metrics of the last evaluation by nested size; None for other models.
         ranks: ranks of its targets, see `RankEvaluation`.
     """
@@ -152,7 +154,7 @@ class Trainer(RankEvaluation, RecBoleTrainer):
                 train_data, valid_data, verbose, saved, show_progress, after_validation
             )
         except _TimeIsUp:  # RecBole's loop has no other way out of it
-            self.logger.info("stopped: max_minutes: %s is reached", self.config["max_minutes"])
+            say(f"stopped: max_minutes: {self.config['max_minutes']} is reached")
             return self.best_valid_score, self.best_valid_result
         return result
 
@@ -267,7 +269,7 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         assert self.scheduler is not None
         self.scheduler.last_epoch = state["scheduler"]
         set_random_state(state["random"], self._train_data.generator)
-        self.logger.info("continuing after epoch %d from %s", state["epoch"], self.last_file)
+        say(f"continuing after epoch {state['epoch'] + 1} from {self.last_file}")
 
     # Evaluation
 
