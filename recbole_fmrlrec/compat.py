@@ -48,6 +48,7 @@ def apply() -> None:
     preloaded_weights()
     compat_models.interactions_of_pop()
     compat_models.advice_on_divergence()
+    compat_models.bars_that_go_away()
     compat_pandas.missing_values()
     compat_pandas.table_reader()
     compat_pandas.lengths_of_sequences()

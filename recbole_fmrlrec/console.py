@@ -71,7 +71,7 @@ class _LogFile(logging.FileHandler):
         try:
             super().close()
         except OSError:
-            self.stream = None  # type: ignore[assignment]
+            self.stream = None
 
 
 class _Screen(logging.StreamHandler):

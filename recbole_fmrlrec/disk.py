@@ -60,9 +60,17 @@ def write_error(path: Path, error: BaseException, needed: int | None) -> Excepti
         return no_room(path, needed)
     if isinstance(error, OSError) and error.errno in _NO_FILES:
         return UsageError(
-            f"cannot write {path.absolute()}: {error.strerror}; choose another folder"
+            f"cannot write {path.absolute()}: {error.strerror}; choose another folder "
+            "(--checkpoint_dir, --data_path and --output say where files go)"
         )
     return None
+
+
+def place_error(error: Exception) -> Exception | None:
+    """What to say in place of an error of the system that names the file it stumbled over."""
+    if not (isinstance(error, OSError) and isinstance(error.filename, str)):
+        return None
+    return write_error(Path(error.filename), error, None)
 
 
 def no_room(path: Path, needed: int | None) -> NoRoom:

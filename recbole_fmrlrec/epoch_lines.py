@@ -83,7 +83,7 @@ class EpochLines:
             *(f"{value:.4f}" for value in metrics.values()),
         ]
         head = _aligned(["epoch", "loss", "time", *metrics], list(metrics))
-        if metrics and head != self._head or not self._head:
+        if (metrics and head != self._head) or not self._head:
             self._head = head
             say(head)
         say(_aligned(cells, list(metrics)) + ("  best so far" if is_best else ""))

@@ -156,7 +156,7 @@ class RunFolder:
             return None
         try:
             return RunResult.from_json(json.loads(file.read_text(encoding="utf-8")), self.path)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise UsageError(
                 f"{file.absolute()}: damaged, or of another version of this package "
                 f"({type(error).__name__}: {error}); remove it, and --resume tests the run again"

@@ -230,7 +230,10 @@ class _Run:
             epochs_run=len(getattr(trainer, "history", [])) or None,
             valid=_rows(trainer.model, valid, getattr(trainer, "best_by_size", None)),
             test=_rows(trainer.model, test, getattr(trainer, "by_size", None)),
-            history=getattr(trainer, "history", []),
+            history=[
+                {**record, "epoch": record["epoch"] + 1}
+                for record in getattr(trainer, "history", [])
+            ],
             seconds={name: round(value, 3) for name, value in seconds.items()},
             peak_memory_bytes=peak_memory(),
             features=getattr(trainer.model, "feature_info", {}),
@@ -272,16 +275,15 @@ def _make_model(config: Any, dataset: Any) -> Any:
 
 
 def _best_epoch(trainer: Any) -> int | None:
-    """Index of the epoch whose model is kept: the last one that was no worse than the best."""
+    """The epoch whose model is kept, from 1: the last one that was no worse than the best."""
     validated = [record for record in getattr(trainer, "history", []) if "valid" in record]
     if not validated:
         return None
     metric = trainer.valid_metric
     values = [record["valid"][metric] for record in validated]
     best = max(values) if trainer.valid_metric_bigger else min(values)
-    return int(
-        [r["epoch"] for r, value in zip(validated, values, strict=True) if value == best][-1]
-    )
+    last = [r["epoch"] for r, value in zip(validated, values, strict=True) if value == best][-1]
+    return int(last) + 1
 
 
 def _training_seconds(trainer: Any, measured: float) -> float:

@@ -25,8 +25,8 @@ from recbole_fmrlrec.checkpoint import (
     save_checkpoint,
     set_random_state,
 )
-from recbole_fmrlrec.devices import emulates
 from recbole_fmrlrec.console import say
+from recbole_fmrlrec.devices import emulates
 from recbole_fmrlrec.epoch_lines import EpochLines
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.evaluation import rank_metrics, whole_ranks
@@ -315,7 +315,7 @@ class Trainer(EpochLines, RankEvaluation, RecBoleTrainer):
         """All sizes in one pass over the users."""
         ranks = []
         for interaction, _, _, targets in tqdm(
-            eval_data, desc="Evaluate", disable=not show_progress, leave=False
+            eval_data, desc="Evaluate", disable=None if show_progress else True, leave=False
         ):
             batch = interaction.to(self.device)
             ranks.append(self.model.full_sort_mean_ranks(batch, targets.to(self.device)).cpu())

@@ -10,7 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,9 @@ def _is_left_behind(file: Path) -> bool:
 
 
 def _unlink(file: Path) -> None:
-    try:
+    # In a folder that takes no files, or has gone, there is nothing to clear away.
+    with suppress(OSError):
         file.unlink(missing_ok=True)
-    except OSError:  # a folder that takes no files, or has gone: there is nothing to clear away
-        pass
 
 
 def _mark() -> str:

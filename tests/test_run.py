@@ -57,11 +57,11 @@ def test_the_record_holds_what_made_the_result(toy_run):
     assert len(record["history"]) == 3 and record["epochs_run"] == 3
     best = max(epoch["valid"]["ndcg@10"] for epoch in record["history"])
     assert record["best_valid_score"] == best == record["valid"][-1]["metrics"]["ndcg@10"]
-    assert record["history"][record["best_epoch"]]["valid"]["ndcg@10"] == best
+    assert record["history"][record["best_epoch"] - 1]["valid"]["ndcg@10"] == best
     assert record["peak_memory_bytes"]["process"] > 50 * 2**20
     assert set(record["seconds"]) == {"data", "training", "test", "total"}
     checkpoint = torch.load(result.run_dir / "best.pth", weights_only=True)
-    assert checkpoint["epoch"] == record["best_epoch"]
+    assert checkpoint["epoch"] + 1 == record["best_epoch"]
     assert not (Path.cwd() / "log_tensorboard").exists() and not (Path.cwd() / "log").exists()
 
 
@@ -259,7 +259,7 @@ def test_other_data_is_another_run(toy_run, tmp_path):
 
 def test_time_is_up_after_an_epoch(toy_run):
     result = toy_run(max_minutes=1e-6)
-    assert result.epochs_run == 1 and result.best_epoch == 0 and result.test_result
+    assert result.epochs_run == 1 and result.best_epoch == 1 and result.test_result
     folder = result.run_dir
     (folder / "result.json").unlink()
     again = toy_run(max_minutes=1e-6, resume=str(folder))  # it has no time left
@@ -287,7 +287,7 @@ def test_a_run_without_test_is_tested_later_and_hears_of_each_validation(toy_run
         after_validation=lambda epoch, score: heard.append((epoch, score)),
     )
     assert untested.test == [] and not (untested.run_dir / "result.json").exists()
-    assert heard == [(e["epoch"], e["valid"]["ndcg@10"]) for e in whole.history]
+    assert heard == [(e["epoch"] - 1, e["valid"]["ndcg@10"]) for e in whole.history]
     tested = run("fMRLRec", "toy", config_dict=base, resume=untested.run_dir)
     assert tested.test == whole.test and len(tested.history) == len(whole.history)
     assert (untested.run_dir / "result.json").exists()

@@ -67,7 +67,7 @@ def test_a_run_that_is_alive_is_not_resumed_and_a_dead_one_is(tmp_path):
     resumed = start(tmp_path, -1, "--resume")
     output, errors = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, errors
-    assert "continuing after epoch 1" in errors and f"saved/{run_dir.name}" in output
+    assert "continuing after epoch 2" in errors and f"saved/{run_dir.name}" in output
     assert not list(run_dir.glob("*.lock.*"))
 
 

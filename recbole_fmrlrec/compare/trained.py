@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,20 +33,27 @@ class TrainedPart:
     state: dict[str, Any]
 
     @classmethod
-    def open(cls, checkpoint: Path, part: str, data_path: str | None = None) -> TrainedPart:
+    def open(
+        cls,
+        checkpoint: Path,
+        part: str,
+        data_path: str | None = None,
+        machine: Mapping[str, str] | None = None,
+    ) -> TrainedPart:
         """Read a checkpoint of our model or of RecBole's.
 
         Args:
             data_path: the folder that holds the dataset, where it is not where training had it.
+            machine: keys of where and how it runs, as text of the command line.
 
         Raises:
-            UsageError: the checkpoint is missing or damaged, or says nothing of its model.
+            UsageError: a key cannot have its value; the checkpoint is missing or damaged, or says nothing of its model.
         """
         from recbole_fmrlrec.export_source import saved_config
 
         watched = {"metrics": ["NDCG"], "topk": [10], "valid_metric": "NDCG@10"}
         try:
-            config, state = saved_config(checkpoint, data_path, settings=watched)
+            config, state = saved_config(checkpoint, data_path, (), watched, machine)
         except RunError as error:  # here the file is what the user gave
             raise UsageError(f"--checkpoint: {error}") from error
         return cls(checkpoint, part, config, state)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from recbole_fmrlrec.deploy.arguments import Parser
 from recbole_fmrlrec.deploy.users import FORMATS, User, read_users, writer
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.program import usage_name
 
 if TYPE_CHECKING:
     from recbole_fmrlrec.deploy.recommender import Recommender
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 def build_parser() -> Parser:
     """The parser; imports nothing heavy."""
-    parser = Parser(prog="run_recbole.py recommend", description=DESCRIPTION)
+    parser = Parser(prog=f"{usage_name()} recommend", description=DESCRIPTION)
     add = parser.add_argument
     add("--model_dir", type=Path, required=True, metavar="DIR", help="what `export` wrote")
     who = parser.add_mutually_exclusive_group(required=True)

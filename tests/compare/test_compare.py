@@ -81,7 +81,7 @@ def test_killed_and_taken_up_again(tmp_path):
     assert all("Test on toy, 40 rows" in out for out, _ in ended)
     assert finished.stat().st_mtime_ns == written
     record = json.loads((ours / "result.json").read_text(encoding="utf-8"))
-    assert [epoch["epoch"] for epoch in record["history"]] == list(range(60))
+    assert [epoch["epoch"] for epoch in record["history"]] == list(range(1, 61))
     log = (ours / "run.log").read_text(encoding="utf-8")
     assert "continuing after epoch" in log
     assert epochs_in(ours / "run.log") < 60 + 20  # little was computed twice, by whichever command

@@ -122,7 +122,7 @@ def test_killed_in_a_trial_and_run_again(
     assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL", "COMPLETE"]
     assert study.trials[2].params == study.trials[1].params
     # Taken up where it was: its first epochs are in the log once, and the curve is whole.
-    assert log_of(folder, 1).count("epoch 0 training") == 1
+    assert log_of(folder, 1).count("epoch 1 training") == 1
     assert "continuing after epoch" in log_of(folder, 1)
     assert sorted(study.trials[2].intermediate_values) == list(range(EPOCHS))
 
