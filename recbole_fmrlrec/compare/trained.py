@@ -47,7 +47,8 @@ class TrainedPart:
             machine: keys of where and how it runs, as text of the command line.
 
         Raises:
-            UsageError: a key cannot have its value; the checkpoint is missing or damaged, or says nothing of its model.
+            UsageError: a key cannot have its value; the checkpoint is missing or damaged, or says
+                nothing of its model.
         """
         from recbole_fmrlrec.export_source import saved_config
 
