@@ -137,8 +137,11 @@ class RunFolder:
             write_json(self.path / CONFIG, content)
 
     def discard_unstarted(self) -> None:
-        """Remove the folder of a run that was refused before it made a checkpoint."""
-        if not any(self.path.glob("*.pth")):
+        """Remove the folder of a run that ended before there was anything to go on with.
+
+        A best checkpoint without a last one is the half of a first epoch, and no run.
+        """
+        if {file.name for file in self.path.glob("*.pth")} <= {BEST}:
             shutil.rmtree(self.path)
 
     def finish(self, result: RunResult) -> None:
