@@ -15,6 +15,7 @@ from recbole_fmrlrec import run
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
 from tests import toy
+from tests.patience import patience
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -188,7 +189,7 @@ def start_process(folder: Path, kind: str, at: int, *more: str) -> subprocess.Co
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=patience(300),
     )
 
 
