@@ -98,6 +98,10 @@ def main(words: Sequence[str]) -> int:
     except DeployError as error:
         raise UsageError(str(error)) from error
     print(family.text())
+    print(
+        "parameters: the blocks and the projector of the features; learned vectors of items, which "
+        "a\ntraining counts too, are in the item table"
+    )
     print(options.output / ("family.html" if request.family else "model.json"))
     sys.stdout.flush()
     return 0

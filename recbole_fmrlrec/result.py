@@ -20,6 +20,11 @@ from tabulate import tabulate
 
 _PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn", "recbole-fmrlrec")
 _FROM = "epochs_count_from"
+#: Under a table of sizes: an exported model of the same size counts another number.
+COUNTED = (
+    "parameters: all that is trained for a size, with the features' projector and learned vectors\n"
+    "of items; a deployed model holds these vectors in its item table and does not count them"
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,9 @@ class RunResult:
         ]
         align = ["left"] + ["right"] * (len(head) - 1)
         text = tabulate(rows, head, disable_numparse=True, colalign=align)
-        return f"{part} on {self.dataset}{self._epochs()}\n{text}\n{self.run_dir / 'result.json'}"
+        note = f"{COUNTED}\n" if nested else ""
+        place = self.run_dir / "result.json"
+        return f"{part} on {self.dataset}{self._epochs()}\n{text}\n{note}{place}"
 
     def _epochs(self) -> str:
         if self.best_epoch is None or self.best_valid_score is None:

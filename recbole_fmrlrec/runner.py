@@ -313,4 +313,10 @@ def tensorboard_in(folder: Path) -> None:
     import recbole.trainer.trainer as recbole_trainer
     from torch.utils.tensorboard import SummaryWriter
 
-    recbole_trainer.get_tensorboard = lambda logger: SummaryWriter(str(folder / "tensorboard"))
+    class FromOne(SummaryWriter):
+        """Its steps are epochs, which RecBole counts from 0."""
+
+        def add_scalar(self, tag: str, value: Any, step: int | None = None, **more: Any) -> None:
+            super().add_scalar(tag, value, None if step is None else step + 1, **more)
+
+    recbole_trainer.get_tensorboard = lambda logger: FromOne(str(folder / "tensorboard"))

@@ -32,7 +32,7 @@ def model_lines(config: Any, model: Any) -> list[str]:
     if network is None or not hasattr(network, "parameter_count"):
         return [f"{head}, {count:,} parameters"]
     counts = [f"{size} ({network.parameter_count(size):,})" for size in network.sizes]
-    return [head, f"sizes:   {', '.join(counts)}", f"         in brackets: {counted(network)}"]
+    return [head, f"sizes:   {', '.join(counts)}", f"         in brackets the {counted(network)}"]
 
 
 def counted(network: Any) -> str:
@@ -43,4 +43,4 @@ def counted(network: Any) -> str:
     if network.id_embedding is not None:
         parts.append("a learned vector for each item")
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return f"parameters, all that is trained: {listed}"
+    return f"parameters that are trained: {listed}"
