@@ -23,7 +23,7 @@ class Arguments:
     """The command line, taken apart. ``keys`` holds the text of every configuration key."""
 
     command: str = "train"
-    named: bool = False  # the command stands on the command line
+    named: bool = field(default=False, compare=False)  # the command was given by its name
     keys: dict[str, str] = field(default_factory=dict)
     config_files: list[str] = field(default_factory=list)
     resume: str | bool = False
