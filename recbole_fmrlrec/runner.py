@@ -311,12 +311,7 @@ def _rows(model: Any, metrics: Any, by_size: dict[int, Metrics] | None) -> list[
 def tensorboard_in(folder: Path) -> None:
     """Let RecBole's trainers write their scalars into the run's folder, not the working folder."""
     import recbole.trainer.trainer as recbole_trainer
-    from torch.utils.tensorboard import SummaryWriter
 
-    class FromOne(SummaryWriter):
-        """Its steps are epochs, which RecBole counts from 0."""
+    from recbole_fmrlrec.scalars import Scalars
 
-        def add_scalar(self, tag: str, value: Any, step: int | None = None, **more: Any) -> None:
-            super().add_scalar(tag, value, None if step is None else step + 1, **more)
-
-    recbole_trainer.get_tensorboard = lambda logger: FromOne(str(folder / "tensorboard"))
+    recbole_trainer.get_tensorboard = lambda logger: Scalars(folder / "tensorboard")

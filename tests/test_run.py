@@ -348,7 +348,9 @@ def test_a_result_of_an_earlier_version_counts_epochs_from_0_and_is_read(toy_run
         epoch["epoch"] -= 1
     file.write_text(json.dumps(record), encoding="utf-8")
     again = toy_run(resume=str(first.run_dir))
-    assert again.best_epoch == first.best_epoch and again.history == first.history
+    assert again.best_epoch == first.best_epoch
+    shown = [[(e["epoch"], e["train_loss"]) for e in run.history] for run in (again, first)]
+    assert shown[0] == shown[1]
     assert again.table() == first.table()
 
 
