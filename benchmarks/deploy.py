@@ -9,6 +9,7 @@ not, so without a model the retrieval part says that its vectors are made up.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,11 +119,13 @@ def _print_events(model: Recommender, lengths: Sequence[int], repeats: int) -> N
 def _print_retrieval(model: Recommender, options: argparse.Namespace) -> None:
     vectors, queries, origin = base_of(model, given=options.model_dir is not None)
     print(f"\nRetrieval of the top 10 for one query, {vectors.shape[1]} dimensions; {origin}")
+    with_faiss = not options.no_faiss
+    if with_faiss and importlib.util.find_spec("faiss") is None:
+        with_faiss = False
+        print('faiss is not installed, its rows are skipped: pip install ".[faiss]" adds them')
     rows = []
-    for count in tqdm(options.catalogues, desc="catalogues", leave=False):
+    for count in tqdm(options.catalogues, desc="catalogues", leave=False, disable=None):
         table = grow(vectors, count)
-        rows += measure(
-            table, model.description.sizes, queries, options.recall, not options.no_faiss
-        )
+        rows += measure(table, model.description.sizes, queries, options.recall, with_faiss)
     head = ["items", "search", "prefix", "shortlist", "recall@10", "ms", "table bytes", "extra"]
     print(tabulate(rows, head, floatfmt=".3f", intfmt=","))

@@ -72,7 +72,7 @@ class DoublingRecurrence(nn.Module):
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """``(B, L, d)`` and ``(B, L)`` to ``(B, L, d)``."""
         decay = torch.exp(torch.complex(-torch.exp(self.nu_log), torch.exp(self.theta_log)))
-        h = self.in_proj(x.to(torch.complex64)) * torch.exp(self.gamma_log)
+        h = self.in_proj(x.to(self.in_proj.weight.dtype)) * torch.exp(self.gamma_log)
         return self.out_proj(self._scan(h * valid[..., None], decay)).real
 
     @staticmethod

@@ -25,11 +25,20 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` beside ``path`` and rename it into place.
 
     Raises:
-        RunError: a value that is neither a tensor nor plain.
+        RunError: a value that is neither a tensor nor plain, or the disk has no room (`NoRoom`).
     """
     content = to_plain({"format": FORMAT, **state})
-    with replacing(path) as beside, beside.open("wb") as file:
+    with replacing(path, _bytes_of(content)) as beside, beside.open("wb") as file:
         torch.save(content, file)
+
+
+def _bytes_of(value: Any) -> int:
+    """Bytes of all tensors in a plain value: about the length of its file."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, dict):
+        return sum(map(_bytes_of, value.values()))
+    return sum(map(_bytes_of, value)) if isinstance(value, list | tuple) else 0
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -5,12 +5,15 @@ Answers ``--help`` without importing torch or RecBole.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from recbole_fmrlrec.disk import place_error
 from recbole_fmrlrec.errors import UsageError, missing_package, plain_errors, usage_errors
+from recbole_fmrlrec.threads import wait_passively
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -20,6 +23,7 @@ class Arguments:
     """The command line, taken apart. ``keys`` holds the text of every configuration key."""
 
     command: str = "train"
+    named: bool = field(default=False, compare=False)  # the command was given by its name
     keys: dict[str, str] = field(default_factory=dict)
     config_files: list[str] = field(default_factory=list)
     resume: str | bool = False
@@ -38,7 +42,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     words = list(argv)
     found = Arguments()
     if words and not words[0].startswith("-"):
-        found.command = words.pop(0)
+        found.command, found.named = words.pop(0), True
         if found.command not in COMMANDS:
             known = ", ".join([*COMMANDS, *OWN_OPTIONS])
             raise UsageError(
@@ -195,9 +199,21 @@ OWN_OPTIONS: dict[str, Callable[[Sequence[str]], int]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (``sys.argv`` by default) and return its exit code.
 
-    0: done; 1: failed; 2: wrong use; 130: interrupted.
+    0: done; 1: failed; 2: wrong use; 130: interrupted. Where nobody reads the output to its end, as
+    with ``| head``, the rest of it goes nowhere.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    wait_passively()
+    try:
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _run(words: list[str]) -> int:
     debug = any(word == "--debug" or word.lower() == "--debug=true" for word in words)
     try:
         if words and words[0] in OWN_OPTIONS:
@@ -206,7 +222,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print("; ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)
         return INTERRUPTED
-    except Exception as error:
+    except BrokenPipeError:
+        raise
+    except Exception as raised:
+        error = place_error(raised) or raised
         if debug:
             traceback.print_exc()
         wrong_use = isinstance(error, usage_errors())
@@ -231,16 +250,19 @@ def _dispatch(arguments: Arguments) -> int:
         print(f"recbole-fmrlrec {__version__}")
         return DONE
     if arguments.help:
-        from recbole_fmrlrec.help_text import help_text
-
-        print(
-            help_text(
-                {name: do.__doc__ or "" for name, do in {**COMMANDS, **OWN_OPTIONS}.items()},
-                arguments.keys.get("model"),
-            )
-        )
+        print(_help(arguments))
         return DONE
     return COMMANDS[arguments.command](arguments)
+
+
+def _help(arguments: Arguments) -> str:
+    from recbole_fmrlrec.help_text import command_help, help_text
+
+    documents = {name: do.__doc__ or "" for name, do in {**COMMANDS, **OWN_OPTIONS}.items()}
+    model, dataset = (arguments.keys.get(key) for key in ("model", "dataset"))
+    if arguments.named:
+        return command_help(arguments.command, documents[arguments.command], model, dataset)
+    return help_text(documents, model, dataset)
 
 
 if __name__ == "__main__":

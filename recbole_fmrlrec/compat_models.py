@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.machinery
+import re
 import sys
 from typing import Any
 
@@ -87,3 +88,31 @@ def advice_on_divergence() -> None:
             )
 
     Trainer._check_nan = check_nan
+
+
+def bars_that_go_away() -> None:
+    """Every epoch leaves its progress bars on the screen, and log files are full of them.
+
+    They count epochs from 0 as well. Here they are shown on a terminal only, count from 1, and
+    leave nothing behind. Goes when RecBole gives ``tqdm`` ``leave=False, disable=None``.
+    """
+    import recbole.trainer.trainer
+    import recbole.utils.url
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        """A bar on a terminal, for as long as it moves."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            name = kwargs.get("desc") or ""
+            counted = _TRAIN.search(name)
+            if counted:
+                kwargs["desc"] = f"Train epoch {int(counted[1]) + 1}"
+            kwargs.setdefault("disable", None)
+            super().__init__(*args, **{"leave": False, **kwargs})
+
+    for module in (recbole.trainer.trainer, recbole.utils.url):
+        module.tqdm = Bar
+
+
+_TRAIN = re.compile(r"Train +(\d+)")

@@ -15,8 +15,9 @@ from typing import Any
 from recbole.config import Config as RecBoleConfig
 
 from recbole_fmrlrec import compat, registry, settings, trust
+from recbole_fmrlrec.class_keys import class_keys
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.keys import our_model_file, recbole_model_file
+from recbole_fmrlrec.keys import dataset_properties, our_model_file, recbole_model_file
 from recbole_fmrlrec.places import check_name
 from recbole_fmrlrec.schema import VALUE_METRICS
 from recbole_fmrlrec.yaml_files import Loader, load_yaml, properties_dir
@@ -125,20 +126,13 @@ class Config(RecBoleConfig):
         values.update(overall)
         if ours := our_model_file(model):
             values.update(load_yaml(ours))
-        values.update(self._dataset_properties(model, dataset))
-
-    @staticmethod
-    def _dataset_properties(model: str, dataset: str) -> dict[str, Any]:
-        file = properties_dir() / "dataset" / f"{dataset}.yaml"
-        values = load_yaml(file) if file.is_file() else {}
-        values.pop("source", None)  # where the raw files come from: for dataset_tools
-        of_models = values.pop("models", None) or {}
-        return values | (of_models.get(model) or {})
+        values.update(dataset_properties(model, dataset))
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         values = copy.deepcopy(self.internal_config_dict)
-        own_model = not registry.is_known(self.model)
-        settings.apply(self._settings, values, self.model, any_key=own_model)
+        own_keys = None if registry.is_known(self.model) else class_keys(self.model_class)
+        any_key = own_keys is None and not registry.is_known(self.model)
+        settings.apply(self._settings, values, self.model, any_key=any_key, own_keys=own_keys)
         self._overrides = {key: copy.deepcopy(values[key]) for key in sorted(self._given)}
         return values
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from recbole_fmrlrec.deploy.arguments import Parser, whole_numbers
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.program import usage_name
 
 DESCRIPTION = """\
 Write a trained model at one of its nested sizes, or at all of them, as small files that serve
@@ -19,7 +20,7 @@ the pages family.md and family.html, with bytes, parameters, time and quality of
 
 def build_parser() -> Parser:
     """The parser; imports nothing heavy."""
-    parser = Parser(prog="run_recbole.py export", description=DESCRIPTION)
+    parser = Parser(prog=f"{usage_name()} export", description=DESCRIPTION)
     parser.add_argument(
         "--checkpoint", type=Path, required=True, metavar="FILE", help="best.pth of a run"
     )
@@ -96,6 +97,10 @@ def main(words: Sequence[str]) -> int:
     except DeployError as error:
         raise UsageError(str(error)) from error
     print(family.text())
+    print(
+        "parameters: the blocks and the projector of the features; learned vectors of items, which "
+        "a\ntraining counts too, are in the item table"
+    )
     print(options.output / ("family.html" if request.family else "model.json"))
     sys.stdout.flush()
     return 0

@@ -83,6 +83,7 @@ def saved_config(
     data_path: str | None = None,
     only: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
+    machine: Mapping[str, str] | None = None,
 ) -> tuple[Any, dict[str, Any]]:
     """The configuration of a checkpoint, our model's or RecBole's, on the CPU, and its content.
 
@@ -91,6 +92,7 @@ def saved_config(
         data_path: the folder that holds the dataset, where it is not where training had it.
         only: models that will do; any when empty.
         settings: changes that leave the shape of the model alone.
+        machine: likewise, as text of the command line.
 
     Raises:
         UsageError: a checkpoint of another model, or one that holds no configuration.
@@ -108,7 +110,7 @@ def saved_config(
         raise UsageError(
             f"{path}: a checkpoint of {name}; only {' and '.join(only)} can be exported"
         )
-    config = _config(state["config"], path, data_path, settings or {})
+    config = _config(state["config"], path, data_path, settings or {}, machine or {})
     check_bounds(path, config, state)
     return config, state
 
@@ -148,11 +150,17 @@ def saved_model(path: Path, config: Any, state: dict[str, Any], train_data: Any)
 
 
 def _config(
-    saved: dict[str, Any], path: Path, data_path: str | None, settings: Mapping[str, Any]
+    saved: dict[str, Any],
+    path: Path,
+    data_path: str | None,
+    settings: Mapping[str, Any],
+    machine: Mapping[str, str],
 ) -> Any:
     """The configuration of a checkpoint: what in it differs from the defaults of today."""
     from recbole_fmrlrec.config import NOT_IN_FINGERPRINT, Config
 
+    if data_path and not Path(data_path).is_dir():
+        raise UsageError(f"--data_path: there is no folder {Path(data_path).absolute()}")
     names = saved["model"], saved["dataset"]
     places = {"data_path": data_path or saved["dataset_root"], "use_gpu": False, **settings}
     today = Config(*names, config_dict=places).effective()
@@ -162,7 +170,8 @@ def _config(
         for key, value in saved.items()
         if key not in skipped and key in today and today[key] != value
     }
-    return Config(*names, config_dict=places, recorded=(changed, f"the configuration in {path}"))
+    recorded = changed, f"the configuration in {path}"
+    return Config(*names, config_dict=places, cli_args=machine, recorded=recorded)
 
 
 def read_titles(path: Path, ids: Sequence[str]) -> list[str | None]:

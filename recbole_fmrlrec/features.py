@@ -21,6 +21,7 @@ from dataset_tools.features import (
 )
 from dataset_tools.files import file_sha256
 from dataset_tools.text import TFIDF_NAME, make_text_features, remake_text_features, texts_changed
+from recbole_fmrlrec.console import say
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.feature_map import MappedFeatures, MappedModality
 from recbole_fmrlrec.registry import is_ours
@@ -75,9 +76,7 @@ def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
         limit = float(config["max_missing_features"])
         _report_missing(name, lost[name], len(tokens), limit, folder)
         place = f"{folder}, left on disk" if isinstance(matrix, MappedFeatures) else folder
-        getLogger().info(
-            "item features: %s, %d wide, by %s, from %s", name, widths[name], encoders[name], place
-        )
+        say(f"features: {name}, {widths[name]} wide, by {encoders[name]}, from {place}")
     missing = {name: len(lost[name]) for name in names}
     return ItemFeatures(matrix, encoders, widths, missing, _corpus(found))
 

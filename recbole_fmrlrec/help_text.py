@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.keys import our_model_file, recbole_model_file
+from recbole_fmrlrec.keys import dataset_properties, our_model_file, recbole_model_file
+from recbole_fmrlrec.program import usage_name
 from recbole_fmrlrec.registry import check_model_name, recbole_dir
 from recbole_fmrlrec.yaml_files import Entry, entries, properties_dir
 
 USAGE = """\
-usage: python run_recbole.py [COMMAND] [--KEY=VALUE | --KEY VALUE ...]
+usage: {program} [COMMAND] [--KEY=VALUE | --KEY VALUE ...]
 
 Without anything: trains fMRLRec on ml-100k, which comes with RecBole, and prints its test metrics.
 """
@@ -25,7 +30,8 @@ options:
   --resume [RUN_DIR]        take up the run of that folder, or the last one of this configuration
   --debug                   show the traceback of an error
   --version                 print the version
-  -h, --help                this text; with --model=NAME the keys of that model
+  -h, --help                this text; with --model=NAME the keys of that model, with
+                            --dataset=NAME as a run on that dataset has them
   --KEY=VALUE               any key below; with dots an entry of a mapping: --eval_args.order=TO
 
 The command line stands over files, files over this package's properties/, these over RecBole's.
@@ -33,23 +39,61 @@ The command line stands over files, files over this package's properties/, these
 _WIDTH = 100
 
 
-def help_text(commands: Mapping[str, str], model: str | None = None) -> str:
+TRAIN_USAGE = """\
+usage: {program} [train] [--model=NAME] [--dataset=NAME] [--KEY=VALUE | --KEY VALUE ...]
+
+{what} Test metrics are printed; everything else goes to a folder
+of its own in checkpoint_dir (saved). Several names with commas between them make one table, as
+`compare` does.
+"""
+MODELS_USAGE = """\
+usage: {program} models
+
+{what} It takes no options. `--help --model=NAME` lists the keys
+of a model.
+"""
+
+
+def command_help(
+    command: str, what: str, model: str | None = None, dataset: str | None = None
+) -> str:
+    """The help of a command whose options are keys: ``train`` or ``models``.
+
+    Args:
+        command: its name.
+        what: what it does.
+        model, dataset: as in `help_text`.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    shown = {"program": usage_name(), "what": what.strip()}
+    if command == "models":
+        return MODELS_USAGE.format(**shown).rstrip()
+    return "\n".join([TRAIN_USAGE.format(**shown), OPTIONS, *_sections(model, dataset)])
+
+
+def help_text(
+    commands: Mapping[str, str], model: str | None = None, dataset: str | None = None
+) -> str:
     """The whole help.
 
     Args:
         commands: name and description of each.
         model: whose keys to list; fMRLRec's by default.
+        dataset: whose properties stand above the model's, as in a run on it.
 
     Raises:
         UsageError: there is no such model.
     """
-    parts = [USAGE, "commands:"]
+    parts = [USAGE.format(program=usage_name()), "commands:"]
     parts += [f"  {name:24}  {doc.splitlines()[0].rstrip('.')}" for name, doc in commands.items()]
-    parts += ["", OPTIONS, *_sections(model or "fMRLRec")]
+    parts += ["", OPTIONS, *_sections(model, dataset)]
     return "\n".join(parts)
 
 
-def _sections(model: str) -> list[str]:
+def _sections(model: str | None, dataset: str | None) -> list[str]:
+    model = model or "fMRLRec"
     try:
         theirs = recbole_dir() / "properties"
     except RunError as error:
@@ -59,9 +103,12 @@ def _sections(model: str) -> list[str]:
     files = [theirs / "overall.yaml", theirs / "dataset" / "sample.yaml", overall]
     general = _merged(files, skip={"model", "dataset"})
     own = _merged([file for file in (recbole_model_file(model), ours) if file])
+    where = f", with their defaults on {dataset}:" if dataset else ", with their defaults:"
+    for found in (own, general):
+        _put_over(found, dataset_properties(model, dataset) if dataset else {})
     general = {key: entry for key, entry in general.items() if key not in own}
     return [
-        f"keys of {model}, with their defaults:",
+        f"keys of {model}{where}",
         *_lines(own.values()),
         "",
         "keys of all models:",
@@ -77,6 +124,16 @@ def _merged(files: Iterable[Path], skip: Iterable[str] = ()) -> dict[str, Entry]
             comment = entry.comment or (known.comment if known else "")
             found[entry.key] = Entry(entry.key, entry.default, comment)
     return {key: entry for key, entry in found.items() if key not in set(skip)}
+
+
+def _put_over(entries: dict[str, Entry], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if key in entries:
+            entries[key] = replace(entries[key], default=_written(value))
+
+
+def _written(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).splitlines()[0].strip()
 
 
 def _lines(listed: Iterable[Entry]) -> list[str]:

@@ -68,6 +68,15 @@ def model_defaults(model: str) -> dict[str, Any]:
     return load_yaml(our_model_file(model) or properties_dir() / "model" / "fMRLRec.yaml")
 
 
+def dataset_properties(model: str, dataset: str) -> dict[str, Any]:
+    """What our properties of a dataset set for a model on it."""
+    file = properties_dir() / "dataset" / f"{dataset}.yaml"
+    values = load_yaml(file) if file.is_file() else {}
+    values.pop("source", None)  # where the raw files come from: for dataset_tools
+    of_models = values.pop("models", None) or {}
+    return values | (of_models.get(model) or {})
+
+
 @functools.cache
 def general_keys() -> frozenset[str]:
     """The keys that every model knows."""
@@ -93,17 +102,25 @@ def model_keys(model: str) -> frozenset[str]:
     return frozenset(keys | set(_IN_MODEL_CODE.get(model, [])))
 
 
-def check_key(key: str, where: str, model: str, transform: str | None = None) -> None:
+def check_key(
+    key: str,
+    where: str,
+    model: str,
+    transform: str | None = None,
+    own_keys: frozenset[str] | None = None,
+) -> None:
     """Refuse a key that has no meaning for a model.
 
     Args:
+        own_keys: those of a model class of the user's own, in place of the model's.
         where: where the key stands, for the message: ``command line`` or a file with its line.
         transform: the configuration's ``transform``, which has keys of its own.
 
     Raises:
         UsageError: it names the key, and the models that know it or else the nearest known keys.
     """
-    known = general_keys() | model_keys(model) | set(_OF_TRANSFORM.get(transform or "", []))
+    own_keys = model_keys(model) if own_keys is None else own_keys
+    known = general_keys() | own_keys | set(_OF_TRANSFORM.get(transform or "", []))
     if key in known:
         return
     if key in _GONE:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.registry import is_ours
 
 
@@ -19,8 +19,10 @@ def prepare_missing(config: Any) -> None:
     whose error says where it looked.
 
     Raises:
+        UsageError: ``data_path`` is given and there is no such folder.
         RunError: a source or an encoder cannot be reached; the message has the ways out.
     """
+    _require_data_path(config)
     if not _can_be_prepared(config):
         return
     from dataset_tools.descriptions import read_description
@@ -36,6 +38,15 @@ def prepare_missing(config: Any) -> None:
         prepare(description, choices, _say)
     except DatasetError as error:
         raise RunError(explain(error, description, choices)) from error
+
+
+def _require_data_path(config: Any) -> None:
+    """A folder that somebody names is there, or its name is mistyped; the default one is made."""
+    folder = Path(config["dataset_root"])
+    if "data_path" in config.overrides() and not folder.is_dir():
+        raise UsageError(
+            f"data_path: there is no folder {folder.absolute()}; make it first if it is to be new"
+        )
 
 
 def require_dataset(config: Any) -> None:

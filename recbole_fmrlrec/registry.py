@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.errors import RunError, UsageError, missing_package
+from recbole_fmrlrec.program import command_name
 
 OUR_MODELS = {
     "fMRLRec": "recbole_fmrlrec.models.fmrlrec",
@@ -91,7 +92,7 @@ def check_model_name(name: str) -> None:
     hint = f"ours: {', '.join(ours)}"
     if theirs:
         hint += f"; near names of RecBole: {', '.join(theirs)}"
-    raise UsageError(f"there is no model `{name}` ({hint}); `run_recbole.py models` lists all")
+    raise UsageError(f"there is no model `{name}` ({hint}); `{command_name()} models` lists all")
 
 
 def get_model_class(name: str) -> type:

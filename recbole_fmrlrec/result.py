@@ -1,4 +1,9 @@
-"""What a run leaves behind: metrics, cost and circumstances, as a table and as JSON."""
+"""What a run leaves behind: metrics, cost and circumstances, as a table and as JSON.
+
+Epochs count from 1 wherever people read them: in tables, in ``run.log`` and in ``result.json``,
+which says so by ``"epochs_count_from": 1``. Files of earlier versions say nothing and count from 0;
+`epochs_from_one` reads both. Checkpoints go on counting from 0, as RecBole's loops do.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,12 @@ from typing import Any
 from tabulate import tabulate
 
 _PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn", "recbole-fmrlrec")
+_FROM = "epochs_count_from"
+#: Under a table of sizes: an exported model of the same size counts another number.
+COUNTED = (
+    "parameters: all that is trained for a size, with the features' projector and learned vectors\n"
+    "of items; a deployed model holds these vectors in its item table and does not count them"
+)
 
 
 @dataclass(frozen=True)
@@ -21,10 +32,12 @@ class RunResult:
     """The outcome of one run.
 
     Attributes:
-        valid: rows of ``size`` (None where a model has no sizes), ``parameters``, ``metrics``,
-            at the best epoch on validation.
+        best_epoch: the epoch whose model was kept, counted from 1.
+        valid: rows of ``size`` (None where a model has no sizes), ``parameters`` (all that is
+            trained for the size: learned vectors of items and the features' projector as well),
+            ``metrics``, at the best epoch on validation.
         test: the same on test.
-        history: a record per epoch.
+        history: a record per epoch; ``epoch`` is its number, counted from 1.
         seconds: wall time of data, training (validation included), test, and total.
         peak_memory_bytes: largest resident memory of the process, and of the GPU where one is used.
     """
@@ -71,22 +84,35 @@ class RunResult:
         ]
         align = ["left"] + ["right"] * (len(head) - 1)
         text = tabulate(rows, head, disable_numparse=True, colalign=align)
-        return f"{part} on {self.dataset}{self._epochs()}\n{text}\n{self.run_dir / 'result.json'}"
+        note = f"{COUNTED}\n" if nested else ""
+        place = self.run_dir / "result.json"
+        return f"{part} on {self.dataset}{self._epochs()}\n{text}\n{note}{place}"
 
     def _epochs(self) -> str:
         if self.best_epoch is None or self.best_valid_score is None:
             return ""
         best = f"best {self.valid_metric} on validation {self.best_valid_score:.4f}"
-        return f" ({best}, epoch {self.best_epoch + 1} of {self.epochs_run} run)"
+        return f" ({best}, epoch {self.best_epoch} of {self.epochs_run} run)"
 
     def to_json(self) -> dict[str, Any]:
         """Values that JSON knows."""
-        return {**asdict(self), "run_dir": str(self.run_dir)}
+        return {**asdict(self), "run_dir": str(self.run_dir), _FROM: 1}
 
     @classmethod
     def from_json(cls, content: dict[str, Any], run_dir: Path) -> RunResult:
         """The inverse of `to_json`; ``run_dir`` is where the folder is now."""
+        content = epochs_from_one(content)
+        del content[_FROM]
         return cls(**{**content, "run_dir": run_dir})
+
+
+def epochs_from_one(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a ``result.json``, with epochs counted from 1 whatever version wrote it."""
+    shift = 1 - int(content.get(_FROM, 0))
+    best = content["best_epoch"]
+    history = [{**record, "epoch": record["epoch"] + shift} for record in content["history"]]
+    best = None if best is None else best + shift
+    return {**content, "best_epoch": best, "history": history, _FROM: 1}
 
 
 def peak_memory() -> dict[str, int]:

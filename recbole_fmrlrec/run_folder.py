@@ -8,24 +8,23 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+from recbole_fmrlrec.console import run_log
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.locks import Lock
 from recbole_fmrlrec.result import RunResult
 from recbole_fmrlrec.whole_files import write_json
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 #: What was asked for, and what came out of it.
 CONFIG, RESULT = "config.json", "result.json"
 _LOG = "run.log"
@@ -108,8 +107,27 @@ class RunFolder:
                 candidates.append((file.stat().st_mtime_ns, found.path.name, found))
         return max(candidates)[-1] if candidates else None
 
-    def begin(self, config: Any) -> None:
-        """Record the configuration; clear away what a killed write has left."""
+    def is_begun(self) -> bool:
+        """Whether the configuration is on record."""
+        return (self.path / CONFIG).is_file()
+
+    def threads(self) -> int | None:
+        """The number of threads that the run was begun with.
+
+        None where it is not begun; 0 where nothing is on record: versions before that took all.
+        """
+        if not self.is_begun():
+            return None
+        content = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+        recorded: int | None = content.get("threads", 0)
+        return recorded
+
+    def begin(self, config: Any, threads: int | None = None) -> None:
+        """Record the configuration; clear away what a killed write has left.
+
+        Args:
+            threads: as many as the run uses, to go on with the same.
+        """
         for leftover in self.path.glob(".*.partial"):
             leftover.unlink(missing_ok=True)
         content = {
@@ -118,13 +136,17 @@ class RunFolder:
             "fingerprint": self.fingerprint,
             "overrides": self.overrides,
             "config": config.effective(),
+            "threads": threads,
         }
-        if not (self.path / CONFIG).is_file():
+        if not self.is_begun() or (threads and self.threads() is None):
             write_json(self.path / CONFIG, content)
 
     def discard_unstarted(self) -> None:
-        """Remove the folder of a run that was refused before it made a checkpoint."""
-        if not any(self.path.glob("*.pth")):
+        """Remove the folder of a run that ended before there was anything to go on with.
+
+        A best checkpoint without a last one is the half of a first epoch, and no run.
+        """
+        if {file.name for file in self.path.glob("*.pth")} <= {BEST}:
             shutil.rmtree(self.path)
 
     def finish(self, result: RunResult) -> None:
@@ -142,7 +164,7 @@ class RunFolder:
             return None
         try:
             return RunResult.from_json(json.loads(file.read_text(encoding="utf-8")), self.path)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise UsageError(
                 f"{file.absolute()}: damaged, or of another version of this package "
                 f"({type(error).__name__}: {error}); remove it, and --resume tests the run again"
@@ -191,26 +213,9 @@ class RunFolder:
         finally:
             lock.release()
 
-    @contextmanager
-    def logging(self, level: str | None) -> Iterator[None]:
-        """Log to standard error and ``run.log`` while the run lasts."""
-        root = logging.getLogger()
-        before = root.level
-        handlers: list[logging.Handler] = [
-            logging.StreamHandler(sys.stderr),
-            logging.FileHandler(self.path / _LOG, encoding="utf-8"),
-        ]
-        for handler, coloured in zip(handlers, (sys.stderr.isatty(), False), strict=True):
-            handler.setFormatter(_Formatter(coloured))
-            root.addHandler(handler)
-        root.setLevel((level or "INFO").upper())
-        try:
-            yield
-        finally:
-            root.setLevel(before)
-            for handler in handlers:
-                root.removeHandler(handler)
-                handler.close()
+    def logging(self, level: str | None) -> AbstractContextManager[None]:
+        """Log to ``run.log`` while the run lasts, and what is for people to standard error."""
+        return run_log(self.path / _LOG, level)
 
 
 def run_fingerprint(config: Any, remake: bool = True) -> str:
@@ -233,15 +238,3 @@ def run_fingerprint(config: Any, remake: bool = True) -> str:
     if files:  # else RecBole may download the dataset, or say that there is none
         digest.update(features_fingerprint(config, remake).encode())
     return digest.hexdigest()[:16]
-
-
-class _Formatter(logging.Formatter):
-    """Time, level, message; RecBole's colours only where a person looks at a terminal."""
-
-    def __init__(self, coloured: bool) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
-        self.coloured = coloured
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        return line if self.coloured else _COLOUR.sub("", line)

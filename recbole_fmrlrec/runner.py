@@ -14,10 +14,15 @@ from typing import Any
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.allocator import keep_freed_memory
+from recbole_fmrlrec.console import say
+from recbole_fmrlrec.disk import NoRoom, is_no_room, no_room
+from recbole_fmrlrec.epoch_lines import EpochLines
 from recbole_fmrlrec.errors import UsageError, usage_errors
 from recbole_fmrlrec.prepare import prepare_missing
 from recbole_fmrlrec.result import RunResult, machine_facts, peak_memory
 from recbole_fmrlrec.run_folder import CONFIG, FolderInUse, RunFolder, run_fingerprint
+from recbole_fmrlrec.summary import data_line, model_lines
+from recbole_fmrlrec.threads import take_threads, wait_passively
 
 #: Seconds between two looks at a run folder in which another process is at work.
 WAIT = 5.0
@@ -58,6 +63,7 @@ def run(
         RunError: the run itself failed.
     """
     keep_freed_memory()
+    wait_passively()
     compat.apply()
     from recbole_fmrlrec.config import Config
 
@@ -73,21 +79,30 @@ def run(
     if (finished := folder.result()) is not None:
         print(f"{folder.path} is finished: this is its result", file=sys.stderr)
         return finished
+    attempt = _Run(config, folder, bool(resume), started, test, after_validation)
+    is_new = not folder.is_begun()
     with folder.held():
         try:
             with folder.logging(config["state"]):
-                folder.begin(config)
-                for note in config.notes:
-                    logging.getLogger().info(note)
-                return _Run(config, folder, bool(resume), started, test, after_validation).execute()
-        except usage_errors():
-            if not resume:
-                folder.discard_unstarted()
-            raise
+                return attempt.execute()
         except KeyboardInterrupt:
             if folder.can_continue():
                 raise KeyboardInterrupt("--resume takes the run up after its last epoch") from None
             raise
+        except Exception as error:
+            if is_new:
+                folder.discard_unstarted()
+            raise _explained(error, folder) from error
+
+
+def _explained(error: Exception, folder: RunFolder) -> Exception:
+    """The error that ends a run; of a full disk with the way on."""
+    if not is_no_room(error):
+        return error
+    place = error.filename if isinstance(error, OSError) else None
+    found = error if isinstance(error, NoRoom) else no_room(Path(place or folder.path), None)
+    way = "--resume goes on after the last epoch" if folder.can_continue() else "start it again"
+    return NoRoom(f"{found}. Make room, or choose another disk by --checkpoint_dir; then {way}")
 
 
 def run_when_free(*words: Any, **keys: Any) -> RunResult:
@@ -142,17 +157,25 @@ class _Run:
         from recbole.utils import init_seed
 
         from recbole_fmrlrec.data import create_dataset, data_preparation
-        from recbole_fmrlrec.threads import use_threads
 
         config = self.config
-        use_threads(config["num_threads"])
+        threads = take_threads(config["num_threads"], self.folder.threads())
+        self.folder.begin(config, threads.count)
+        for note in config.notes:
+            say(note)
         init_seed(config["seed"], config["reproducibility"])
         clock = time.perf_counter()
         dataset = create_dataset(config)
         logging.getLogger().info(dataset)
+        users, items, events = dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num
         loaders = data_preparation(config, dataset)
         seconds = {"data": time.perf_counter() - clock}
+        say(data_line(config, (users, items, events), loaders))
         trainer = self._make_trainer(loaders[0])
+        for line in model_lines(config, trainer.model):
+            say(line)
+        say(f"threads: {threads}")
+        say(f"folder:  {self.folder.path}")
         return self._train_and_test(trainer, loaders, seconds)
 
     def _make_trainer(self, train_data: Any) -> Any:
@@ -163,7 +186,7 @@ class _Run:
         config = self.config
         init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
         config["checkpoint_dir"] = str(self.folder.path)
-        model = config.model_class(config, train_data._dataset).to(config["device"])
+        model = _make_model(config, train_data._dataset)
         logging.getLogger().info(model)
         tensorboard_in(self.folder.path)
         trainer = get_trainer_class(config)(config, model)
@@ -187,6 +210,8 @@ class _Run:
         score, valid = trainer.fit(
             train_data, valid_data, show_progress=shown, **self._hook(trainer)
         )
+        if isinstance(trainer, EpochLines):
+            trainer.end_lines()
         seconds["training"] = _training_seconds(trainer, time.perf_counter() - clock)
         test = None
         if self.test:
@@ -206,7 +231,10 @@ class _Run:
             epochs_run=len(getattr(trainer, "history", [])) or None,
             valid=_rows(trainer.model, valid, getattr(trainer, "best_by_size", None)),
             test=_rows(trainer.model, test, getattr(trainer, "by_size", None)),
-            history=getattr(trainer, "history", []),
+            history=[
+                {**record, "epoch": record["epoch"] + 1}
+                for record in getattr(trainer, "history", [])
+            ],
             seconds={name: round(value, 3) for name, value in seconds.items()},
             peak_memory_bytes=peak_memory(),
             features=getattr(trainer.model, "feature_info", {}),
@@ -233,17 +261,30 @@ class _Run:
         rank_record(ranks, tuple(sizes), test_data).save(self.folder.path / TEST_RANKS)
 
 
+def _make_model(config: Any, dataset: Any) -> Any:
+    """The model of a configuration.
+
+    Raises:
+        UsageError: the model's own checks refuse a value, as RecBole's do by a ValueError.
+    """
+    try:
+        return config.model_class(config, dataset).to(config["device"])
+    except usage_errors():
+        raise
+    except (ValueError, NotImplementedError, AssertionError) as error:
+        raise UsageError(f"{config['model']} refuses its settings: {error}") from error
+
+
 def _best_epoch(trainer: Any) -> int | None:
-    """Index of the epoch whose model is kept: the last one that was no worse than the best."""
+    """The epoch whose model is kept, from 1: the last one that was no worse than the best."""
     validated = [record for record in getattr(trainer, "history", []) if "valid" in record]
     if not validated:
         return None
     metric = trainer.valid_metric
     values = [record["valid"][metric] for record in validated]
     best = max(values) if trainer.valid_metric_bigger else min(values)
-    return int(
-        [r["epoch"] for r, value in zip(validated, values, strict=True) if value == best][-1]
-    )
+    last = [r["epoch"] for r, value in zip(validated, values, strict=True) if value == best][-1]
+    return int(last) + 1
 
 
 def _training_seconds(trainer: Any, measured: float) -> float:
@@ -271,6 +312,7 @@ def _rows(model: Any, metrics: Any, by_size: dict[int, Metrics] | None) -> list[
 def tensorboard_in(folder: Path) -> None:
     """Let RecBole's trainers write their scalars into the run's folder, not the working folder."""
     import recbole.trainer.trainer as recbole_trainer
-    from torch.utils.tensorboard import SummaryWriter
 
-    recbole_trainer.get_tensorboard = lambda logger: SummaryWriter(str(folder / "tensorboard"))
+    from recbole_fmrlrec.scalars import Scalars
+
+    recbole_trainer.get_tensorboard = lambda logger: Scalars(folder / "tensorboard")

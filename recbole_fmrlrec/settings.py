@@ -54,7 +54,12 @@ def from_dict(
 
 
 def apply(
-    settings: Iterable[Setting], values: dict[str, Any], model: str, *, any_key: bool = False
+    settings: Iterable[Setting],
+    values: dict[str, Any],
+    model: str,
+    *,
+    any_key: bool = False,
+    own_keys: frozenset[str] | None = None,
 ) -> None:
     """Put settings into a configuration, the later ones over the earlier.
 
@@ -63,7 +68,8 @@ def apply(
 
     Args:
         values: the configuration so far; it is changed.
-        any_key: let unknown keys pass: for a model class of the user's own.
+        any_key: let unknown keys pass: for a model class of the user's own whose keys are unknown.
+        own_keys: the keys of a model class of the user's own, where they are known.
 
     Raises:
         UsageError: a key that the model does not know, or a value that the key cannot have.
@@ -73,7 +79,8 @@ def apply(
     transform = next((s.value for s in reversed(settings) if s.key == "transform"), None)
     for setting in settings:
         if not any_key:
-            check_key(setting.top, setting.where, model, transform or values.get("transform"))
+            chosen = transform or values.get("transform")
+            check_key(setting.top, setting.where, model, chosen, own_keys)
         rule = rule_of(setting.top, defaults.get(setting.top), model)
         path = setting.key.split(".")
         try:

@@ -26,7 +26,9 @@ from recbole_fmrlrec.checkpoint import (
     save_checkpoint,
     set_random_state,
 )
+from recbole_fmrlrec.console import say
 from recbole_fmrlrec.devices import emulates
+from recbole_fmrlrec.epoch_lines import EpochLines
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.evaluation import rank_metrics, whole_ranks
 from recbole_fmrlrec.optimization import adamw, learning_rate_factor
@@ -55,7 +57,7 @@ class _TimeIsUp(Exception):
     """The epochs have used ``max_minutes``."""
 
 
-class Trainer(RankEvaluation, RecBoleTrainer):
+class Trainer(EpochLines, RankEvaluation, RecBoleTrainer):
     """Train, validate, stop early, checkpoint, resume.
 
     Args:
@@ -64,7 +66,7 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         run_dir: folder of ``best.pth`` and ``last.pth``; ``checkpoint_dir`` when None.
 
     Attributes:
-        history: a record per epoch: loss, seconds, learning rate, validation metrics.
+        history: a record per epoch: number (from 0), loss, seconds, learning rate, validation.
         by_size: metrics of the last evaluation by nested size; None for other models.
         ranks: ranks of its targets, see `RankEvaluation`.
     """
@@ -174,7 +176,7 @@ class Trainer(RankEvaluation, RecBoleTrainer):
                 train_data, valid_data, verbose, saved, show_progress, after_validation
             )
         except _TimeIsUp:  # RecBole's loop has no other way out of it
-            self.logger.info("stopped: max_minutes: %s is reached", self.config["max_minutes"])
+            say(f"stopped: max_minutes: {self.config['max_minutes']} is reached")
             return self.best_valid_score, self.best_valid_result
         return result
 
@@ -327,7 +329,7 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         set_random_state(state["random"], self._generator())
         if "sources" in state:
             set_random_states(state["sources"], *self._loaders)
-        self.logger.info("continuing after epoch %d from %s", state["epoch"], self.last_file)
+        say(f"continuing after epoch {state['epoch'] + 1} from {self.last_file}")
 
     # Evaluation
 
@@ -373,7 +375,7 @@ class Trainer(RankEvaluation, RecBoleTrainer):
         """All sizes in one pass over the users."""
         ranks = []
         for interaction, _, _, targets in tqdm(
-            eval_data, desc="Evaluate", disable=not show_progress, leave=False
+            eval_data, desc="Evaluate", disable=None if show_progress else True, leave=False
         ):
             batch = interaction.to(self.device)
             ranks.append(self.model.full_sort_mean_ranks(batch, targets.to(self.device)).cpu())

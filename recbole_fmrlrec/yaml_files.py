@@ -38,6 +38,20 @@ def properties_dir() -> Path:
     return installed if installed.is_dir() else here.parent / "properties"
 
 
+def shipped_file(kind: str, file: Path) -> Path:
+    """A file that is there, or else the one of that name which comes with the package.
+
+    Args:
+        kind: its folder below ``properties/``: ``grid`` or ``comparison``.
+        file: ``NAME.yaml`` or ``properties/KIND/NAME.yaml``, from any folder.
+    """
+    if file.exists():
+        return file
+    name = Path(*file.parts[2:]) if file.parts[:2] == ("properties", kind) else file
+    shipped = properties_dir() / kind / name
+    return shipped if shipped.is_file() else file
+
+
 def load_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping that a YAML file holds; an empty file is an empty mapping.
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 Row = tuple[Any, ...]
 MakeConfig = Callable[..., Any]
@@ -19,9 +21,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # process and in those that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+#: What tools keep in a checkout; everything else that appears there a test has left behind.
+CACHES = (".hypothesis", ".pytest_cache", ".ruff_cache", ".mypy_cache", ".coverage", "__pycache__")
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any")
 
 LEAVE_ONE_OUT = {"order": "TO", "split": {"LS": "valid_and_test"}, "group_by": "user"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def checkout() -> Iterator[None]:
+    """The tests leave nothing in the checkout: no ``saved/``, no ``dataset/``."""
+    before = set(os.listdir(ROOT))
+    yield
+    left = sorted(set(os.listdir(ROOT)) - before - set(CACHES))
+    assert not left, f"the tests have written into the checkout: {left}"
 
 
 @pytest.fixture

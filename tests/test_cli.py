@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,9 +12,11 @@ from typing import Any
 import pytest
 
 from recbole_fmrlrec import __version__
-from recbole_fmrlrec.cli import Arguments, main, parse
+from recbole_fmrlrec.cli import OWN_OPTIONS, Arguments, main, parse
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.help_text import help_text
+from recbole_fmrlrec.yaml_files import shipped_file
+from tests.patience import children_cpu
 
 ROOT = Path(__file__).parent.parent
 
@@ -230,9 +231,81 @@ def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
         "except SystemExit as end: assert end.code == 0\n"
         "print({'torch', 'recbole', 'numpy', 'pandas'} & set(sys.modules))"
     )
-    started = time.perf_counter()
+    before = children_cpu()
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.endswith("set()\n")
-    assert time.perf_counter() - started < 3  # 0.2 s on an idle machine
+    assert children_cpu() - before < 3  # 0.2 s on an idle machine
+
+
+def test_each_command_prints_its_own_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: python run_recbole.py [train] [--model=NAME]")
+    assert "Train and test one model on one dataset." in shown and "  --num_blocks " in shown
+    assert "commands:" not in shown
+    assert main(["models", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: python run_recbole.py models\n") and "--" in shown
+    for name in OWN_OPTIONS:
+        with pytest.raises(SystemExit) as end:
+            main([name, "--help"])
+        assert end.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: python run_recbole.py {name} ")
+
+
+def test_the_program_has_the_name_that_it_was_called_by(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/run-recbole-fmrlrec"])
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: run-recbole-fmrlrec [COMMAND]")
+    assert main(["evaluate"]) == 2
+    assert "`run-recbole-fmrlrec evaluate --help` lists" in capsys.readouterr().err
+
+
+def test_help_on_a_dataset_shows_the_values_of_a_run_on_it() -> None:
+    plain, on_ml = help_text({}, "fMRLRec"), help_text({}, "fMRLRec", "ml-100k")
+    assert "[[8, 16, 32, 64, 128, 256, 512, 1024]]" in plain and "on ml-100k" in on_ml
+    assert "[[16, 32, 64, 128]]" in on_ml and "1024]]" not in on_ml
+
+
+@pytest.mark.parametrize("words", [["models"], ["--help"], ["compare", "--help"]])
+def test_a_reader_that_has_seen_enough(words: list[str]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "run_recbole.py", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 0
+
+
+def test_a_file_that_comes_with_the_package_is_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = ROOT / "properties" / "comparison" / "ml-100k-quick.yaml"
+    for name in ("ml-100k-quick.yaml", "properties/comparison/ml-100k-quick.yaml"):
+        assert shipped_file("comparison", Path(name)) == shipped
+    (tmp_path / "ml-100k-quick.yaml").write_text("mine")
+    assert shipped_file("comparison", Path("ml-100k-quick.yaml")) == Path("ml-100k-quick.yaml")
+    assert shipped_file("grid", Path("none.yaml")) == Path("none.yaml")
+
+
+def test_a_full_disk_outside_a_run_is_named(
+    failing: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(OSError(28, "No space left on device", "/data/x.json"))
+    assert main([]) == 1
+    assert capsys.readouterr().err.startswith("error: /data/x.json: no room on the disk: ")
+    failing(OSError(30, "Read-only file system", "/data/x.json"))
+    assert main([]) == 2
+    assert capsys.readouterr().err == (
+        "error: cannot write /data/x.json: Read-only file system; choose another folder "
+        "(--checkpoint_dir, --data_path and --output say where files go)\n"
+    )

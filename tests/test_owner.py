@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 
 from recbole_fmrlrec.owner import is_here, is_running, this_process
+from tests.patience import wait_for
 
 
 def test_this_process_is_here_and_runs() -> None:
@@ -25,9 +25,7 @@ def test_an_ended_process_whose_parent_has_not_looked_does_not_run() -> None:
     owner = {**this_process(), "pid": child.pid, "started": process.create_time()}
     assert is_running(owner)
     child.kill()
-    deadline = time.time() + 10
-    while process.status() != psutil.STATUS_ZOMBIE and time.time() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: process.status() == psutil.STATUS_ZOMBIE)
     assert psutil.pid_exists(child.pid) and not is_running(owner)
     child.communicate()
     assert not is_running(owner)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.patience import patience
+
 ROOT = Path(__file__).parent.parent
 
 # The child sleeps in one call: it looks at nothing by itself. Its parent waits for it.
@@ -17,7 +19,7 @@ from recbole_fmrlrec.parent import end_with
 parent = int(sys.argv[1])
 end_with(lambda: os.getppid() == parent)
 print(os.getpid(), flush=True)
-time.sleep(600)
+time.sleep(3600)
 """
 PARENT = """
 import os, subprocess, sys
@@ -32,5 +34,5 @@ def test_a_killed_parent_takes_its_child_along() -> None:
         child = psutil.Process(int(parent.stdout.readline()))
         assert child.ppid() == parent.pid and child.is_running()
         parent.kill()
-        child.wait(timeout=60)
+        child.wait(timeout=patience(60))
         assert not child.is_running()

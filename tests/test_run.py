@@ -12,9 +12,12 @@ import pytest
 import torch
 
 from recbole_fmrlrec import run
+from recbole_fmrlrec.disk import NoRoom
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
+from recbole_fmrlrec.threads import Threads
 from tests import toy
+from tests.patience import patience
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,11 +60,11 @@ def test_the_record_holds_what_made_the_result(toy_run):
     assert len(record["history"]) == 3 and record["epochs_run"] == 3
     best = max(epoch["valid"]["ndcg@10"] for epoch in record["history"])
     assert record["best_valid_score"] == best == record["valid"][-1]["metrics"]["ndcg@10"]
-    assert record["history"][record["best_epoch"]]["valid"]["ndcg@10"] == best
+    assert record["history"][record["best_epoch"] - 1]["valid"]["ndcg@10"] == best
     assert record["peak_memory_bytes"]["process"] > 50 * 2**20
     assert set(record["seconds"]) == {"data", "training", "test", "total"}
     checkpoint = torch.load(result.run_dir / "best.pth", weights_only=True)
-    assert checkpoint["epoch"] == record["best_epoch"]
+    assert checkpoint["epoch"] + 1 == record["best_epoch"]
     assert not (Path.cwd() / "log_tensorboard").exists() and not (Path.cwd() / "log").exists()
 
 
@@ -188,7 +191,7 @@ def start_process(folder: Path, kind: str, at: int, *more: str) -> subprocess.Co
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=patience(300),
     )
 
 
@@ -259,7 +262,7 @@ def test_other_data_is_another_run(toy_run, tmp_path):
 
 def test_time_is_up_after_an_epoch(toy_run):
     result = toy_run(max_minutes=1e-6)
-    assert result.epochs_run == 1 and result.best_epoch == 0 and result.test_result
+    assert result.epochs_run == 1 and result.best_epoch == 1 and result.test_result
     folder = result.run_dir
     (folder / "result.json").unlink()
     again = toy_run(max_minutes=1e-6, resume=str(folder))  # it has no time left
@@ -287,7 +290,102 @@ def test_a_run_without_test_is_tested_later_and_hears_of_each_validation(toy_run
         after_validation=lambda epoch, score: heard.append((epoch, score)),
     )
     assert untested.test == [] and not (untested.run_dir / "result.json").exists()
-    assert heard == [(e["epoch"], e["valid"]["ndcg@10"]) for e in whole.history]
+    assert heard == [(e["epoch"] - 1, e["valid"]["ndcg@10"]) for e in whole.history]
     tested = run("fMRLRec", "toy", config_dict=base, resume=untested.run_dir)
     assert tested.test == whole.test and len(tested.history) == len(whole.history)
     assert (untested.run_dir / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "keys", "says"),
+    [
+        ("SASRec", {"n_heads": 3}, "not a multiple of the number of attention heads"),
+        ("fMRLRec", {"data_path": "/nope"}, "there is no folder /nope"),
+    ],
+)
+def test_a_run_that_is_refused_leaves_no_folder(toy_run, tmp_path, model, keys, says):
+    with pytest.raises(UsageError, match=says):
+        toy_run(model, **keys)
+    saved = tmp_path / "saved"
+    assert not Path("/nope").exists() and not (saved.is_dir() and list(saved.iterdir()))
+
+
+@pytest.mark.parametrize(("full_from", "left"), [(1, False), (2, False), (4, True)])
+def test_a_full_disk_is_said_and_resume_goes_on(toy_run, tmp_path, monkeypatch, full_from, left):
+    whole = toy_run(epochs=4)
+    calls, save = [], torch.save
+
+    def full(*args, **keys):
+        calls.append(args)
+        if len(calls) >= full_from:
+            raise OSError(28, "No space left on device")
+        save(*args, **keys)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(
+            NoRoom, match=r"\.pth: no room on the disk: it needs .* kB, .*then "
+        ) as said:
+            toy_run(epochs=4)
+    folders = [f for f in (tmp_path / "saved").iterdir() if f != whole.run_dir]
+    assert bool(folders) == left
+    assert ("--resume goes on" if left else "start it again") in str(said.value)
+    if left:
+        again = toy_run(epochs=4, resume=str(folders[0]))
+        assert again.test == whole.test
+        losses = [[e["train_loss"] for e in run.history] for run in (again, whole)]
+        assert losses[0] == losses[1] and len(losses[0]) == 4
+
+
+def test_a_result_of_an_earlier_version_counts_epochs_from_0_and_is_read(toy_run):
+    first = toy_run()
+    file = first.run_dir / "result.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    assert record.pop("epochs_count_from") == 1
+    assert [epoch["epoch"] for epoch in record["history"]] == [1, 2, 3]
+    record["best_epoch"] -= 1
+    for epoch in record["history"]:
+        epoch["epoch"] -= 1
+    file.write_text(json.dumps(record), encoding="utf-8")
+    again = toy_run(resume=str(first.run_dir))
+    assert again.best_epoch == first.best_epoch
+    shown = [[(e["epoch"], e["train_loss"]) for e in run.history] for run in (again, first)]
+    assert shown[0] == shown[1]
+    assert again.table() == first.table()
+
+
+def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(toy_run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "recbole_fmrlrec.runner.take_threads",
+        lambda wanted, recorded: asked.append((wanted, recorded)) or Threads(1, "test"),
+    )
+    first = toy_run()
+    config = first.run_dir / "config.json"
+    assert json.loads(config.read_text(encoding="utf-8"))["threads"] == 1
+    (first.run_dir / "result.json").unlink()
+    toy_run(resume=str(first.run_dir))
+    record = json.loads(config.read_text(encoding="utf-8"))
+    del record["threads"]  # as an earlier version wrote it
+    config.write_text(json.dumps(record), encoding="utf-8")
+    (first.run_dir / "result.json").unlink()
+    toy_run(resume=str(first.run_dir))
+    assert asked == [(None, None), (None, 1), (None, 0)]
+
+
+def test_what_is_shown_of_a_run(toy_run, capsys):
+    result = toy_run()
+    lines = capsys.readouterr().err.splitlines()
+    shown = "\n".join(lines)
+    assert "data:    toy: 40 users, 25 items, 360 interactions, 40 rows of validation" in shown
+    counts = ", ".join(f"{row['size']} ({row['parameters']:,})" for row in result.test)
+    assert f"sizes:   {counts}" in shown and f"folder:  {result.run_dir}" in shown
+    assert [line.split()[0] for line in lines[-3:]] == ["1/3", "2/3", "3/3"]
+    values = [record["valid_by_size"] for record in result.history]
+    assert [line.split()[4:6] for line in lines[-3:]] == [
+        [f"{at[2]['ndcg@10']:.4f}", f"{at[8]['ndcg@10']:.4f}"] for at in values
+    ]
+    assert "best so far" in lines[-4 + result.best_epoch] and "Linear" not in shown
+    log = (result.run_dir / "run.log").read_text(encoding="utf-8")
+    assert "MatryoshkaLinear" in log and "epoch 1 training" in log and "epoch 0" not in log
+    assert "\x1b" not in shown + log + result.table()

@@ -13,6 +13,8 @@ from recbole_fmrlrec.compare.quick import file_plan, names, quick_plan
 from recbole_fmrlrec.deploy.arguments import Parser
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.places import check_folder
+from recbole_fmrlrec.program import usage_name
+from recbole_fmrlrec.yaml_files import shipped_file
 
 DESCRIPTION = """\
 Compare models: train each on each dataset with each seed; write tables, tests, plots and one page.
@@ -29,13 +31,19 @@ the file; tables of a trial are best kept apart by --output.
 def build_parser() -> Parser:
     """The parser of ``compare``; imports nothing heavy."""
     parser = Parser(
-        prog="run_recbole.py compare",
+        prog=f"{usage_name()} compare",
         description=DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE.yaml", help="the comparison")
+    parser.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE.yaml",
+        help="the comparison; by NAME.yaml also one that comes with the package",
+    )
     parser.add_argument("--model", metavar="A,B", help="models with their defaults, without a file")
     parser.add_argument("--dataset", metavar="A,B", help="datasets (the file's; ml-100k)")
     parser.add_argument("--seeds", metavar="S,S", help="seeds (the file's; 2020)")
@@ -76,6 +84,8 @@ def main(words: Sequence[str]) -> int:
         RunError: a file of a finished cell is damaged, or the cells cannot be put into one table.
     """
     options, rest = build_parser().parse_known_args(words)
+    if options.file is not None:
+        options.file = shipped_file("comparison", options.file)
     plan = quick_plan(options, rest) if options.file is None else file_plan(options, rest)
     if options.workers < 1:
         raise UsageError("--workers takes a number of at least 1")
@@ -174,7 +184,7 @@ def report(words: Sequence[str]) -> int:
         RunError: a file of it is damaged, or its cells cannot be put into one table.
     """
     parser = Parser(
-        prog="run_recbole.py report",
+        prog=f"{usage_name()} report",
         description="Make tables, plots and page of a comparison anew from its stored runs.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="output folder of `compare`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from recbole_fmrlrec.compare.trained import PARTS, TrainedPart
 from recbole_fmrlrec.deploy.arguments import Parser, whole_numbers
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.places import check_file
+from recbole_fmrlrec.program import usage_name
 from recbole_fmrlrec.rank_files import RankRecord
+from recbole_fmrlrec.threads import take_threads
 from recbole_fmrlrec.trust import FILE_KEYS
 from recbole_fmrlrec.whole_files import write_json
 
@@ -27,10 +30,20 @@ sizes, for all users or slices of them. It says which slices there are when one 
 not there.
 """
 
+#: Keys that say where and how an evaluation runs; its numbers do not hang on them.
+MACHINE: dict[str, tuple[str, str]] = {
+    "num_threads": ("N", "threads on the CPU (as many as other work leaves a core for)"),
+    "use_gpu": ("BOOL", "rank on a GPU (False)"),
+    "gpu_id": ("N", "which one"),
+    "worker": ("N", "processes that load batches (0)"),
+    "eval_batch_size": ("N", "rows ranked at once (as in the training)"),
+    "show_progress": ("BOOL", "show a bar on a terminal (True)"),
+}
+
 
 def build_parser() -> Parser:
     """The parser; imports nothing heavy."""
-    parser = Parser(prog="run_recbole.py evaluate", description=DESCRIPTION)
+    parser = Parser(prog=f"{usage_name()} evaluate", description=DESCRIPTION)
     parser.add_argument(
         "--checkpoint", type=Path, required=True, metavar="FILE", help="best.pth of a run"
     )
@@ -45,6 +58,8 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="also write JSON")
     parser.add_argument("--data_path", metavar="DIR", help="folder of the datasets, if it moved")
+    for key, (value, says) in MACHINE.items():
+        parser.add_argument(f"--{key}", metavar=value, help=says)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     files = parser.add_argument_group(
         "files that a model of RecBole's was begun from",
@@ -65,14 +80,16 @@ def main(words: Sequence[str]) -> int:
             used.
     """
     options = build_parser().parse_args(words)
+    machine = {key: value for key in MACHINE if (value := getattr(options, key)) is not None}
     columns = _columns(options.metrics, options.topk)
     wanted = _numbers("--sizes", options.sizes) if options.sizes != "all" else None
     names = _slice_names(options.slices)
     if options.output:
         check_file(options.output, "--output")
     files = {key: file for key in MODEL_FILES if (file := getattr(options, key)) is not None}
-    source = TrainedPart.open(options.checkpoint, options.part, options.data_path, files)
+    source = TrainedPart.open(options.checkpoint, options.part, options.data_path, files, machine)
     sizes = _sizes(source.sizes, wanted)
+    print(f"threads: {take_threads(source.config['num_threads'])}", file=sys.stderr)
     rows = source.read()
     _masks(rows.known, names)
     record, known = rows.rank()

@@ -13,6 +13,7 @@ from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.plan_checks import rows_fault
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.program import command_name
 from recbole_fmrlrec.registry import OUR_MODELS
 from recbole_fmrlrec.run_folder import run_fingerprint
 
@@ -146,7 +147,7 @@ def _check_dataset(plan: Plan, dataset: str, config: Any) -> None:
         return
     way = "`python -m dataset_tools convert` makes one of raw files, and data_path says where it is"
     if dataset in load_yaml(recbole_dir() / "properties" / "dataset" / "url.yaml"):
-        way = f"RecBole downloads it with `run_recbole.py --model=Pop --dataset={dataset}`"
+        way = f"RecBole downloads it with `{command_name()} --model=Pop --dataset={dataset}`"
     raise UsageError(
         f"{plan.place('datasets', dataset)}: there is no dataset `{dataset}`: {absent[0]} is not "
         f"in {Path(config['data_path']).absolute()}; {way}. Made where they are not "

@@ -88,7 +88,7 @@ class System:
             "seconds_to_best": _mean([_to_best(run.result) for run in runs]),
             "test_seconds": fmean(run.result["seconds"]["test"] for run in runs),
             "epochs_run": _mean([run.result["epochs_run"] for run in runs]),
-            "best_epoch": _mean([_add_one(run.result["best_epoch"]) for run in runs]),
+            "best_epoch": _mean([run.result["best_epoch"] for run in runs]),
             "latency_ms": _mean([cost.get("latency_ms") for cost in measured]),
             "bytes_per_item": _mean([cost.get("bytes_per_item") for cost in measured]),
             "peak_memory_bytes": max(run.result["peak_memory_bytes"]["process"] for run in runs),
@@ -238,10 +238,6 @@ def _to_best(result: dict[str, Any]) -> float | None:
             if epoch["epoch"] <= best
         )
     )
-
-
-def _add_one(epoch: int | None) -> int | None:
-    return None if epoch is None else epoch + 1
 
 
 def out_of_time(result: dict[str, Any]) -> bool:

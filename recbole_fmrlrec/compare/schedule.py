@@ -18,6 +18,7 @@ from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.compare.stored import read_result
 from recbole_fmrlrec.compare.worker import BUSY, WARNING
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.threads import free_cpus
 
 #: Seconds between two looks at the workers, and at cells that others compute.
 LOOK, WAIT = 0.2, 5.0
@@ -46,6 +47,7 @@ class Schedule:
     workers: int = 1
     failed: dict[str, str] = field(default_factory=dict, init=False)
     _running: dict[str, _Job] = field(default_factory=dict, init=False)
+    _cpus: int = field(default_factory=free_cpus, init=False)
 
     def run(self) -> dict[str, str]:
         """Compute until every cell is finished or has failed.
@@ -59,7 +61,7 @@ class Schedule:
         waiting = {key: cell for key, cell in runs.items() if not cell.finished}
         done = len(runs) - len(waiting)
         said: set[str] = set()
-        with tqdm(total=len(runs), initial=done, unit="cell", desc="compare") as bar:
+        with tqdm(total=len(runs), initial=done, unit="cell", desc="compare", disable=None) as bar:
             try:
                 while waiting or self._running:
                     self._start_some(waiting, bar, said)
@@ -87,8 +89,7 @@ class Schedule:
     def _start(self, cell: Cell) -> _Job:
         cell.path.mkdir(parents=True, exist_ok=True)
         environment = dict(os.environ)
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
-        environment.setdefault("OMP_NUM_THREADS", str(threads))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, self._cpus // self.workers)))
         package = str(Path(__file__).resolve().parents[2])  # a checkout need not be installed
         paths = [package, environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)

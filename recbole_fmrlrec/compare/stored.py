@@ -15,6 +15,7 @@ import numpy as np
 from recbole_fmrlrec.compare.cells import COST, ROWS, Cell
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
+from recbole_fmrlrec.result import epochs_from_one
 from recbole_fmrlrec.run_folder import RESULT
 
 _OF_RESULT: tuple[str, ...] = (
@@ -47,7 +48,7 @@ def together(errors: Sequence[DamagedError]) -> RunError:
 
 
 def read_result(cell: Cell) -> dict[str, Any]:
-    """``result.json``, with everything that a table needs of it.
+    """``result.json``, with everything that a table needs of it; epochs count from 1.
 
     Raises:
         DamagedError: it is missing or damaged, as for all files here.
@@ -60,7 +61,7 @@ def read_result(cell: Cell) -> dict[str, Any]:
             _need(row, "size", "parameters", "metrics")
         for epoch in content["history"]:
             _need(epoch, "epoch", "train_seconds")
-        return content
+        return epochs_from_one(content)
 
 
 def read_cost(cell: Cell) -> dict[str, Any]:

@@ -40,21 +40,26 @@ class TrainedPart:
         part: str,
         data_path: str | None = None,
         files: Mapping[str, str] = MappingProxyType({}),
+        machine: Mapping[str, str] | None = None,
     ) -> TrainedPart:
         """Read a checkpoint of our model or of RecBole's.
 
         Args:
             data_path: the folder that holds the dataset, where it is not where training had it.
             files: by key, files that the model reads when it is built (see `trust`).
+            machine: keys of where and how it runs, as text of the command line.
 
         Raises:
-            UsageError: the checkpoint is missing or damaged, or says nothing of its model.
+            UsageError: a key cannot have its value; the checkpoint is missing or damaged, or says
+                nothing of its model.
         """
         from recbole_fmrlrec.export_source import saved_config
 
         watched = {"metrics": ["NDCG"], "topk": [10], "valid_metric": "NDCG@10"}
         try:
-            config, state = saved_config(checkpoint, data_path, settings={**watched, **files})
+            config, state = saved_config(
+                checkpoint, data_path, settings={**watched, **files}, machine=machine
+            )
         except RunError as error:  # here the file is what the user gave
             raise UsageError(f"--checkpoint: {error}") from error
         return cls(checkpoint, part, config, state)

@@ -65,4 +65,4 @@ def _points(history: Sequence[dict[str, Any]], metric: str) -> Iterator[tuple[in
     for epoch in history:
         seconds += epoch["train_seconds"] + epoch.get("valid_seconds", 0.0)
         if metric in epoch.get("valid", {}):
-            yield epoch["epoch"] + 1, seconds, epoch["valid"][metric]
+            yield epoch["epoch"], seconds, epoch["valid"][metric]

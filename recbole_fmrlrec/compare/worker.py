@@ -16,6 +16,7 @@ from recbole_fmrlrec.errors import RunError, usage_errors
 from recbole_fmrlrec.parent import end_with
 from recbole_fmrlrec.rank_files import TEST_RANKS
 from recbole_fmrlrec.run_folder import RESULT
+from recbole_fmrlrec.threads import wait_passively
 
 DONE, FAILED, WRONG_USE, BUSY = 0, 1, 2, 75
 #: How a line begins that the command is to pass on.
@@ -24,6 +25,7 @@ WARNING = "warning: "
 
 def main() -> int:
     """Compute the cell described on standard input; returns the exit code."""
+    wait_passively()
     job = json.load(sys.stdin)
     cell = Cell.from_json(job["cell"], Path(job["root"]))
     end_with(lambda: os.getppid() == job["parent"])
@@ -62,7 +64,7 @@ def compute(cell: Cell) -> None:
     from recbole_fmrlrec.mend import mend
     from recbole_fmrlrec.run_folder import LAST, RunFolder
     from recbole_fmrlrec.runner import run_when_free
-    from recbole_fmrlrec.threads import use_threads
+    from recbole_fmrlrec.threads import take_threads
 
     cell.path.mkdir(parents=True, exist_ok=True)
     for warning in mend(cell.path):
@@ -70,7 +72,8 @@ def compute(cell: Cell) -> None:
     if not (cell.path / TEST_RANKS).is_file() and (cell.path / LAST).is_file():
         (cell.path / RESULT).unlink(missing_ok=True)  # from there the test alone is run again
     config = Config(cell.model, cell.dataset, config_dict=cell.settings)
-    RunFolder.at(cell.path, config).begin(config)
+    folder = RunFolder.at(cell.path, config)
+    folder.begin(config)
     if not (cell.path / RESULT).is_file():
         run_when_free(cell.model, cell.dataset, config_dict=cell.settings, resume=cell.path)
     if not (cell.path / TEST_RANKS).is_file():
@@ -78,7 +81,8 @@ def compute(cell: Cell) -> None:
             f"{cell.path}: the run left no {TEST_RANKS}; a comparison needs one test item a row "
             f"and eval_args.mode: full. Where the file was removed, --redo={cell.key} makes it anew"
         )
-    use_threads(config["num_threads"])  # a run that was finished before has not set them here
+    # A run that was finished before has not set them here.
+    take_threads(config["num_threads"], folder.threads())
     measure(config, cell.path)
     (cell.path / LAST).unlink(missing_ok=True)  # the finished cell needs no way to go on
 

@@ -106,6 +106,9 @@ class Family:
             f"the largest. Item vectors are stored as {self.table_dtype}.",
             *self._about_added(),
             quality,
+            "Parameters are those of model.safetensors: the blocks and the projector of the "
+            "features. Learned vectors of items, which a training counts too, are in the item "
+            "table.",
             "One user: time of one answer (history read, all items ranked, k = 10), the least "
             f"median of several rounds, without what other programs took, on {self.measured_on}.",
         ]

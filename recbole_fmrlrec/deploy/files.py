@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.deploy.errors import DeployError
+from recbole_fmrlrec.program import command_name
 
 #: The field of a JSON file with the hash of its other fields.
 OWN_HASH = "sha256"
@@ -27,7 +28,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes().decode("utf-8"))
     except FileNotFoundError:
-        raise DeployError(f"{path}: missing; `run_recbole.py export` writes it") from None
+        raise DeployError(f"{path}: missing; `{command_name()} export` writes it") from None
     except (ValueError, RecursionError) as error:
         raise DeployError(f"{path}: cut off or not JSON ({error}); export again") from None
     if not isinstance(content, dict):

@@ -14,6 +14,7 @@ from recbole_fmrlrec.deploy.histories import separator_hint, split_history
 from recbole_fmrlrec.deploy.users import FORMATS, User, read_users, writer
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.places import check_file
+from recbole_fmrlrec.program import usage_name
 
 if TYPE_CHECKING:
     from recbole_fmrlrec.deploy.recommender import Recommender
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 def build_parser() -> Parser:
     """The parser; imports nothing heavy."""
-    parser = Parser(prog="run_recbole.py recommend", description=DESCRIPTION)
+    parser = Parser(prog=f"{usage_name()} recommend", description=DESCRIPTION)
     add = parser.add_argument
     add("--model_dir", type=Path, required=True, metavar="DIR", help="what `export` wrote")
     who = parser.add_mutually_exclusive_group(required=True)

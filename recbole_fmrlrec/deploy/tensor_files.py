@@ -21,7 +21,8 @@ _DTYPES = {"F32": torch.float32, "F16": torch.float16, "I8": torch.int8}
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file."""
-    with replacing(path) as partial:
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    with replacing(path, needed) as partial:
         partial.touch()
         mode = partial.stat().st_mode
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)

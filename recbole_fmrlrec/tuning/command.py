@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from recbole_fmrlrec.deploy.arguments import Parser
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.program import usage_name
 from recbole_fmrlrec.rules import is_number
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ settings. FILE's name without path may be one of the files that come with the pa
 def build_parser() -> Parser:
     """The parser of what follows FILE; imports nothing heavy."""
     parser = Parser(
-        prog="run_recbole.py tune",
-        usage="run_recbole.py tune FILE [options] [--KEY=VALUE ...]",
+        prog=f"{usage_name()} tune",
+        usage=f"{usage_name()} tune FILE [options] [--KEY=VALUE ...]",
         description=DESCRIPTION,
         epilog=EPILOG,
         allow_abbrev=False,
@@ -105,10 +106,9 @@ def _plans(file: Path, options: argparse.Namespace, rest: list[str]) -> list[Pla
     from recbole_fmrlrec.cli import parse
     from recbole_fmrlrec.compare.quick import check_options
     from recbole_fmrlrec.tuning.file import read_drafts
-    from recbole_fmrlrec.yaml_files import properties_dir
+    from recbole_fmrlrec.yaml_files import shipped_file
 
-    shipped = properties_dir() / "grid" / file
-    drafts = read_drafts(shipped if not file.exists() and shipped.is_file() else file)
+    drafts = read_drafts(shipped_file("grid", file))
     models = [str(draft.model) for draft in drafts if draft.model is not None]
     check_options(rest, models or [name for name in [options.model] if name], "tune", _options())
     more = parse(rest)

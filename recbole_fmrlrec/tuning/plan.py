@@ -11,6 +11,7 @@ from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.places import check_name
+from recbole_fmrlrec.program import command_name
 from recbole_fmrlrec.tuning.file import Draft
 from recbole_fmrlrec.tuning.space import Parameter, Space
 
@@ -172,8 +173,8 @@ def _names_and_settings(draft: Draft, given: Given) -> tuple[str, str | None, li
     if model is None:
         line = "" if draft.file.suffix == ".test" else "write `model: NAME` into it, or "
         raise UsageError(
-            f"{draft.file} names no model: {line}give --model=NAME; `run_recbole.py models` lists "
-            "them"
+            f"{draft.file} names no model: {line}give --model=NAME; `{command_name()} models` "
+            "lists them"
         )
     return (
         model,
@@ -215,7 +216,7 @@ def _checked(
     if top == "seed":
         raise UsageError(
             f"{name} ({parameter.where}) is no parameter: the best seed is luck; set it below "
-            "`settings`, and see how far results differ by seed with `run_recbole.py compare`"
+            f"`settings`, and see how far results differ by seed with `{command_name()} compare`"
         )
     if top in _MEASURE or top in NOT_IN_FINGERPRINT or top in ("model", "dataset"):
         raise UsageError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import sys
 import time
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.parent import end_with
+from recbole_fmrlrec.threads import free_cpus
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.sampler import PlacedSampler, make_pruner
 from recbole_fmrlrec.tuning.storage import open_storage
@@ -175,7 +175,7 @@ def _with_threads(job: Job, workers: int) -> Job:
     """The job with the machine's threads shared out, where nothing says how many."""
     if "num_threads" in job.plan.settings:
         return job
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, free_cpus() // workers)
     settings = {**job.plan.settings, "num_threads": threads}
     return replace(job, plan=replace(job.plan, settings=settings))
 

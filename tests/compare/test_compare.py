@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -20,6 +19,7 @@ from recbole_fmrlrec.compare.schedule import Schedule, last_words
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.yaml_files import properties_dir
 from tests import toy
+from tests.patience import patience, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = """\
@@ -45,13 +45,6 @@ def start(folder: Path, *words: str) -> subprocess.Popen:
     )
 
 
-def wait_for(condition, seconds=120):
-    deadline = time.time() + seconds
-    while not condition():
-        assert time.time() < deadline, "it took too long"
-        time.sleep(0.05)
-
-
 def cell_folder(folder: Path, model: str) -> Path:
     found = [p for p in folder.glob(f"comparisons/toy/cells/toy/{model}-seed*") if p.is_dir()]
     return found[0] if found else folder / "none"
@@ -69,7 +62,7 @@ def test_killed_and_taken_up_again(tmp_path):
     workers = psutil.Process(first.pid).children()
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
-    psutil.wait_procs(workers, timeout=20)  # a worker does not outlive the command
+    psutil.wait_procs(workers, timeout=patience(20))  # a worker does not outlive the command
     assert not any(worker.is_running() for worker in workers)
     finished = cell_folder(tmp_path, "Pop") / "cost.json"
     written = finished.stat().st_mtime_ns
@@ -78,12 +71,12 @@ def test_killed_and_taken_up_again(tmp_path):
 
     # Fewer epochs would be another cell, so the second command has all of them to run.
     second, third = start(tmp_path), start(tmp_path)
-    ended = [process.communicate(timeout=300) for process in (second, third)]
+    ended = [process.communicate(timeout=patience(300)) for process in (second, third)]
     assert [second.returncode, third.returncode] == [0, 0], ended
     assert all("Test on toy, 40 rows" in out for out, _ in ended)
     assert finished.stat().st_mtime_ns == written
     record = json.loads((ours / "result.json").read_text(encoding="utf-8"))
-    assert [epoch["epoch"] for epoch in record["history"]] == list(range(60))
+    assert [epoch["epoch"] for epoch in record["history"]] == list(range(1, 61))
     log = (ours / "run.log").read_text(encoding="utf-8")
     assert "continuing after epoch" in log
     assert epochs_in(ours / "run.log") < 60 + 20  # little was computed twice, by whichever command

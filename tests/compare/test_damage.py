@@ -88,7 +88,7 @@ def test_a_killed_training_goes_on_though_its_configuration_is_damaged(half_done
     worker.compute(half_done)
     assert "config.json: damaged (JSONDecodeError: " in capsys.readouterr().err
     log = (half_done.path / "run.log").read_text(encoding="utf-8")
-    assert log.count("continuing after epoch 2") == 1 and log.count(" training [time") == 3
+    assert log.count("continuing after epoch 3") == 1 and log.count(" training [time") == 3
 
 
 @pytest.mark.parametrize("cause", [MemoryError(), OSError(errno.EIO, "input/output error")])

@@ -115,6 +115,20 @@ def test_evaluate_by_slice_and_size(runs, tmp_path, capsys):
     assert total / toy.USERS == pytest.approx(by_slice["all"]["metrics"]["mrr@25"])
 
 
+def test_evaluate_takes_the_keys_of_the_machine(runs, capsys):
+    options = [f"--checkpoint={runs['fMRLRec'].run_dir / 'best.pth'}"]
+    assert evaluate_main(options) == 0
+    plain = capsys.readouterr().out
+    keys = ["--num_threads=1", "--use_gpu=False", "--worker=0", "--eval_batch_size=3"]
+    assert evaluate_main([*options, *keys]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == plain and "threads: 1 (num_threads)" in shown.err
+    with pytest.raises(UsageError, match="num_threads must be an integer of at least 1"):
+        evaluate_main([*options, "--num_threads=0"])
+    with pytest.raises(UsageError, match="--data_path: there is no folder /nope"):
+        evaluate_main([*options, "--data_path=/nope"])
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [

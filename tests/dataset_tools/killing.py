@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+from tests.patience import patience
+
 KILLED = """
 import os, sys
 from dataset_tools import shards
@@ -16,7 +18,7 @@ def stop(self, number, batches):
     global left
     if left == 0:
         print("ready", flush=True)
-        import time; time.sleep(60)
+        import time; time.sleep(3600)
     save(self, number, batches)
     left -= 1
 shards.ShardStore.save = stop
@@ -32,4 +34,4 @@ def kill_after(shards: int, command: list[str]) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     os.kill(process.pid, signal.SIGKILL)
-    assert process.wait(timeout=30) == -signal.SIGKILL
+    assert process.wait(timeout=patience(30)) == -signal.SIGKILL

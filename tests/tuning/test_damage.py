@@ -48,7 +48,7 @@ def test_a_trial_whose_files_are_damaged_is_trained_again(
     again = run_place(plan, 0, CHOSEN, False)
     whole = run_place(plan, 1, CHOSEN, False)
     assert again.best_valid_score == whole.best_valid_score
-    assert [epoch["epoch"] for epoch in again.history] == [0, 1, 2]
+    assert [epoch["epoch"] for epoch in again.history] == [1, 2, 3]
     log = (again.run_dir / "run.log").read_text(encoding="utf-8")
     goes_on = name == "config.json"
     assert log.count("continuing after epoch 1") == goes_on

@@ -1,0 +1,46 @@
+"""The short text before a run: data, model, sizes, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def data_line(config: Any, counts: tuple[int, int, int], loaders: Sequence[Any]) -> str:
+    """What the run sees of its dataset.
+
+    Args:
+        counts: users, items and interactions, before the split makes rows of them.
+        loaders: of training, validation and test; None where there is no such part.
+    """
+    users, items, events = (f"{count:,}" for count in counts)
+    parts = [
+        f"{len(loader._dataset):,} rows of {name}"
+        for name, loader in zip(("validation", "test"), loaders[1:], strict=True)
+        if loader
+    ]
+    return f"data:    {config['dataset']}: " + ", ".join(
+        [f"{users} users", f"{items} items", f"{events} interactions", *parts]
+    )
+
+
+def model_lines(config: Any, model: Any) -> list[str]:
+    """What is trained: model, seed, device; parameters, at each size where there are sizes."""
+    count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    head = f"model:   {config['model']}, seed {config['seed']}, on {config['device']}"
+    network = getattr(model, "network", None)
+    if network is None or not hasattr(network, "parameter_count"):
+        return [f"{head}, {count:,} parameters"]
+    counts = [f"{size} ({network.parameter_count(size):,})" for size in network.sizes]
+    return [head, f"sizes:   {', '.join(counts)}", f"         in brackets the {counted(network)}"]
+
+
+def counted(network: Any) -> str:
+    """What the parameters of a size count, of a network of ours."""
+    parts = ["the blocks"]
+    if network.projector is not None:
+        parts.append("the projector of the features")
+    if network.id_embedding is not None:
+        parts.append("a learned vector for each item")
+    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f"parameters that are trained: {listed}"
