@@ -16,4 +16,6 @@ class UsageError(DatasetError):
 
 
 class FeatureError(DatasetError):
-    """A file of the feature store is missing, damaged or does not fit the others."""
+    """A file of the feature store is missing, damaged or does not fit the others (exit code 2)."""
+
+    exit_code = 2

@@ -88,6 +88,7 @@ def read_manifest(folder: Path, modality: str) -> dict[str, Any]:
     for key in ("format_version", "width", "num_items", "items_sha256"):
         if key not in manifest:
             raise FeatureError(f"{path}: key {key!r} is missing")
+    _check_types(manifest, path)
     if manifest["format_version"] != FORMAT_VERSION:
         raise FeatureError(
             f"{path}: format version {manifest['format_version']!r}, known is {FORMAT_VERSION}"
@@ -95,20 +96,39 @@ def read_manifest(folder: Path, modality: str) -> dict[str, Any]:
     return {**MANIFEST_DEFAULTS, **manifest}
 
 
+def _check_types(manifest: dict[str, Any], path: Path) -> None:
+    for key in ("width", "num_items"):
+        if type(manifest[key]) is not int:
+            raise FeatureError(f"{path}: {key} {manifest[key]!r} is no whole number")
+    empty = manifest.get("empty_items", [])
+    if not isinstance(empty, list) or not all(isinstance(item, str) for item in empty):
+        raise FeatureError(f"{path}: empty_items is no list of item ids")
+
+
 def open_matrix(path: Path) -> np.ndarray:
     """Memory-map a two-dimensional ``.npy`` file of numbers; nothing in it is executed.
 
     Raises:
-        FeatureError: missing, cut off, not an ``.npy`` file, or not two-dimensional.
+        FeatureError: missing, no plain file, cut off, not an ``.npy`` file, or not
+            two-dimensional.
     """
+    if path.exists() and not path.is_file():
+        raise FeatureError(f"{path}: a folder or no plain file, not an .npy matrix")
     try:
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Not np.load: that would look into an archive (.npz), and into pickles if it were told to.
+        matrix = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise FeatureError(f"{path}: missing") from None
-    except (ValueError, EOFError, OSError) as error:
+    except OSError as error:
+        raise FeatureError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:  # a damaged header raises nearly any type
         raise FeatureError(f"{path}: cut off or not an .npy matrix ({error})") from None
-    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
-        raise FeatureError(f"{path}: not a two-dimensional matrix of numbers")
+    number = matrix.dtype.kind in "fiu" and matrix.dtype.itemsize <= 8
+    if matrix.ndim != 2 or not matrix.shape[1] or not number:
+        raise FeatureError(
+            f"{path}: not a two-dimensional matrix of float16, 32 or 64 or of integers, but "
+            f"{matrix.dtype} of shape {matrix.shape}"
+        )
     return matrix
 
 
@@ -118,10 +138,13 @@ def blocks(rows: int) -> Iterator[slice]:
         yield slice(start, min(start + BLOCK_ROWS, rows))
 
 
-def check_finite(matrix: np.ndarray, path: Path) -> None:
-    """Raise ``FeatureError`` with the first row of ``matrix`` (M, width) that is not finite."""
+def check_finite(matrix: np.ndarray, path: Path, first: int = 0) -> None:
+    """Raise ``FeatureError`` with the first row of ``matrix`` (M, width) that is not finite.
+
+    ``first`` is the number of the matrix's first row in the file.
+    """
     for block in blocks(len(matrix)):
         bad = ~np.isfinite(matrix[block]).all(axis=1)
         if bad.any():
-            row = block.start + int(bad.argmax())
+            row = first + block.start + int(bad.argmax())
             raise FeatureError(f"{path}: NaN or infinite values, first in row {row}")
