@@ -15,6 +15,18 @@ class UsageError(DatasetError):
     exit_code = 2
 
 
+class DiskFullError(DatasetError):
+    """There is no room for a file (exit code 1: neither the data nor the command is wrong)."""
+
+    exit_code = 1
+
+
+class EncodingError(DatasetError):
+    """The encoding could not be done as it was asked for (exit code 1)."""
+
+    exit_code = 1
+
+
 class FeatureError(DatasetError):
     """A file of the feature store is missing, damaged or does not fit the others (exit code 2)."""
 

@@ -32,6 +32,7 @@ from dataset_tools.feature_files import (
 )
 from dataset_tools.files import replacing
 from dataset_tools.narrowing import NARROW, Range, narrow, unit_rows
+from dataset_tools.owners import remove_left_behind
 
 __all__ = [
     "Features",
@@ -114,6 +115,7 @@ def write_features(
         raise FeatureError(f"{path}: matrix {matrix.shape} for {len(items)} items")
     check_items(items, folder / ITEMS_NAME)
     _check_same_items(folder, modality, items)
+    remove_left_behind(folder)
     numbers = measure(matrix, path)
     scaled = scaled_note(numbers, path)
     # From here until the new manifest stands, the modality counts as unfinished.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -11,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from dataset_tools.errors import DatasetError, UsageError
+from dataset_tools.errors import DatasetError, DiskFullError, UsageError
+from dataset_tools.owners import partial_path
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 CHUNK_BYTES = 1 << 20
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 T = TypeVar("T")
 
 
@@ -23,9 +27,12 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file beside ``path`` and rename it to ``path`` when the block ends well.
 
     Text is UTF-8 with unchanged line ends. After an error the old file still stands.
+
+    Raises:
+        DiskFullError: the disk, or the user's share of it, is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_path(path)
     options: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
         with open(partial, mode, **options) as stream:
@@ -33,8 +40,25 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if isinstance(error.__context__, DiskFullError):  # closing tried to write once more
+            raise error.__context__ from None
+        if error.errno in FULL:
+            raise disk_full(path, partial) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def disk_full(path: Path, partial: Path | None = None, needed: int | None = None) -> DiskFullError:
+    """The error for a file that there is no room for: what it needs, what there was."""
+    written = partial.stat().st_size if partial is not None and partial.exists() else 0
+    free = shutil.disk_usage(path.parent).free
+    need = f"{needed:,} bytes are needed" if needed else f"more than {written:,} bytes are needed"
+    return DiskFullError(
+        f"{path}: no room for this file: {need}, {free + written:,} are free there; free some "
+        "space, or write to another place (the OUTPUT of a command, or its option --output)"
+    )
 
 
 def file_sha256(path: Path) -> str:
