@@ -11,8 +11,8 @@ import numpy as np
 from dataset_tools.hub import (
     choose_device,
     choose_dtype,
+    identity,
     load_pretrained,
-    model_revision,
     unit_rows,
 )
 from dataset_tools.pictures import map_pictures
@@ -32,8 +32,8 @@ class ImageEncoder:
     a tokenizer library that pictures do not need.
 
     Raises:
-        UsageError: a device that is not there.
-        DatasetError: the model cannot be loaded.
+        UsageError: a device that is not there, or a folder that holds no such model.
+        EncodingError: the model cannot be loaded from the hub.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class ImageEncoder:
         device: str = "auto",
         workers: int | None = None,
     ) -> None:
+        import PIL  # noqa: F401  transformers would say of another library that it is not there
         from transformers import AutoImageProcessor, AutoModel
 
         self._device, self._dtype = choose_device(device), choose_dtype(dtype)
@@ -53,8 +54,7 @@ class ImageEncoder:
         self._model = loaded.to(self._dtype).to(self._device).eval()
         self._width = 0
         self.settings: dict[str, Any] = {
-            "encoder": model,
-            "revision": model_revision(model, loaded.config),
+            **identity(model, loaded.config),
             "pooling": "pooler" if hasattr(loaded, "get_image_features") else "cls",
             "normalised": True,
             "processor": type(self._processor).__name__,

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from dataset_tools.atomic import read_item_table, read_table
+from dataset_tools.atomic import read_item_table
 from dataset_tools.encoding import FAILED_NAME, Inputs, digest_of, unique_inputs
 from dataset_tools.errors import UsageError
 from dataset_tools.files import file_sha256, progress

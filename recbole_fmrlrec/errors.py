@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import sys
 
+from dataset_tools.packages import missing_package
+
+__all__ = [
+    "DIVERGED",
+    "RunError",
+    "UsageError",
+    "missing_package",
+    "plain_errors",
+    "usage_errors",
+]
+
 
 class UsageError(Exception):
     """A key, a value, a name or a file that the user gave cannot be used (exit code 2)."""
@@ -25,17 +36,6 @@ _ELSEWHERE = (
     ("dataset_tools.errors", "UsageError"),
     ("dataset_tools.errors", "FeatureError"),
 )
-
-
-# Where the module's name is not the name to install it by.
-_PIP_NAMES = {"faiss": "faiss-cpu", "torch_scatter": "torch-scatter", "sklearn": "scikit-learn"}
-
-
-def missing_package(error: ModuleNotFoundError) -> str:
-    """What to say about a package that is not installed."""
-    module = (error.name or "").partition(".")[0]
-    name = _PIP_NAMES.get(module, module)
-    return f"the package `{name}` is not installed: pip install {name}"
 
 
 def usage_errors() -> tuple[type[BaseException], ...]:

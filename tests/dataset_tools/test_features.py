@@ -237,7 +237,7 @@ def test_direction_survives_any_size(
     write_features(folder, "text", true * 2.0**power, ["a"], {})
     stored = read_features(folder, "text").matrix.astype(np.float64)
     lengths = np.linalg.norm(true) * np.linalg.norm(stored)
-    assert lengths == 0 and not true.any() or (true * stored).sum() / lengths > 1 - 1e-6
+    assert (lengths == 0 and not true.any()) or (true * stored).sum() / lengths > 1 - 1e-6
 
 
 def test_what_float16_holds_is_stored_as_it_is(folder: Path, tmp_path: Path) -> None:
