@@ -30,7 +30,7 @@ from dataset_tools.feature_files import (
     read_items,
     read_manifest,
 )
-from dataset_tools.files import replacing
+from dataset_tools.files import needing, replacing
 from dataset_tools.narrowing import NARROW, Range, narrow, unit_rows
 from dataset_tools.owners import remove_left_behind
 
@@ -120,7 +120,7 @@ def write_features(
     scaled = scaled_note(numbers, path)
     # From here until the new manifest stands, the modality counts as unfinished.
     (folder / f"{modality}.json").unlink(missing_ok=True)
-    with replacing(path, "wb") as stream:
+    with needing(path, NARROW.itemsize * matrix.size), replacing(path, "wb") as stream:
         header = {"descr": NARROW.str, "fortran_order": False, "shape": tuple(matrix.shape)}
         np.lib.format.write_array_header_1_0(stream, header)
         for block in blocks(len(matrix)):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dataset_tools.errors import DatasetError, EncodingError, UsageError
-from dataset_tools.files import replacing
+from dataset_tools.files import needing, replacing
 from dataset_tools.narrowing import Range, narrow
 from dataset_tools.owners import is_left_behind, partial_path, remove_left_behind
 
@@ -140,8 +140,9 @@ class ShardStore:
         text = np.frombuffer(json.dumps(reasons).encode(), dtype=np.uint8)
         packed = io.BytesIO()
         np.savez(packed, matrix=table, reasons=text)
-        with replacing(self._path(number), "wb") as stream:
-            stream.write(packed.getbuffer())
+        path, content = self._path(number), packed.getbuffer()
+        with needing(path, len(content)), replacing(path, "wb") as stream:
+            stream.write(content)
 
     def load(self, number: int, start: int) -> Shard:
         """A finished shard whose first input is ``start``; a damaged one is named and dropped."""

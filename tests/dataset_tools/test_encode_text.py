@@ -17,7 +17,7 @@ from dataset_tools.text_encoder import TextEncoder
 from tests.dataset_tools.killing import kill_after
 from tests.dataset_tools.models import save_bert
 
-pytest.importorskip("transformers", reason="encoders need the extra 'encoders'")
+pytest.importorskip("sentence_transformers", reason="encoders need the extra 'encoders'")
 
 TITLES = ["red nail polish", "", "soap", "red nail polish", "a blue mug by acme", "NA"]
 

@@ -169,12 +169,31 @@ def test_a_full_disk_names_the_file_and_the_way_on(
         with pytest.raises(DiskFullError) as caught:
             run(tmp_path, Numbers())
     said = str(caught.value)
-    assert "shard-000002.npz: no room for this file" in said and "bytes are needed" in said
+    size = (tmp_path / ".text-work" / "shard-000001.npz").stat().st_size
+    assert f"shard-000002.npz: no room for this file: {size:,} bytes are needed" in said
     assert said.endswith("The same command goes on from what is finished")
     assert not list(tmp_path.rglob("*.partial"))
     encoder = Numbers()
     run(tmp_path, encoder)
     assert encoder.asked == list(range(32, 64))
+
+
+def test_a_full_disk_says_what_the_matrix_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(stream: int) -> None:
+        if ".text.npy." in os.readlink(f"/proc/self/fd/{stream}"):
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("needs /proc")
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "fsync", full)
+        with pytest.raises(DiskFullError, match=r"text\.npy: no room .*: 256 bytes are needed"):
+            run(tmp_path, Numbers())  # 64 rows of two numbers of two bytes
+    encoder = Numbers()
+    run(tmp_path, encoder)
+    assert encoder.asked == []
 
 
 def test_a_place_that_cannot_be_written(
