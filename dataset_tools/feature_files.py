@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def read_items(folder: Path) -> list[str]:
         FeatureError: missing, not UTF-8, an empty line, or an item on two lines.
     """
     path = folder / ITEMS_NAME
+    _check_plain(path)
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
@@ -76,12 +78,13 @@ def read_manifest(folder: Path, modality: str) -> dict[str, Any]:
         FeatureError: missing, not JSON, a key missing, or a format version from the future.
     """
     path = folder / f"{modality}.json"
+    _check_plain(path)
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         found = ", ".join(list_modalities(folder)) or "none"
         raise FeatureError(f"{path}: missing; finished modalities there: {found}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FeatureError(f"{path}: not JSON ({error}); make the features again") from None
     if not isinstance(manifest, dict):
         raise FeatureError(f"{path}: not a JSON object; make the features again")
@@ -94,6 +97,20 @@ def read_manifest(folder: Path, modality: str) -> dict[str, Any]:
             f"{path}: format version {manifest['format_version']!r}, known is {FORMAT_VERSION}"
         )
     return {**MANIFEST_DEFAULTS, **manifest}
+
+
+def _check_plain(path: Path) -> None:
+    """Raise ``FeatureError`` for what cannot be read as a file, or only by waiting (a pipe)."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise FeatureError(f"{path}: a folder or no plain file")
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        return  # each caller says what it misses
+    except OSError as error:
+        raise FeatureError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _check_types(manifest: dict[str, Any], path: Path) -> None:
@@ -114,8 +131,7 @@ def open_matrix(path: Path) -> np.ndarray:
         FeatureError: missing, no plain file, cut off, not an ``.npy`` file, or not
             two-dimensional.
     """
-    if path.exists() and not path.is_file():
-        raise FeatureError(f"{path}: a folder or no plain file, not an .npy matrix")
+    _check_plain(path)
     try:
         # Not np.load: that would look into an archive (.npz), and into pickles if it were told to.
         matrix = np.lib.format.open_memmap(path, mode="r")

@@ -12,9 +12,11 @@ from dataset_tools.hub import (
     choose_device,
     choose_dtype,
     identity,
+    is_folder,
     load_pretrained,
     unit_rows,
 )
+from dataset_tools.model_files import check_config
 from dataset_tools.pictures import map_pictures
 from dataset_tools.shards import Batch
 
@@ -47,6 +49,8 @@ class ImageEncoder:
         import PIL  # noqa: F401  transformers would say of another library that it is not there
         from transformers import AutoImageProcessor, AutoModel
 
+        is_folder(model)
+        check_config(model, revision)
         self._device, self._dtype = choose_device(device), choose_dtype(dtype)
         self._workers = workers
         self._processor = load_pretrained(AutoImageProcessor, model, revision)

@@ -83,6 +83,22 @@ def read_object(model: str, name: str, revision: str | None) -> dict[str, Any]:
     return content
 
 
+def check_config(model: str, revision: str | None) -> None:
+    """Raise ``UsageError`` where config.json asks for compiled code of the hub (``ORG/KERNEL``)."""
+    _check_kernels(model, read_object(model, "config.json", revision))
+
+
+def _check_kernels(model: str, config: dict[str, Any]) -> None:
+    for key, value in config.items():
+        if key.endswith("_implementation") and "/" in str(value):
+            raise UsageError(
+                f"{model}: config.json sets {key} to {value!r}; code that is fetched for a model "
+                "is never run"
+            )
+        if isinstance(value, dict):
+            _check_kernels(model, value)
+
+
 def has_steps(model: str, revision: str | None) -> bool:
     """Whether a model was saved by sentence-transformers, its steps checked.
 

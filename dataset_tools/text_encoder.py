@@ -16,7 +16,7 @@ from dataset_tools.hub import (
     load_pretrained,
     unit_rows,
 )
-from dataset_tools.model_files import has_steps
+from dataset_tools.model_files import check_config, has_steps
 from dataset_tools.sentence_encoder import SentenceModel, choose_prompt
 from dataset_tools.shards import Batch
 
@@ -69,6 +69,7 @@ class TextEncoder:
         import sentence_transformers  # noqa: F401  said at once where it is not installed
 
         is_folder(model)
+        check_config(model, revision)
         device = choose_device(device)
         build = SentenceModel if has_steps(model, revision) else PlainModel
         self._model = build(model, revision, pooling, max_length, dtype, device)

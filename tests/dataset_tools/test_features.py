@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,20 @@ DAMAGES = {
         lambda f: ((f / "text.npy").unlink(), (f / "text.npy").mkdir()),
         r"text\.npy: a folder or no plain file",
     ),
+    "a pipe as manifest": (
+        lambda f: ((f / "text.json").unlink(), os.mkfifo(f / "text.json")),
+        r"text\.json: a folder or no plain file",
+    ),
+    "a pipe as items": (
+        lambda f: ((f / "items.txt").unlink(), os.mkfifo(f / "items.txt")),
+        r"items\.txt: a folder or no plain file",
+    ),
+    "a link to itself": (
+        lambda f: ((f / "text.npy").unlink(), (f / "text.npy").symlink_to("text.npy")),
+        r"text\.npy: cannot be read",
+    ),
+    "nested": (lambda f: (f / "text.json").write_text("[" * 10**5), r"text\.json: not JSON"),
+    "limit": (lambda f: damage_manifest(f, limit="x"), r"text\.json: limit 'x'"),
     "a pickle": (
         lambda f: (f / "text.npy").write_bytes(b"\x80\x04N."),
         r"text\.npy: .*not an \.npy",

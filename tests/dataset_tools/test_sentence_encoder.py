@@ -263,6 +263,13 @@ def test_a_model_does_not_choose_how_it_is_loaded(
         TextEncoder(str(model), device="cpu")
 
 
+@pytest.mark.parametrize("entry", ["attn_implementation", "experts_implementation"])
+def test_a_model_does_not_fetch_kernels(model: Path, entry: str) -> None:
+    change(model / "config.json", **{entry: "somebody/kernel"})
+    with pytest.raises(UsageError, match=f"config.json sets {entry} to 'somebody/kernel'"):
+        TextEncoder(str(model), device="cpu")
+
+
 def test_an_activation_of_no_known_kind_is_refused(model: Path) -> None:
     add_step(model, "sentence_transformers.models.Dense", "3_Dense")
     change(model / "3_Dense" / "config.json", activation_function="os.system")
@@ -284,7 +291,7 @@ DAMAGES = {
     "no list": (lambda m: (m / "modules.json").write_text("{}"), "holds no list of steps"),
     "pooling": (cut("1_Pooling/config.json"), "cannot load the steps"),
     "length": (cut("sentence_bert_config.json"), "sentence_bert_config.json: cut off"),
-    "config": (cut("config.json"), "cannot load the steps"),
+    "config": (cut("config.json"), "config.json: cut off"),
     "weights": (cut("model.safetensors"), "cannot load the steps"),
     "no weights": (lambda m: (m / "model.safetensors").unlink(), "cannot load the steps"),
     "no tokenizer": (no_tokenizer, "tokenizer|the steps"),
