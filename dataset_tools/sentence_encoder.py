@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 # As `SentenceTransformer.encode_document` looks for one.
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+# Tokens that are read of a text where the files set no end: attention grows with their square.
+ENDLESS_LENGTH = 512
+_ENDLESS = 10**9
 _OUR_NAMES = {"lasttoken": "last"}
 _THEIR_NAMES = {"last": "lasttoken"}
 
@@ -46,12 +49,12 @@ class SentenceModel:
         steps = _load(model, revision)
         if pooling is not None:
             steps = _pooled_by(steps, pooling, model)
-        if max_length is not None:
-            steps.max_seq_length = max_length
+        if max_length is not None or _is_endless(steps):
+            steps.max_seq_length = max_length or ENDLESS_LENGTH
         self._steps = _place(steps, dtype, device)
         self.tokenizer = getattr(steps[0], "tokenizer", None)
         self.pooling, self.normalised = _pooling_of(steps), _is_normalised(steps)
-        self.max_length = steps.max_seq_length
+        self.max_length = _length_of(steps)
         self.config = getattr(steps[0], "config", None)
 
     def encode(self, texts: Sequence[str], prefix: str) -> torch.Tensor:
@@ -131,6 +134,18 @@ def _widen(_: Any, __: Any, output: dict[str, Any]) -> dict[str, Any]:
         name: value.float() if name in floats and value is not None else value
         for name, value in output.items()
     }
+
+
+def _length_of(steps: SentenceTransformer) -> int | None:
+    length = getattr(steps, "max_seq_length", None)
+    return int(length) if isinstance(length, int) and length < _ENDLESS else None
+
+
+def _is_endless(steps: SentenceTransformer) -> bool:
+    """Whether a transformer would read any length of text."""
+    from sentence_transformers.models import Transformer
+
+    return isinstance(steps[0], Transformer) and _length_of(steps) is None
 
 
 def _pooling_of(steps: SentenceTransformer) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dataset_tools import sentence_encoder
 from dataset_tools.__main__ import main
 from dataset_tools.errors import UsageError
 from dataset_tools.features import read_features, read_manifest
@@ -207,6 +208,43 @@ def test_the_length_of_the_files_cuts_texts(model: Path) -> None:
     assert longer.settings["max_length"] == 6
     with pytest.raises(UsageError, match="--max-length 65: the model reads at most 64 tokens"):
         TextEncoder(str(model), device="cpu", max_length=65)
+
+
+def test_vectors_of_words_without_a_transformer(tmp_path: Path) -> None:
+    """A table of words: a text is the mean of its rows."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import StaticEmbedding
+    from tokenizers import Tokenizer
+
+    save_tokenizer(tmp_path / "words")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "words" / "tokenizer.json"))
+    table = np.random.default_rng(0).normal(size=(tokenizer.get_vocab_size(), 6)).astype("f4")
+    words = StaticEmbedding(tokenizer, embedding_weights=table)
+    SentenceTransformer(modules=[words], device="cpu").save(str(tmp_path / "model"))
+    dataset = make_dataset(tmp_path / "shop", ["red mug", "soap"])
+    command = ["encode-text", str(dataset), "--model", str(tmp_path / "model")]
+    assert main([*command, "--template", "{title}", "--device", "cpu"]) == 0
+    features = read_features(dataset / "features", "text", width=6)
+    rows = [tokenizer.encode(text, add_special_tokens=False).ids for text in ("red mug", "soap")]
+    expected = [table[ids].mean(axis=0) for ids in rows]
+    np.testing.assert_allclose(features.matrix, expected, rtol=2e-3, atol=1e-3)
+    assert features.manifest["max_length"] is None
+    with pytest.raises(UsageError, match="has no vectors of tokens to pool"):
+        TextEncoder(str(tmp_path / "model"), device="cpu", pooling="mean")
+
+
+def test_a_model_without_an_end_reads_512_tokens(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = sentence_encoder._load
+
+    def endless(name: str, revision: str | None) -> Any:
+        steps = load(name, revision)
+        steps.max_seq_length = 10**30  # as transformers says of a tokenizer that sets none
+        return steps
+
+    monkeypatch.setattr(sentence_encoder, "_load", endless)
+    assert TextEncoder(str(model), device="cpu").settings["max_length"] == 512
 
 
 def test_half_precision_pools_in_float32(model: Path) -> None:
