@@ -58,7 +58,7 @@ def test_wrong_number_of_rows_is_named(
 ) -> None:
     np.save(tmp_path / "x.npy", np.ones((4, 2), dtype=np.float16))
     arguments = ["convert", "p5", str(p5_folder()), str(tmp_path / "out")]
-    assert main([*arguments, "--features", f"text={tmp_path}/x.npy"]) == 1
+    assert main([*arguments, "--features", f"text={tmp_path}/x.npy"]) == 2
     assert "x.npy: 4 rows, but there are 3 items" in capsys.readouterr().err
 
 
