@@ -4,17 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from dataset_tools.packages import missing_package
-
-__all__ = [
-    "DIVERGED",
-    "RunError",
-    "UsageError",
-    "missing_package",
-    "plain_errors",
-    "usage_errors",
-]
-
 
 class UsageError(Exception):
     """A key, a value, a name or a file that the user gave cannot be used (exit code 2)."""
@@ -36,6 +25,13 @@ _ELSEWHERE = (
     ("dataset_tools.errors", "UsageError"),
     ("dataset_tools.errors", "FeatureError"),
 )
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """What to say about a package that is not installed."""
+    from dataset_tools import packages  # here, since what deploys reads this file without it
+
+    return packages.missing_package(error)
 
 
 def usage_errors() -> tuple[type[BaseException], ...]:
