@@ -49,7 +49,7 @@ REQUIRES = [
 ]
 EXTRAS = {
     "test": ["pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8"],
-    "encoders": ["transformers>=4.40", "pillow>=10.0"],
+    "encoders": ["sentence-transformers>=5.4", "transformers>=4.41", "pillow>=10.0"],
     "parquet": ["pyarrow>=14"],
     "plots": ["matplotlib>=3.7"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],

@@ -16,6 +16,7 @@ from dataset_tools.commands import (
     prepare,
 )
 from dataset_tools.errors import DatasetError
+from dataset_tools.packages import is_ours, missing_package
 
 COMMANDS = (convert, encode_text, encode_images, prepare, inspect, neighbours)
 
@@ -55,6 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # who reads the output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ModuleNotFoundError as error:
+        if getattr(options, "debug", False) or is_ours(error):
+            raise
+        print(f"error: {missing_package(error)}", file=sys.stderr)
+        return 1
     except (DatasetError, OSError) as error:
         if getattr(options, "debug", False):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_tools.errors import DatasetError, UsageError
-from dataset_tools.files import replacing
+from dataset_tools.files import FULL, disk_full, replacing
 from dataset_tools.urls import HttpOnly, check_url
 
 CHUNK = 1 << 16
@@ -74,6 +75,7 @@ def download(
     Raises:
         UsageError: another kind of url.
         DownloadError: it cannot be had, or is not what was announced.
+        DiskFullError: there is no room for it.
     """
     check_url(url)
     policy = policy or Policy()
@@ -129,12 +131,16 @@ class Part:
         self.path.replace(self._final)
         self._note.unlink(missing_ok=True)
 
-    def _state(self, url: str) -> tuple[int, dict[str, Any]]:
-        """Bytes that are there, and the note on them; nothing for a part of another url."""
+    def _noted(self) -> dict[str, Any]:
         try:
             note = json.loads(self._note.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
-            note = {}
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def _state(self, url: str) -> tuple[int, dict[str, Any]]:
+        """Bytes that are there, and the note on them; nothing for a part of another url."""
+        note = self._noted()
         if note.get("url") != url or not self.path.is_file():
             return 0, {}
         return self.path.stat().st_size, note
@@ -167,7 +173,18 @@ class Part:
             last = NAMELESS_TRIES if nameless else None
             raise _Passing(f"cannot be reached ({error.reason})", last=last) from error
         except (http.client.HTTPException, OSError) as error:
+            self._check_room(error)
             raise _Passing(f"the connection broke ({error or type(error).__name__})") from error
+
+    def _check_room(self, error: Exception) -> None:
+        """Raise what no further try will mend: a full disk, or a folder that refuses files."""
+        code = getattr(error, "errno", None)
+        if code in FULL:
+            total = self._noted().get("total")
+            raise disk_full(self._final, self.path, total) from error
+        if code in (errno.EACCES, errno.EPERM, errno.EROFS) and getattr(error, "filename", None):
+            reason = getattr(error, "strerror", None)
+            raise UsageError(f"{self._final.parent}: cannot be written ({reason})") from error
 
     def _where(self, answer: Any, have: int) -> tuple[int, int | None]:
         """Where the answer's bytes start, and the size of the whole file."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import tempfile
 import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from dataset_tools.errors import DatasetError, UsageError
+from dataset_tools.errors import DiskFullError, EncodingError, UsageError
 from dataset_tools.feature_files import list_modalities, read_manifest
-from dataset_tools.features import write_features
-from dataset_tools.files import replacing
+from dataset_tools.features import scaled_note, write_features
+from dataset_tools.files import FULL, disk_full, replacing
+from dataset_tools.narrowing import NARROW, Range, narrow, unit_rows
+from dataset_tools.owners import remove_left_behind
 from dataset_tools.shards import Batch, Shard, ShardStore, differences
 
 SHARD_BATCHES = 16
@@ -38,7 +42,8 @@ class Inputs:
     """What to encode: each different input once.
 
     ``row_of`` (items,) is an index into ``unique``, or -1; ``reasons`` says why an item that
-    should have an input has none. ``digest`` stands for all inputs of all items. Failed items go
+    should have an input has none. ``digest`` stands for all inputs of all items, and ``content``
+    for what their files hold, where they are files. Failed items go
     to the file ``failed_name``, where there is one.
     """
 
@@ -48,11 +53,15 @@ class Inputs:
     digest: str
     reasons: dict[str, str] = field(default_factory=dict)
     failed_name: str | None = None
+    content: str | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``failed`` is item -> reason; ``seconds`` counts the encoding alone."""
+    """``failed`` is item -> reason; ``seconds`` counts the encoding alone.
+
+    ``kept`` inputs were encoded by an earlier, interrupted run.
+    """
 
     path: Path
     items: int
@@ -60,6 +69,7 @@ class Outcome:
     failed: dict[str, str]
     seconds: float
     skipped: bool = False
+    kept: int = 0
 
 
 def unique_inputs(
@@ -118,34 +128,76 @@ def encode_features(
         notes: further entries of the manifest that decide no value.
 
     Raises:
-        UsageError: finished or unfinished features of other settings are there.
-        DatasetError: too many items failed, or there is nothing to encode.
+        UsageError: finished or unfinished features of other settings are there, or the folder
+            cannot be written.
+        EncodingError: too many items failed, or there is nothing to encode.
+        DiskFullError: there is no room for a shard or for the matrix.
     """
     shard_size = batch_size * SHARD_BATCHES
     settings = {**encoder.settings, "inputs_sha256": inputs.digest}
+    if inputs.content is not None:
+        settings["content_sha256"] = inputs.content
     run = {**settings, "batch_size": batch_size, "shard_size": shard_size}
+    work = folder / f".{modality}-work"
     if is_finished(folder, modality, run, overwrite):
+        _clear_finished(folder, work, run)
         return Outcome(folder / f"{modality}.npy", len(inputs.items), 0, {}, 0.0, skipped=True)
+    check_writable(folder)
+    remove_left_behind(folder)
     if not inputs.unique:
         _write_failed(folder, inputs.failed_name, inputs.reasons)
-        raise DatasetError(f"{folder}: no item has anything to encode as {modality}")
-    store = ShardStore(folder / f".{modality}-work", run, overwrite)
-    start = time.perf_counter()
-    shards = _fill(store, inputs, encoder, batch_size, shard_size, modality)
-    seconds = time.perf_counter() - start
-    failed = {**inputs.reasons, **_failed_items(inputs, shards)}
-    _write_failed(folder, inputs.failed_name, failed)
+        raise EncodingError(f"{folder}: no item has anything to encode as {modality}")
+    store = ShardStore(work, run, overwrite)
+    try:
+        start, kept = time.perf_counter(), store.count_done(len(inputs.unique), shard_size)
+        shards = _fill(store, inputs, encoder, batch_size, shard_size, modality)
+        seconds = time.perf_counter() - start
+        failed = {**inputs.reasons, **_failed_items(inputs, shards)}
+        _write_failed(folder, inputs.failed_name, failed)
+        _check_failures(failed, inputs, max_failures, folder)
+        matrix, scaled = gather(inputs, shards, folder / f"{modality}.npy")
+        empty = [inputs.items[row] for row in np.flatnonzero(~matrix.any(axis=1)).tolist()]
+        manifest = {**run, **(notes or {}), "empty_items": empty, **scaled}
+        path = write_features(folder, modality, matrix, inputs.items, manifest)
+        store.remove()
+    except DiskFullError as error:
+        raise DiskFullError(f"{error}. The same command goes on from what is finished") from error
+    finally:
+        store.release()
+    return Outcome(path, len(inputs.items), len(inputs.unique), failed, seconds, kept=kept)
+
+
+def _clear_finished(folder: Path, work: Path, run: Mapping[str, Any]) -> None:
+    """Delete what a process left that was killed after its features were finished."""
+    with suppress(OSError, UsageError):  # tidying up is not worth a failure
+        remove_left_behind(folder)
+        if work.is_dir():
+            ShardStore(work, run).remove()
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder; raises ``UsageError`` where nothing can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if error.errno in FULL:
+            raise disk_full(folder / "items.txt") from error
+        raise UsageError(
+            f"{folder}: nothing can be written there ({error.strerror}); choose another folder "
+            "with --output"
+        ) from error
+
+
+def _check_failures(
+    failed: Mapping[str, str], inputs: Inputs, max_failures: float, folder: Path
+) -> None:
     if len(failed) > max_failures * len(inputs.items):
-        raise DatasetError(
+        raise EncodingError(
             f"{len(failed)} of {len(inputs.items)} items failed, more than --max-failures "
             f"{max_failures:g} allows; {folder / FAILED_NAME} has the reasons"
         )
-    matrix = gather(inputs, shards)
-    empty = [inputs.items[row] for row in np.flatnonzero(~matrix.any(axis=1)).tolist()]
-    manifest = {**run, **(notes or {}), "empty_items": empty}
-    path = write_features(folder, modality, matrix, inputs.items, manifest)
-    store.remove()
-    return Outcome(path, len(inputs.items), len(inputs.unique), failed, seconds)
 
 
 def _fill(
@@ -170,16 +222,28 @@ def _fill(
             raise
 
 
-def gather(inputs: Inputs, shards: Sequence[Shard]) -> np.ndarray:
-    """The rows (items, width) float16 of all items; zeros for those without an input."""
-    matrix = np.zeros((len(inputs.items), shards[0].matrix.shape[1]), dtype=np.float16)
+def gather(
+    inputs: Inputs, shards: Sequence[Shard], path: Path
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The rows (items, width) float16 of all items; zeros for those without an input.
+
+    Where float16 does not hold some shard, all rows are divided by their lengths; the second
+    value says so for the manifest.
+    """
+    numbers = Range()
+    if any(shard.matrix.dtype != NARROW for shard in shards):
+        for shard in shards:
+            numbers.add(shard.matrix)
+    scaled = scaled_note(numbers, path)
+    matrix = np.zeros((len(inputs.items), shards[0].matrix.shape[1]), dtype=NARROW)
     order = np.argsort(inputs.row_of, kind="stable")
     ordered = inputs.row_of[order]
     for shard in shards:
         low, high = np.searchsorted(ordered, [shard.start, shard.start + len(shard.matrix)])
         rows = order[low:high]
-        matrix[rows] = shard.matrix[inputs.row_of[rows] - shard.start]
-    return matrix
+        table = narrow(unit_rows(shard.matrix)) if scaled else shard.matrix
+        matrix[rows] = table[inputs.row_of[rows] - shard.start]
+    return matrix, scaled
 
 
 def _failed_items(inputs: Inputs, shards: Sequence[Shard]) -> dict[str, str]:

@@ -24,5 +24,13 @@ class DiskFullError(DatasetError):
     exit_code = 1
 
 
+class EncodingError(DatasetError):
+    """The encoding could not be done as it was asked for (exit code 1)."""
+
+    exit_code = 1
+
+
 class FeatureError(DatasetError):
-    """A file of the feature store is missing, damaged or does not fit the others."""
+    """A file of the feature store is missing, damaged or does not fit the others (exit code 2)."""
+
+    exit_code = 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def read_items(folder: Path) -> list[str]:
         FeatureError: missing, not UTF-8, an empty line, or an item on two lines.
     """
     path = folder / ITEMS_NAME
+    _check_plain(path)
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
@@ -76,18 +78,20 @@ def read_manifest(folder: Path, modality: str) -> dict[str, Any]:
         FeatureError: missing, not JSON, a key missing, or a format version from the future.
     """
     path = folder / f"{modality}.json"
+    _check_plain(path)
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         found = ", ".join(list_modalities(folder)) or "none"
         raise FeatureError(f"{path}: missing; finished modalities there: {found}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FeatureError(f"{path}: not JSON ({error}); make the features again") from None
     if not isinstance(manifest, dict):
         raise FeatureError(f"{path}: not a JSON object; make the features again")
     for key in ("format_version", "width", "num_items", "items_sha256"):
         if key not in manifest:
             raise FeatureError(f"{path}: key {key!r} is missing")
+    _check_types(manifest, path)
     if manifest["format_version"] != FORMAT_VERSION:
         raise FeatureError(
             f"{path}: format version {manifest['format_version']!r}, known is {FORMAT_VERSION}"
@@ -95,20 +99,54 @@ def read_manifest(folder: Path, modality: str) -> dict[str, Any]:
     return {**MANIFEST_DEFAULTS, **manifest}
 
 
+def _check_plain(path: Path) -> None:
+    """Raise ``FeatureError`` for what cannot be read as a file, or only by waiting (a pipe)."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise FeatureError(f"{path}: a folder or no plain file")
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        return  # each caller says what it misses
+    except OSError as error:
+        raise FeatureError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _check_types(manifest: dict[str, Any], path: Path) -> None:
+    for key in ("width", "num_items"):
+        if type(manifest[key]) is not int:
+            raise FeatureError(f"{path}: {key} {manifest[key]!r} is no whole number")
+    if type(manifest.get("limit")) not in (int, type(None)):
+        raise FeatureError(f"{path}: limit {manifest['limit']!r} is no whole number")
+    empty = manifest.get("empty_items", [])
+    if not isinstance(empty, list) or not all(isinstance(item, str) for item in empty):
+        raise FeatureError(f"{path}: empty_items is no list of item ids")
+
+
 def open_matrix(path: Path) -> np.ndarray:
     """Memory-map a two-dimensional ``.npy`` file of numbers; nothing in it is executed.
 
     Raises:
-        FeatureError: missing, cut off, not an ``.npy`` file, or not two-dimensional.
+        FeatureError: missing, no plain file, cut off, not an ``.npy`` file, or not
+            two-dimensional.
     """
+    _check_plain(path)
     try:
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Not np.load: that would look into an archive (.npz), and into pickles if it were told to.
+        matrix = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise FeatureError(f"{path}: missing") from None
-    except (ValueError, EOFError, OSError) as error:
+    except OSError as error:
+        raise FeatureError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:  # a damaged header raises nearly any type
         raise FeatureError(f"{path}: cut off or not an .npy matrix ({error})") from None
-    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
-        raise FeatureError(f"{path}: not a two-dimensional matrix of numbers")
+    number = matrix.dtype.kind in "fiu" and matrix.dtype.itemsize <= 8
+    if matrix.ndim != 2 or not matrix.shape[1] or not number:
+        raise FeatureError(
+            f"{path}: not a two-dimensional matrix of float16, 32 or 64 or of integers, but "
+            f"{matrix.dtype} of shape {matrix.shape}"
+        )
     return matrix
 
 
@@ -118,10 +156,13 @@ def blocks(rows: int) -> Iterator[slice]:
         yield slice(start, min(start + BLOCK_ROWS, rows))
 
 
-def check_finite(matrix: np.ndarray, path: Path) -> None:
-    """Raise ``FeatureError`` with the first row of ``matrix`` (M, width) that is not finite."""
+def check_finite(matrix: np.ndarray, path: Path, first: int = 0) -> None:
+    """Raise ``FeatureError`` with the first row of ``matrix`` (M, width) that is not finite.
+
+    ``first`` is the number of the matrix's first row in the file.
+    """
     for block in blocks(len(matrix)):
         bad = ~np.isfinite(matrix[block]).all(axis=1)
         if bad.any():
-            row = block.start + int(bad.argmax())
+            row = first + block.start + int(bad.argmax())
             raise FeatureError(f"{path}: NaN or infinite values, first in row {row}")

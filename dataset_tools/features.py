@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ from dataset_tools.feature_files import (
     read_items,
     read_manifest,
 )
-from dataset_tools.files import replacing
+from dataset_tools.files import needing, replacing
+from dataset_tools.narrowing import NARROW, Range, narrow, unit_rows
+from dataset_tools.owners import remove_left_behind
 
 __all__ = [
     "Features",
@@ -99,27 +102,30 @@ def write_features(
 ) -> Path:
     """Store ``matrix`` (M, width) of any number type as float16; returns the ``.npy`` path.
 
-    Version, width, number of items and the hash are filled in; ``manifest`` gives the rest.
+    Where float16 cannot hold a row, all rows are divided by their lengths, which is said and
+    stands in the manifest. Version, width, number of items and the hash are filled in;
+    ``manifest`` gives the rest.
 
     Raises:
-        FeatureError: lengths differ, values are not finite in float16, an item twice, or
+        FeatureError: lengths differ, no columns, values that are not finite, an item twice, or
             another modality of the folder stands on another item list.
     """
     path = folder / f"{modality}.npy"
-    if matrix.ndim != 2 or len(matrix) != len(items):
+    if matrix.ndim != 2 or len(matrix) != len(items) or not matrix.shape[1]:
         raise FeatureError(f"{path}: matrix {matrix.shape} for {len(items)} items")
     check_items(items, folder / ITEMS_NAME)
     _check_same_items(folder, modality, items)
+    remove_left_behind(folder)
+    numbers = measure(matrix, path)
+    scaled = scaled_note(numbers, path)
     # From here until the new manifest stands, the modality counts as unfinished.
     (folder / f"{modality}.json").unlink(missing_ok=True)
-    with replacing(path, "wb") as stream:
-        header = {"descr": "<f2", "fortran_order": False, "shape": tuple(matrix.shape)}
+    with needing(path, NARROW.itemsize * matrix.size), replacing(path, "wb") as stream:
+        header = {"descr": NARROW.str, "fortran_order": False, "shape": tuple(matrix.shape)}
         np.lib.format.write_array_header_1_0(stream, header)
         for block in blocks(len(matrix)):
-            with np.errstate(over="ignore"):
-                rows = np.ascontiguousarray(matrix[block], dtype="<f2")
-            check_finite(rows, path)
-            stream.write(rows.tobytes())
+            rows = unit_rows(matrix[block]) if scaled else matrix[block]
+            stream.write(narrow(rows).tobytes())
     with replacing(folder / ITEMS_NAME) as stream:
         stream.writelines(f"{item}\n" for item in items)
     full = {
@@ -127,6 +133,7 @@ def write_features(
         "modality": modality,
         **MANIFEST_DEFAULTS,
         **manifest,
+        **scaled,
         "width": int(matrix.shape[1]),
         "num_items": len(items),
         "items_sha256": items_hash(items),
@@ -134,6 +141,25 @@ def write_features(
     with replacing(folder / f"{modality}.json") as stream:
         stream.write(json.dumps(full, indent=2, ensure_ascii=False) + "\n")
     return path
+
+
+def measure(matrix: np.ndarray, path: Path) -> Range:
+    """The range of ``matrix`` (M, width); raises ``FeatureError`` where one is not finite."""
+    numbers = Range()
+    for block in blocks(len(matrix)):
+        check_finite(matrix[block], path, block.start)
+        numbers.add(matrix[block])
+    return numbers
+
+
+def scaled_note(numbers: Range, path: Path) -> dict[str, Any]:
+    """What the manifest says of rows that float16 does not hold; empty where it does."""
+    if numbers.fits:
+        return {}
+    getLogger(__name__).warning(
+        "%s: %s lie outside float16; every row is divided by its length", path, numbers
+    )
+    return {"normalised": True, "scaled": f"rows divided by their lengths; {numbers}"}
 
 
 def _check_same_items(folder: Path, modality: str, items: Sequence[str]) -> None:
@@ -163,15 +189,12 @@ def attach_features(
     matrix = open_matrix(npy_path)
     if len(matrix) != len(items):
         raise FeatureError(f"{npy_path}: {len(matrix)} rows, but there are {len(items)} items")
-    norms = np.concatenate(
-        [np.linalg.norm(matrix[block].astype(np.float32), axis=1) for block in blocks(len(matrix))]
-        or [np.zeros(0, dtype=np.float32)]
-    )
-    check_finite(matrix, npy_path)
+    full = [matrix[block].any(axis=1) for block in blocks(len(matrix))]
+    empty = np.flatnonzero(~np.concatenate([*full, np.zeros(0, dtype=bool)]))
     measured = {
         "encoder": f"file {npy_path.name}",
-        "normalised": bool(np.all((np.abs(norms - 1) < 5e-3) | (norms == 0))),
-        "empty_items": [items[row] for row in np.flatnonzero(norms == 0).tolist()],
+        "normalised": measure(matrix, npy_path).unit,
+        "empty_items": [items[row] for row in empty.tolist()],
     }
     write_features(folder, modality, matrix, items, {**measured, **(manifest or {})})
     return read_features(folder, modality)

@@ -75,3 +75,12 @@ def progress(rows: Iterable[T], what: str, unit: str, total: int | None = None) 
     from tqdm import tqdm
 
     return tqdm(rows, desc=what, unit=f" {unit}", total=total, file=sys.stderr, leave=False)
+
+
+@contextmanager
+def needing(path: Path, size: int) -> Iterator[None]:
+    """Say of a full disk how many bytes ``path`` needed, where they are known beforehand."""
+    try:
+        yield
+    except DiskFullError as error:
+        raise disk_full(path, needed=size) from error

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from dataset_tools.atomic import read_table
 from dataset_tools.download import Policy, download
-from dataset_tools.errors import DatasetError, UsageError
+from dataset_tools.errors import DatasetError, DiskFullError, UsageError
 from dataset_tools.files import replacing
 from dataset_tools.pictures import SUFFIXES, file_stem
 from dataset_tools.sources.base import IMAGES_NAME
@@ -60,6 +60,8 @@ def download_pictures(
     def fetch(job: tuple[str, str]) -> tuple[bool, str]:
         try:
             return download(job[1], picture_path(*job, folder), policy=policy), ""
+        except DiskFullError:  # no picture after this one would have room
+            raise
         except (DatasetError, OSError) as error:
             return False, str(error).partition(". Fetch it")[0]
 

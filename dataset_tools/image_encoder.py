@@ -11,10 +11,12 @@ import numpy as np
 from dataset_tools.hub import (
     choose_device,
     choose_dtype,
+    identity,
+    is_folder,
     load_pretrained,
-    model_revision,
     unit_rows,
 )
+from dataset_tools.model_files import check_config
 from dataset_tools.pictures import map_pictures
 from dataset_tools.shards import Batch
 
@@ -32,8 +34,8 @@ class ImageEncoder:
     a tokenizer library that pictures do not need.
 
     Raises:
-        UsageError: a device that is not there.
-        DatasetError: the model cannot be loaded.
+        UsageError: a device that is not there, or a folder that holds no such model.
+        EncodingError: the model cannot be loaded from the hub.
     """
 
     def __init__(
@@ -44,8 +46,11 @@ class ImageEncoder:
         device: str = "auto",
         workers: int | None = None,
     ) -> None:
+        import PIL  # noqa: F401  transformers would say of another library that it is not there
         from transformers import AutoImageProcessor, AutoModel
 
+        is_folder(model)
+        check_config(model, revision)
         self._device, self._dtype = choose_device(device), choose_dtype(dtype)
         self._workers = workers
         self._processor = load_pretrained(AutoImageProcessor, model, revision)
@@ -53,8 +58,7 @@ class ImageEncoder:
         self._model = loaded.to(self._dtype).to(self._device).eval()
         self._width = 0
         self.settings: dict[str, Any] = {
-            "encoder": model,
-            "revision": model_revision(model, loaded.config),
+            **identity(model, loaded.config),
             "pooling": "pooler" if hasattr(loaded, "get_image_features") else "cls",
             "normalised": True,
             "processor": type(self._processor).__name__,

@@ -28,7 +28,9 @@ def find_neighbours(
     there = list_modalities(store)
     chosen = there if modality is None else [name for name in there if name == modality]
     if not chosen:
-        raise UsageError(f"{store}: no features {modality or ''}; there are {', '.join(there)}")
+        raise UsageError(
+            f"{store}: no features {modality or ''}; there are {', '.join(there) or 'none'}"
+        )
     rows = {row.pop("item_id"): row for row in read_item_table(dataset_file(dataset, "item"))[1]}
     found: dict[str, list[dict[str, Any]]] = {}
     for name in chosen:

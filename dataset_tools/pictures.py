@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,10 @@ from urllib.parse import quote
 
 import numpy as np
 
-from dataset_tools.atomic import read_table
+from dataset_tools.atomic import read_item_table
 from dataset_tools.encoding import FAILED_NAME, Inputs, digest_of, unique_inputs
 from dataset_tools.errors import UsageError
-from dataset_tools.files import file_sha256
+from dataset_tools.files import file_sha256, progress
 from dataset_tools.layout import dataset_file
 from dataset_tools.sources.base import IMAGES_NAME
 
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 256 * 1024 * 1024
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+# Looked at where there is no file of the kinds above. Pillow does not read the HEIF family: such
+# a file then fails with that reason, which says more than that there is none.
+RARER_SUFFIXES = (
+    *(".jfif", ".jpe", ".jif", ".jfi", ".avif", ".avifs", ".apng", ".dib", ".ico", ".icns"),
+    *(".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    *(".tga", ".pcx", ".sgi", ".rgb", ".rgba", ".bw", ".dds", ".qoi", ".heic", ".heif"),
+)
 T = TypeVar("T")
 
 
@@ -52,12 +60,9 @@ def find_pictures(dataset: Path, folder: Path) -> tuple[list[str], dict[str, Pat
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder of pictures; name it with --images")
-    rows = read_table(dataset_file(dataset, "item"))[1]
+    rows = read_item_table(dataset_file(dataset, "item"))[1]
     items = list(dict.fromkeys(row["item_id"] for row in rows))
-    listed: dict[str, str] = {}
-    if (dataset / IMAGES_NAME).is_file():
-        rows = read_table(dataset / IMAGES_NAME)[1]
-        listed = {row["item_id"]: row["image"] for row in rows}
+    listed = _listed_pictures(dataset / IMAGES_NAME)
     by_stem = _files_by_stem(folder)
     found, reasons = {}, {}
     for item in items:
@@ -68,28 +73,75 @@ def find_pictures(dataset: Path, folder: Path) -> tuple[list[str], dict[str, Pat
     return items, found, reasons
 
 
+def _listed_pictures(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    columns, rows = read_item_table(path)
+    if "image" not in {column.name for column in columns}:
+        raise UsageError(f"{path}, line 1: no column image:token")
+    return {row["item_id"]: row["image"] for row in rows}
+
+
 def _files_by_stem(folder: Path) -> dict[str, Path]:
-    files: dict[str, Path] = {}
+    common: dict[str, Path] = {}
+    rarer: dict[str, Path] = {}
     for root, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            if name.lower().endswith(SUFFIXES):
-                files.setdefault(name.rpartition(".")[0], Path(root, name))
-    return files
+            stem, _, suffix = name.rpartition(".")
+            if f".{suffix.lower()}" in SUFFIXES:
+                common.setdefault(stem, Path(root, name))
+            elif f".{suffix.lower()}" in RARER_SUFFIXES:
+                rarer.setdefault(stem, Path(root, name))
+    return {**rarer, **common}
 
 
 def _picture_of(item: str, listed: str, folder: Path, by_stem: Mapping[str, Path]) -> Path:
     is_url = "://" in listed[:10]
+    at_fault = "no file"
     if listed and not is_url:
         path = Path(os.path.normpath(folder / listed))
         if not path.is_relative_to(os.path.normpath(folder)):
             raise PictureError(f"{listed} leads out of the folder of pictures")
-        if path.is_file():
+        try:
+            check_plain_file(path)
+        except FileNotFoundError:
+            at_fault = f"no file {listed[:80]}"
+        except PictureError as error:
+            at_fault = f"{listed[:80]}: {error}"
+        else:
             return path
     for stem in (file_stem(item), item):
         if stem in by_stem:
             return by_stem[stem]
-    raise PictureError(f"no file {listed}" if listed and not is_url else "no file")
+    raise PictureError(at_fault)
+
+
+def check_plain_file(path: Path) -> None:
+    """See that ``path`` can be read without waiting for anybody.
+
+    Raises:
+        FileNotFoundError: nothing has that name.
+        PictureError: a link in a circle or to nowhere, a folder, a pipe, a name that no file can
+            have.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise PictureError("a link to a file that is not there") from None
+        raise
+    except (OSError, ValueError) as error:
+        raise PictureError(_reason(error)) from None
+    if not stat.S_ISREG(mode):
+        raise PictureError("a folder" if stat.S_ISDIR(mode) else "no plain file")
+
+
+def _reason(error: Exception) -> str:
+    """What the system says, without the path: it may be longer than a file name can be."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[:1].lower() + error.strerror[1:]
+    return f"{type(error).__name__}: {error}"
 
 
 def picture_inputs(
@@ -101,40 +153,53 @@ def picture_inputs(
 ) -> Inputs:
     """One input a different picture (by content); of the first ``limit`` items, if given."""
     chosen = items if limit is None else items[:limit]
+    contents = [(item, found[item]) for item in chosen if item in found]
     keys: list[Path | None] = [None] * len(items)
-    first: dict[object, Path] = {}
-    contents = _content_keys([found[item] for item in chosen if item in found])
+    first: dict[str, Path] = {}
+    failed = {item: reasons[item] for item in chosen if item in reasons}
+    hashes = _content_hashes([path for _, path in contents])
     for row, item in enumerate(chosen):
         if item in found:
-            keys[row] = first.setdefault(contents[found[item]], found[item])
+            content = hashes[found[item]]
+            if isinstance(content, PictureError):
+                failed[item] = str(content)
+            else:
+                keys[row] = first.setdefault(content, found[item])
     unique, rows = unique_inputs(items, keys, str)
     names = (f"{os.path.relpath(key, folder)} {key.stat().st_size}" if key else "" for key in keys)
     digest = digest_of(names)
-    missing = {item: reasons[item] for item in chosen if item in reasons}
-    return Inputs(items, unique, rows, digest, missing, FAILED_NAME)
+    content = digest_of(str(hashes[key]) if key else "" for key in keys)
+    failed = {item: failed[item] for item in chosen if item in failed}
+    return Inputs(items, unique, rows, digest, failed, FAILED_NAME, content)
 
 
-def _content_keys(paths: Sequence[Path]) -> dict[Path, object]:
-    """Equal keys for files of equal content; only files of equal size are read for it."""
-    by_size: dict[int, list[Path]] = {}
-    for path in dict.fromkeys(paths):
-        by_size.setdefault(path.stat().st_size, []).append(path)
-    keys: dict[Path, object] = {}
-    for size, group in by_size.items():
-        for path in group:
-            keys[path] = (size, file_sha256(path)) if len(group) > 1 else size
-    return keys
+def _content_hashes(paths: Sequence[Path]) -> dict[Path, str | PictureError]:
+    """The SHA-256 of each file, or why it cannot be read."""
+    different = list(dict.fromkeys(paths))
+    hashes: dict[Path, str | PictureError] = {}
+    for path in progress(different, "compare pictures", "pictures", len(different)):
+        try:
+            check_plain_file(path)
+            size = path.stat().st_size
+            # What is too large is not read here either: encoding it says so.
+            hashes[path] = file_sha256(path) if size <= MAX_BYTES else f"{path} of {size} bytes"
+        except PictureError as error:
+            hashes[path] = error
+        except OSError as error:
+            hashes[path] = PictureError(_reason(error))
+    return hashes
 
 
 def load_picture(path: Path) -> Image:
     """A picture upright in RGB, on white where it is transparent; the first frame of several.
 
     Raises:
-        PictureError: empty, too large, cut off, or no picture.
+        PictureError: empty, too large, cut off, no picture, or no plain file.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
+        check_plain_file(path)
         size = path.stat().st_size
         if not size:
             raise PictureError("zero bytes")
@@ -149,6 +214,8 @@ def load_picture(path: Path) -> Image:
         raise PictureError("no picture, or of an unknown kind") from None
     except PictureError:
         raise
+    except OSError as error:
+        raise PictureError(_reason(error)) from error
     except Exception as error:  # decoders of damaged files raise nearly any type
         raise PictureError(f"{type(error).__name__}: {error}") from error
 

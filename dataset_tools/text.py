@@ -97,7 +97,6 @@ def tfidf_svd(texts: Sequence[str], width: int = 256, seed: int = 0) -> np.ndarr
     that only one item of more than 1,000 has is not known. A catalogue with fewer items or
     words than ``width`` gives fewer columns. The same texts and seed give the same values.
     """
-    from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(
@@ -111,9 +110,24 @@ def tfidf_svd(texts: Sequence[str], width: int = 256, seed: int = 0) -> np.ndarr
         counts = vectorizer.fit_transform(texts)
     except ValueError:  # scikit-learn's way to say that no text has a word
         return np.zeros((len(texts), 1), dtype=np.float32)
-    rank = max(1, min(width, min(counts.shape) - 1))
-    with np.errstate(invalid="ignore"):  # a catalogue of equal texts has no variance to explain
-        dense = TruncatedSVD(rank, random_state=seed, n_iter=7).fit_transform(counts)
+    full = min(width, *counts.shape)
+    dense = _reduced(counts, max(1, min(width, min(counts.shape) - 1)), seed)
+    known = np.asarray(counts.getnnz(axis=1)) > 0
+    if dense.shape[1] < full and not dense[known].any(axis=1).all():
+        # One column fewer than there is to tell apart leaves an item out of a small catalogue.
+        dense = _reduced(counts, full, seed)
+    return dense
+
+
+def _reduced(counts: Any, rank: int, seed: int) -> np.ndarray:
+    """Rows of length 1, float32 ``(len(texts), rank)``; zeros where next to nothing is left."""
+    from sklearn.decomposition import TruncatedSVD
+
+    if counts.shape[1] == 1:  # a single word has nothing to reduce
+        dense = counts.toarray()
+    else:
+        with np.errstate(invalid="ignore"):  # a catalogue of equal texts has no variance
+            dense = TruncatedSVD(rank, random_state=seed, n_iter=7).fit_transform(counts)
     dense /= np.sqrt(np.maximum(np.linalg.norm(dense, axis=0), 1e-6))
     norms = np.linalg.norm(dense, axis=1, keepdims=True)
     return np.divide(dense, norms, out=np.zeros_like(dense), where=norms > 1e-6).astype(np.float32)

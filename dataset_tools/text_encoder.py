@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataset_tools.encoding import Inputs, digest_of, unique_inputs
@@ -12,11 +11,13 @@ from dataset_tools.errors import UsageError
 from dataset_tools.hub import (
     choose_device,
     choose_dtype,
+    identity,
+    is_folder,
     load_pretrained,
-    model_revision,
-    read_json_file,
     unit_rows,
 )
+from dataset_tools.model_files import check_config, has_steps
+from dataset_tools.sentence_encoder import SentenceModel, choose_prompt
 from dataset_tools.shards import Batch
 
 if TYPE_CHECKING:
@@ -25,24 +26,8 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "BAAI/bge-large-en-v1.5"
 POOLINGS = ("cls", "mean", "max", "last")
 DEFAULT_LENGTH = 512
-_MODES = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_lasttoken": "last",
-}
 # The authors of E5 ask for this prefix where vectors serve as features (model card, FAQ).
 _E5 = re.compile(r"(^|/)(multilingual-)?e5-(small|base|large)(?!.*instruct)")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model makes one vector of a text."""
-
-    pooling: str
-    normalise: bool
-    prefix: str
-    max_length: int | None
 
 
 def text_inputs(items: list[str], texts: list[str], limit: int | None = None) -> Inputs:
@@ -53,60 +38,21 @@ def text_inputs(items: list[str], texts: list[str], limit: int | None = None) ->
     return Inputs(items, unique, rows, digest_of(key or "" for key in keys))
 
 
-def read_recipe(model: str, revision: str | None, pooling: str | None = None) -> Recipe:
-    """Pooling, normalisation, prefix and length from the model's sentence-transformers files.
-
-    Without such files: mean pooling and normalisation.
-
-    Raises:
-        UsageError: the files ask for a step that is not known here.
-    """
-    modules = read_json_file(model, "modules.json", revision) or []
-    kinds = {str(module.get("type", "")).rpartition(".")[2]: module for module in modules}
-    unknown = set(kinds) - {"Transformer", "Pooling", "Normalize"}
-    if unknown and pooling is None:
-        raise UsageError(
-            f"{model}: its modules.json asks for {', '.join(sorted(unknown))}, which is not known "
-            f"here; leave it out with --pooling, one of {', '.join(POOLINGS)}"
-        )
-    if pooling is None and "Pooling" in kinds:
-        path = f"{kinds['Pooling'].get('path', '1_Pooling')}/config.json"
-        pooling = _pooling_mode(read_json_file(model, path, revision) or {}, model)
-    length = (read_json_file(model, "sentence_bert_config.json", revision) or {}).get(
-        "max_seq_length"
-    )
-    normalise = "Normalize" in kinds or not modules
-    return Recipe(pooling or "mean", normalise, _prefix(model, revision), length)
-
-
-def _pooling_mode(config: dict[str, Any], model: str) -> str:
-    chosen = [mode for key, mode in _MODES.items() if config.get(key)]
-    others = [key for key in config if key.startswith("pooling_mode_") and config[key]]
-    if isinstance(config.get("pooling_mode"), str):
-        chosen = others = [config["pooling_mode"]]
-    if len(others) != 1 or len(chosen) != 1 or chosen[0] not in POOLINGS:
-        raise UsageError(
-            f"{model}: pools by {others or 'nothing known'}; choose one of {', '.join(POOLINGS)} "
-            "with --pooling"
-        )
-    return chosen[0]
-
-
-def _prefix(model: str, revision: str | None) -> str:
-    config = read_json_file(model, "config_sentence_transformers.json", revision) or {}
-    prompts = config.get("prompts") or {}
-    for name in ("document", "passage", config.get("default_prompt_name")):
-        if prompts.get(name):
-            return str(prompts[name])
-    return "query: " if _E5.search(model.lower()) else ""
-
-
 class TextEncoder:
     """A model ready to encode; ``settings`` go to the manifest.
 
+    What sentence-transformers saved is read by that library. Of any other model the vectors of
+    the tokens are pooled (by their mean unless told otherwise) and normalised; a model of texts
+    and pictures has a text half of its own.
+
+    Args:
+        prefix: put before every text; the model's own prompt for documents when None.
+        prompt: the name of one of the model's prompts, in place of that one.
+
     Raises:
-        UsageError: a device that is not there, or a pooling that is not known.
-        DatasetError: the model cannot be loaded.
+        UsageError: a device that is not there, a pooling or prompt that is not known, a length
+            that the model cannot read, or a folder that holds no such model.
+        EncodingError: the model cannot be loaded from the hub.
     """
 
     def __init__(
@@ -118,49 +64,123 @@ class TextEncoder:
         max_length: int | None = None,
         dtype: str = "float32",
         device: str = "auto",
+        prompt: str | None = None,
     ) -> None:
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        import sentence_transformers  # noqa: F401  said at once where it is not installed
 
-        self._device = choose_device(device)
-        load_pretrained(AutoConfig, model, revision)  # fails at once where the rest would try long
-        self._tokenizer = load_pretrained(AutoTokenizer, model, revision)
-        loaded = load_pretrained(AutoModel, model, revision).to(choose_dtype(dtype))
-        recipe = read_recipe(model, revision, pooling)
-        self._pooling, self._normalise = recipe.pooling, recipe.normalise
-        self._prefix = recipe.prefix if prefix is None else prefix
-        self._length = max_length or recipe.max_length or _length(self._tokenizer, loaded.config)
-        if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
-        encoder = loaded.get_encoder() if loaded.config.is_encoder_decoder else loaded
-        self._model = encoder.to(self._device).eval()
+        is_folder(model)
+        check_config(model, revision)
+        device = choose_device(device)
+        build = SentenceModel if has_steps(model, revision) else PlainModel
+        self._model = build(model, revision, pooling, max_length, dtype, device)
+        self._tokenizer = self._model.tokenizer
+        _check_tokenizer(self._tokenizer, model)
+        _check_length(max_length, self._model.config)
+        self._prefix = prefix if prefix is not None else _prompt(model, revision, prompt)
         self.settings: dict[str, Any] = {
-            "encoder": model,
-            "revision": model_revision(model, loaded.config),
-            "pooling": self._pooling,
-            "normalised": self._normalise,
+            **identity(model, self._model.config),
+            "pooling": self._model.pooling,
+            "normalised": self._model.normalised,
             "prefix": self._prefix,
-            "max_length": self._length,
+            "max_length": self._model.max_length,
             "dtype": dtype,
-            "device": self._device.partition(":")[0],
+            "device": device.partition(":")[0],
         }
 
     def encode(self, batch: Sequence[str]) -> Batch:
         """Vectors (len(batch), width) float32; no text fails."""
         import torch
 
-        tokens = self._tokenizer(
-            [self._prefix + text for text in batch],
-            padding=True,
+        with torch.inference_mode():
+            vectors = self._model.encode(batch, self._prefix)
+        return vectors.cpu().numpy(), {}
+
+
+def _prompt(model: str, revision: str | None, name: str | None) -> str:
+    found = choose_prompt(model, revision, name)
+    if found is None:
+        return "query: " if _E5.search(model.lower()) else ""
+    return found
+
+
+def _check_tokenizer(tokenizer: Any, model: str) -> None:
+    """A tokenizer whose files are missing knows its special tokens only."""
+    known = len(tokenizer) if hasattr(tokenizer, "__len__") else None
+    if known is not None and known <= len(getattr(tokenizer, "all_special_ids", ())):
+        raise UsageError(
+            f"{model}: its tokenizer knows no word; tokenizer.json or the vocabulary is missing"
+        )
+
+
+def _check_length(max_length: int | None, config: Any) -> None:
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    longest = getattr(text, "max_position_embeddings", None)
+    if max_length and isinstance(longest, int) and 0 < longest < max_length:
+        raise UsageError(f"--max-length {max_length}: the model reads at most {longest} tokens")
+
+
+class PlainModel:
+    """A model that says nothing of how its tokens become one vector.
+
+    Attributes and errors as of ``SentenceModel``.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        revision: str | None,
+        pooling: str | None,
+        max_length: int | None,
+        dtype: str,
+        device: str,
+    ) -> None:
+        from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+        # Fails at once where the rest would try long.
+        self.config = load_pretrained(AutoConfig, model, revision)
+        self.tokenizer = load_pretrained(AutoTokenizer, model, revision)
+        loaded = load_pretrained(AutoModel, model, revision).to(choose_dtype(dtype))
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self._device, self.normalised = device, True
+        self._half = _text_half(loaded)
+        self.config = loaded.config
+        if self._half and pooling:
+            raise UsageError(f"--pooling {pooling}: the text half of {model} pools by itself")
+        self.pooling = "text half" if self._half else pooling or "mean"
+        config = loaded.config.get_text_config() if self._half else loaded.config
+        self.max_length = max_length or _length(self.tokenizer, config)
+        if self._half == "padded":  # it has seen no text of another length
+            self.max_length = config.max_position_embeddings
+        decoded = not self._half and loaded.config.is_encoder_decoder
+        encoder = loaded.get_encoder() if decoded else loaded
+        self._model = encoder.to(device).eval()
+
+    def encode(self, texts: Sequence[str], prefix: str) -> torch.Tensor:
+        """Vectors (len(texts), width) float32."""
+        tokens = self.tokenizer(
+            [prefix + text for text in texts],
+            padding="max_length" if self._half == "padded" else True,
             truncation=True,
-            max_length=self._length,
+            max_length=self.max_length,
             return_tensors="pt",
         ).to(self._device)
-        with torch.inference_mode():
-            hidden = self._model(**tokens).last_hidden_state
-            vectors = pool(hidden.float(), tokens["attention_mask"], self._pooling)
-            if self._normalise:
-                vectors = unit_rows(vectors)
-        return vectors.cpu().numpy(), {}
+        if self._half:
+            names = ("input_ids",) if self._half == "padded" else ("input_ids", "attention_mask")
+            found = self._model.get_text_features(**{name: tokens[name] for name in names})
+            vectors = found if hasattr(found, "shape") else found.pooler_output
+            return unit_rows(vectors.float())
+        hidden = self._model(**tokens).last_hidden_state
+        return unit_rows(pool(hidden.float(), tokens["attention_mask"], self.pooling))
+
+
+def _text_half(loaded: Any) -> str:
+    """``padded`` for SigLIP, which reads texts of full length without a mask, ``masked`` for CLIP
+    and its kin, empty for a model of texts alone.
+    """
+    if not hasattr(loaded, "get_text_features"):
+        return ""
+    return "padded" if loaded.config.model_type.startswith("siglip") else "masked"
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:

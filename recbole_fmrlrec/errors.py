@@ -27,15 +27,11 @@ _ELSEWHERE = (
 )
 
 
-# Where the module's name is not the name to install it by.
-_PIP_NAMES = {"faiss": "faiss-cpu", "torch_scatter": "torch-scatter", "sklearn": "scikit-learn"}
-
-
 def missing_package(error: ModuleNotFoundError) -> str:
     """What to say about a package that is not installed."""
-    module = (error.name or "").partition(".")[0]
-    name = _PIP_NAMES.get(module, module)
-    return f"the package `{name}` is not installed: pip install {name}"
+    from dataset_tools import packages  # here, since what deploys reads this file without it
+
+    return packages.missing_package(error)
 
 
 def usage_errors() -> tuple[type[BaseException], ...]:

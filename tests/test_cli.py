@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dataset_tools.packages import place
 from recbole_fmrlrec import __version__
 from recbole_fmrlrec.cli import OWN_OPTIONS, Arguments, main, parse
 from recbole_fmrlrec.errors import RunError, UsageError
@@ -144,7 +145,7 @@ def test_run_gets_the_texts_of_the_keys(asked: dict[str, Any]) -> None:
         (
             ModuleNotFoundError("No module named 'faiss.x'", name="faiss.x"),
             1,
-            "error: the package `faiss-cpu` is not installed: pip install faiss-cpu\n"
+            f'error: the package `faiss-cpu` is not installed: pip install "{place()}[faiss]"\n'
             "--debug shows the traceback\n",
         ),
     ],

@@ -52,11 +52,13 @@ def outcome_lines(outcome: Outcome) -> list[str]:
     """What an encoding did, for the user."""
     if outcome.skipped:
         return [f"{outcome.path}: already there, made this way"]
-    rate = outcome.encoded / max(outcome.seconds, 1e-9)
+    rate = (outcome.encoded - outcome.kept) / max(outcome.seconds, 1e-9)
     lines = [
         f"{outcome.path}: {outcome.items:,} items, {outcome.encoded:,} different inputs, "
         f"{outcome.seconds:.1f} s, {rate:,.1f} a second"
     ]
+    if outcome.kept:
+        lines.append(f"  {outcome.kept:,} of them were encoded before an interruption")
     if outcome.failed:
         examples = [f"{item} ({reason})" for item, reason in list(outcome.failed.items())[:3]]
         lines.append(

@@ -32,7 +32,14 @@ def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
     )
     parser.add_argument("--prefix", help="put before every text (default: as the model asks)")
     parser.add_argument(
-        "--pooling", choices=("cls", "mean", "max", "last"), help="default: as the model asks"
+        "--prompt",
+        metavar="NAME",
+        help="one of the model's prompts by its name (default: that for documents)",
+    )
+    parser.add_argument(
+        "--pooling",
+        choices=("cls", "mean", "max", "last"),
+        help="in place of the model's own, and of its dense layers (default: as the model asks)",
     )
     parser.add_argument("--max-length", type=arguments.positive, metavar="TOKENS")
     parser.add_argument(
@@ -59,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
         revision=options.revision,
         pooling=options.pooling,
         prefix=options.prefix,
+        prompt=options.prompt,
         max_length=options.max_length,
         dtype=options.dtype,
         device=options.device,
@@ -112,13 +120,23 @@ def _encode_tfidf(
     width: int,
     overwrite: bool,
 ) -> list[str]:
-    from dataset_tools.encoding import is_finished
-    from dataset_tools.text import make_text_features, tfidf_settings
+    from dataset_tools.encoding import check_writable, is_finished
+    from dataset_tools.text import item_texts, make_text_features, tfidf_settings
 
     settings = tfidf_settings(item_path, width, 0, columns, template)
     if is_finished(folder, "text", settings, overwrite):
         return [f"{folder / 'text.npy'}: already there, made this way"]
+    check_writable(folder)
     features = make_text_features(item_path, folder, width, 0, columns, template)
     rows, wide = features.matrix.shape
-    empty = len(features.manifest["empty_items"])
-    return [f"{features.path}: {rows:,} items, {wide} wide; {empty:,} had nothing to encode"]
+    texts = dict(zip(*item_texts(item_path, template=features.manifest["template"]), strict=True))
+    empty = features.manifest["empty_items"]
+    unknown = [item for item in empty if texts[item]]
+    without = len(empty) - len(unknown)
+    lines = [f"{features.path}: {rows:,} items, {wide} wide; {without:,} had nothing to encode"]
+    if unknown:
+        lines.append(
+            f"  {len(unknown):,} have a text but no word that counts (none at all, or only words "
+            f"that are too rare in this catalogue), and zeros: {', '.join(unknown[:3])}"
+        )
+    return lines

@@ -106,12 +106,13 @@ def store_vectors(vectors: Tensor, dtype: str) -> dict[str, Tensor]:
     float32 ``scale`` per item, the largest absolute value over 127.
 
     Raises:
-        DeployError: a value is too large for float16.
+        DeployError: a value is too large for float16, or a vector too small for it.
     """
     start, rows = vectors[0].float().clone(), vectors[1:]
     if dtype != "int8":
         stored = rows.to(_TYPES[dtype])
-        if not torch.isfinite(stored).all():
+        lost = ~stored.bool().any(dim=1) & rows.bool().any(dim=1)
+        if lost.any() or not torch.isfinite(stored).all():
             raise DeployError(f"item vectors do not fit {dtype}; store them as float32")
         return {"start": start, "vectors": stored}
     scale = rows.abs().amax(dim=1) / 127

@@ -71,7 +71,7 @@ def _unit_rows(part: Any, count: int, width: int, name: str) -> np.ndarray:
     """Rows of length 1 in float32; rows of zeros, and a modality that is not given, stay zeros."""
     if part is None:
         return np.zeros((count, width), dtype=np.float32)
-    rows = np.asarray(part, dtype=np.float32)
+    rows = _in_range(np.asarray(part))
     if rows.shape != (count, width):
         raise DeployError(f"{name} features have shape {rows.shape}, not {(count, width)}")
     if not np.isfinite(rows).all():
@@ -79,3 +79,18 @@ def _unit_rows(part: Any, count: int, width: int, name: str) -> np.ndarray:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: np.ndarray = rows / np.where(norms > 0, norms, 1).astype(np.float32)
     return unit
+
+
+def _in_range(rows: np.ndarray) -> np.ndarray:
+    """Rows as float32; one whose squares float32 would not hold is divided by a power of two.
+
+    Rows are only directions here, so that a row of float64 numbers such as 1e-60 is as good as
+    any. A power of two changes no digit of them.
+    """
+    if rows.ndim == 2 and rows.shape[1] and rows.dtype.kind == "f":
+        largest = np.abs(rows).max(axis=1, initial=0)
+        outside = np.isfinite(largest) & (largest > 0) & ~((largest > 1e-12) & (largest < 1e12))
+        if outside.any():
+            power = np.where(outside, np.frexp(largest)[1], 0)
+            rows = np.ldexp(rows, -power[:, None])
+    return rows.astype(np.float32, copy=False)

@@ -9,10 +9,9 @@ WORDS = ["title", "brand", "price", "categories", "red", "blue", "green", "nail"
 WORDS += ["soap", "brush", "mug", "acme", ":", ".", ",", "##s"]
 
 
-def save_bert(folder: Path, pooling: str | None = "mean", normalise: bool = True) -> Path:
-    """A BERT of one layer with a WordPiece vocabulary of its own; sentence-transformers files."""
-    import torch
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+def save_tokenizer(folder: Path, max_length: int = 64) -> int:
+    """A WordPiece tokenizer; returns the number of its words."""
+    from transformers import BertTokenizerFast
 
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = [
@@ -26,11 +25,20 @@ def save_bert(folder: Path, pooling: str | None = "mean", normalise: bool = True
     ]
     vocabulary += [f"##{letter}" for letter in "abcdefghijklmnopqrtuvwxyz"] + list("0123456789")
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
-    tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=64)
+    tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=max_length)
     tokenizer.save_pretrained(folder)
+    return len(vocabulary)
+
+
+def save_bert(folder: Path, pooling: str | None = "mean", normalise: bool = True) -> Path:
+    """A BERT of one layer with a WordPiece vocabulary of its own; sentence-transformers files."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    words = save_tokenizer(folder)
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(vocabulary),
+        vocab_size=words,
         hidden_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -55,6 +63,7 @@ def save_sentence_files(folder: Path, pooling: str, normalise: bool) -> None:
     (folder / "1_Pooling").mkdir(exist_ok=True)
     names = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens", "last": "lasttoken"}
     modes = {f"pooling_mode_{name}": kind == pooling for kind, name in names.items()}
+    modes |= {"word_embedding_dimension": 16}
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(modes))
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 32}')
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -14,7 +15,7 @@ import pytest
 from dataset_tools.archives import unpack_zip
 from dataset_tools.atomic import write_atomic
 from dataset_tools.download import DownloadError, Policy, download
-from dataset_tools.errors import DatasetError, UsageError
+from dataset_tools.errors import DatasetError, DiskFullError, UsageError
 from dataset_tools.image_download import download_pictures, picture_path
 from tests.dataset_tools.server import Server, running
 
@@ -214,3 +215,33 @@ def test_links_and_damage_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.zip").write_bytes(archive(a=b"x" * 1000)[:60])
     with pytest.raises(DatasetError, match=r"b\.zip: damaged"):
         unpack_zip(tmp_path / "b.zip", tmp_path)
+
+
+def test_a_full_disk_is_no_broken_connection(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said at once, with what is needed; what has come is kept and goes on when there is room."""
+    target = tmp_path / "a.gz"
+
+    def full(have: int, _: int | None) -> None:
+        if have > 100_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DiskFullError, match=r"a\.gz: no room .* 256,000 bytes are needed"):
+        download(f"{server.url}/a.gz", target, policy=QUICK, progress=full)
+    assert len(server.requests) == 1
+    download(f"{server.url}/a.gz", target, policy=QUICK)
+    assert target.read_bytes() == DATA and ranges(server)[1] is not None
+
+
+def test_a_full_disk_ends_a_download_of_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> bool:
+        raise DiskFullError("no room")
+
+    monkeypatch.setattr("dataset_tools.image_download.download", full)
+    rows = [("a", "http://host/a.jpg"), ("b", "http://host/b.jpg")]
+    write_atomic(tmp_path / "images.tsv", ["item_id:token", "image:token"], rows)
+    with pytest.raises(DiskFullError, match="no room"):
+        download_pictures(tmp_path, tmp_path / "images")

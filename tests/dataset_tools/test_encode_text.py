@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
@@ -11,14 +10,14 @@ import pytest
 
 from dataset_tools.__main__ import main
 from dataset_tools.atomic import write_atomic
-from dataset_tools.errors import DatasetError, UsageError
+from dataset_tools.errors import DatasetError
 from dataset_tools.features import read_features
 from dataset_tools.shards import ShardStore
-from dataset_tools.text_encoder import TextEncoder, read_recipe
+from dataset_tools.text_encoder import TextEncoder
 from tests.dataset_tools.killing import kill_after
-from tests.dataset_tools.models import save_bert, save_sentence_files
+from tests.dataset_tools.models import save_bert
 
-pytest.importorskip("transformers", reason="encoders need the extra 'encoders'")
+pytest.importorskip("sentence_transformers", reason="encoders need the extra 'encoders'")
 
 TITLES = ["red nail polish", "", "soap", "red nail polish", "a blue mug by acme", "NA"]
 
@@ -201,33 +200,6 @@ def test_interrupted_work_is_kept_and_a_damaged_shard_is_named(
     with pytest.raises(DatasetError, match=r"shard-000000\.npz: damaged"):
         main(["--debug", *command])
     assert main(command) == 0
-
-
-def test_a_step_that_is_not_known_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "m"
-    folder.mkdir()
-    save_sentence_files(folder, "mean", normalise=True)
-    modules = json.loads((folder / "modules.json").read_text())
-    modules.append({"path": "3_Dense", "type": "sentence_transformers.models.Dense"})
-    (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(UsageError, match="asks for Dense"):
-        read_recipe(str(folder), None)
-    assert read_recipe(str(folder), None, "cls").pooling == "cls"
-    config = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
-    (folder / "modules.json").write_text(json.dumps(modules[:2]))
-    with pytest.raises(UsageError, match="choose one of"):
-        read_recipe(str(folder), None)
-
-
-def test_prefixes(tmp_path: Path) -> None:
-    for name, prefix in (("e5-small-v2", "query: "), ("multilingual-e5-large-instruct", "")):
-        folder = tmp_path / "intfloat" / name
-        folder.mkdir(parents=True)
-        assert read_recipe(str(folder), None).prefix == prefix
-    config = {"prompts": {"query": "q: ", "document": "d: "}}
-    (folder / "config_sentence_transformers.json").write_text(json.dumps(config))
-    assert read_recipe(str(folder), None).prefix == "d: "
 
 
 def test_a_prefix_is_put_before_every_text(bert: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,37 @@ DAMAGES = {
         lambda f: (f / "text.npy").write_bytes((f / "text.npy").read_bytes()[:20]),
         r"text\.npy: cut off",
     ),
+    "complex": (lambda f: save(f, MATRIX + 1j), r"text\.npy: not a two-.*complex"),
+    "booleans": (lambda f: save(f, MATRIX > 0), r"text\.npy: not a two-.*bool of shape \(3, 2\)"),
+    "words": (lambda f: save(f, MATRIX.astype("U3")), r"text\.npy: not a two-.*<U3"),
+    "an archive": (
+        lambda f: (np.savez(f / "a.npz", MATRIX), (f / "a.npz").replace(f / "text.npy")),
+        r"text\.npy: .*not an \.npy",
+    ),
+    "a folder": (
+        lambda f: ((f / "text.npy").unlink(), (f / "text.npy").mkdir()),
+        r"text\.npy: a folder or no plain file",
+    ),
+    "a pipe as manifest": (
+        lambda f: ((f / "text.json").unlink(), os.mkfifo(f / "text.json")),
+        r"text\.json: a folder or no plain file",
+    ),
+    "a pipe as items": (
+        lambda f: ((f / "items.txt").unlink(), os.mkfifo(f / "items.txt")),
+        r"items\.txt: a folder or no plain file",
+    ),
+    "a link to itself": (
+        lambda f: ((f / "text.npy").unlink(), (f / "text.npy").symlink_to("text.npy")),
+        r"text\.npy: cannot be read",
+    ),
+    "nested": (lambda f: (f / "text.json").write_text("[" * 10**5), r"text\.json: not JSON"),
+    "limit": (lambda f: damage_manifest(f, limit="x"), r"text\.json: limit 'x'"),
+    "a pickle": (
+        lambda f: (f / "text.npy").write_bytes(b"\x80\x04N."),
+        r"text\.npy: .*not an \.npy",
+    ),
+    "empty items": (lambda f: damage_manifest(f, empty_items=3), r"text\.json: empty_items"),
+    "width as text": (lambda f: damage_manifest(f, width="2"), r"text\.json: width '2'"),
     "empty file": (lambda f: (f / "text.npy").write_bytes(b""), r"text\.npy: cut off"),
     "objects": (lambda f: np.save(f / "text.npy", np.array([{}])), r"text\.npy: .*not an \.npy"),
     "float32": (lambda f: save(f, MATRIX), r"text\.npy: stored as float32"),
@@ -156,7 +188,8 @@ def test_a_width_that_the_caller_does_not_expect(folder: Path) -> None:
         (MATRIX, ["a", "b"], "for 2 items"),
         (MATRIX, ["a", "b", "a"], "also on line 1"),
         (MATRIX, ["a", "b", "c\n"], "line break"),
-        (MATRIX * 1e6, ITEMS, "NaN or infinite"),
+        (MATRIX * np.array([[1], [1], [np.inf]]), ITEMS, "NaN or infinite values, first in row 2"),
+        (MATRIX[:, :0], ITEMS, r"matrix \(3, 0\)"),
     ],
 )
 def test_bad_features_are_not_written(
@@ -180,3 +213,50 @@ def test_attach_names_the_file_with_another_number_of_rows(tmp_path: Path) -> No
     np.save(tmp_path / "ready.npy", MATRIX)
     with pytest.raises(FeatureError, match=r"ready\.npy: 3 rows, but there are 2 items"):
         attach_features(tmp_path / "features", "text", tmp_path / "ready.npy", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("factor", "kind"),
+    [(1e-7, "f4"), (1e6, "f4"), (1e-30, "f4"), (1e-7, "f8"), (1e-200, "f8"), (1e200, "f8")],
+)
+def test_numbers_outside_float16_keep_their_direction(
+    tmp_path: Path, factor: float, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    np.save(tmp_path / "ready.npy", (np.array([[3, 4], [0, 0], [-1, 0]]) * factor).astype(kind))
+    features = attach_features(tmp_path / "features", "text", tmp_path / "ready.npy", ITEMS)
+    expected = np.array([[0.6, 0.8], [0, 0], [-1, 0]], dtype=np.float16)
+    np.testing.assert_array_equal(features.matrix, expected)
+    assert features.manifest["normalised"] is True
+    assert features.manifest["empty_items"] == ["b b"]
+    assert f"numbers from {factor:.3g} to {4 * factor:.3g}" in features.manifest["scaled"]
+    assert "lie outside float16; every row is divided by its length" in caplog.text
+
+
+def test_one_row_that_would_lose_its_digits_is_enough(tmp_path: Path) -> None:
+    """1e-6 and 2e-6 are 17 and 34 steps of float16's 6e-8: half a step is 1.5 % of the first."""
+    matrix = np.array([[1, 0], [1e-6, 2e-6], [0, 2]])
+    write_features(tmp_path, "text", matrix, ITEMS, {})
+    stored = read_features(tmp_path, "text").matrix.astype(np.float64)
+    np.testing.assert_allclose(stored, [[1, 0], [0.2**0.5, 0.8**0.5], [0, 1]], rtol=2**-11)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    power=st.integers(-300, 300), row=st.lists(st.floats(-1, 1, width=16), min_size=2, max_size=6)
+)
+def test_direction_survives_any_size(
+    power: int, row: list[float], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    true = np.array([row])
+    write_features(folder, "text", true * 2.0**power, ["a"], {})
+    stored = read_features(folder, "text").matrix.astype(np.float64)
+    lengths = np.linalg.norm(true) * np.linalg.norm(stored)
+    assert (lengths == 0 and not true.any()) or (true * stored).sum() / lengths > 1 - 1e-6
+
+
+def test_what_float16_holds_is_stored_as_it_is(folder: Path, tmp_path: Path) -> None:
+    assert "scaled" not in read_features(folder, "text").manifest
+    numbers = np.array([[6.1e-5, 65504.0], [1e-9, 3.0], [0, 0]])
+    write_features(tmp_path, "text", numbers, ITEMS, {})
+    np.testing.assert_array_equal(read_features(tmp_path, "text").matrix, numbers.astype("f2"))

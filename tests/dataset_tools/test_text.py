@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dataset_tools.__main__ import main
 from dataset_tools.atomic import write_atomic
 from dataset_tools.errors import UsageError
 from dataset_tools.features import read_features
@@ -98,3 +99,27 @@ def test_features_are_stored_with_what_they_stand_for(item_file: Path, tmp_path:
     assert features.manifest["template"] == "{title}\n{price}\n{brand}"
     assert features.manifest["empty_items"] == ["3"]
     assert read_features(tmp_path / "features", "text").manifest == features.manifest
+
+
+@pytest.mark.parametrize(
+    "titles",
+    [["red mug", "tea pot"], ["mug", "mug"], ["mug"], ["a b", "c d", "e f"], ["mug", "pot"]],
+)
+def test_no_item_of_a_small_catalogue_is_lost(titles: list[str]) -> None:
+    """Titles of no common word are orthogonal, equal ones the same, and none is zero."""
+    vectors = tfidf_svd(titles)
+    same = np.array([[float(one == other) for other in titles] for one in titles])
+    np.testing.assert_allclose(vectors @ vectors.T, same, atol=1e-5)
+
+
+def test_what_has_no_word_that_counts_is_not_said_to_be_empty(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    titles = ["red mug", "", "!!!", "..."] + ["mug"] * 1000 + ["unheard"]
+    rows = [(str(row), title) for row, title in enumerate(titles)]
+    write_atomic(tmp_path / "s" / "s.item", ["item_id:token", "title:token_seq"], rows)
+    assert main(["encode-text", str(tmp_path / "s"), "--model", "tfidf-svd"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("1,005 items, 1 wide; 1 had nothing to encode")
+    assert said[1].startswith("  3 have a text but no word that counts")
+    assert said[1].endswith("zeros: 2, 3, 1004")

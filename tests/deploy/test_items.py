@@ -37,6 +37,9 @@ def test_float_tables_keep_their_precision() -> None:
     assert torch.equal(half[1:], vectors[1:].half().float())
     with pytest.raises(DeployError, match="do not fit float16"):
         store_vectors(vectors * 1e5, "float16")
+    with pytest.raises(DeployError, match="do not fit float16"):
+        store_vectors(vectors * 1e-10, "float16")
+    assert not store_vectors(vectors * 0, "float16")["vectors"].any()
 
 
 def test_ids_are_checked() -> None:

@@ -59,6 +59,19 @@ def test_by_hand(echo_model: Callable[..., Recommender]) -> None:
     assert found.scores == pytest.approx([1.7])
 
 
+@pytest.mark.parametrize("size", [1e-60, 1e-25, 1e25, 1e60])
+def test_by_hand_whatever_the_size_of_the_numbers(
+    echo_model: Callable[..., Recommender], size: float
+) -> None:
+    model = echo_model({"x": [1.0, 0.0]}, start=[0.0, 0.0], feature_scale=1.0)
+    assert model.network.projector is not None
+    model.network.projector.weight.copy_(torch.eye(2))
+    model.network.projector.bias.zero_()
+    model.add_items(["new", "old"], np.array([[3.0 * size, 4.0 * size], [3.0, 4.0]]))
+    torch.testing.assert_close(model.items.vectors[2], torch.tensor([0.6, 0.8]))
+    torch.testing.assert_close(model.items.vectors[2], model.items.vectors[3])
+
+
 def test_new_items_are_saved(random_model: Recommender, tmp_path: Path) -> None:
     random_model.use_two_stage(4, 5)
     random_model.add_items(["new"], {"text": np.ones((1, TEXT))}, titles=["New"])
