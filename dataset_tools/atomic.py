@@ -8,6 +8,7 @@ here comes back from that reader as it was given.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -149,7 +150,10 @@ def read_table(path: Path) -> tuple[list[Column], Iterator[dict[str, str]]]:
         columns = [Column.parse(text) for text in first.split("\t")]
     except ValueError as error:
         raise DatasetError(f"{path}, line 1: {error}") from error
-    return columns, _rows(path, [column.name for column in columns])
+    for name in ID_COLUMNS:
+        if sum(column.name == name for column in columns) > 1:
+            raise DatasetError(f"{path}, line 1: the column name {name!r} stands there twice")
+    return list(dict.fromkeys(columns)), _rows(path, [column.name for column in columns])
 
 
 def read_item_table(path: Path) -> tuple[list[Column], Iterator[dict[str, str]]]:
@@ -160,34 +164,82 @@ def read_item_table(path: Path) -> tuple[list[Column], Iterator[dict[str, str]]]
     return columns, rows
 
 
-def _rows(path: Path, names: list[str]) -> Iterator[dict[str, str]]:
-    with open(path, encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, delimiter="\t", strict=True)
-        start = 1
-        try:
-            for values in reader:
+def numbered_cells(
+    path: str | Path, separator: str = "\t", encoding: str = "utf-8"
+) -> Iterator[tuple[int, list[str]]]:
+    """Every line of an atomic file that is not empty, the header too: its number and its cells.
+
+    Lines count from 1; a row with quoted line breaks has the number of its first one.
+
+    Raises:
+        DatasetError: a quote that nothing closes, or bytes that are no text of this encoding; it
+            names the line.
+    """
+    _lift_field_limit()
+    start = 1
+    try:
+        with open(path, encoding=with_mark(encoding), newline="") as stream:
+            sign = separator if len(separator) == 1 else "\x1f"
+            lines = (line.replace(separator, sign) for line in stream)
+            reader = csv.reader(lines, delimiter=sign, strict=True)
+            for cells in reader:
                 line, start = start, reader.line_num + 1
-                if line == 1 or not values:
-                    continue
-                if len(values) != len(names):
-                    raise DatasetError(
-                        f"{path}, line {line}: {len(values)} fields, the header has {len(names)}"
-                    )
-                yield dict(zip(names, values, strict=True))
-        except csv.Error as error:
-            raise DatasetError(
-                f"{path}, line {start}: {error}; a field that starts with a double quote must "
-                "be quoted, its own quotes doubled"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise DatasetError(f"{path}, line {_bad_line(path)}: not UTF-8") from error
+                if cells:
+                    yield line, cells
+    except csv.Error as error:
+        raise DatasetError(
+            f"{path}, line {start}: {error}; a field that starts with a double quote must "
+            "be quoted, its own quotes doubled"
+        ) from error
+    except UnicodeError as error:
+        line = undecodable_line(path, encoding)
+        raise DatasetError(f"{path}, line {line}: not {encoding.upper()}") from error
 
 
-def _bad_line(path: Path) -> int:
+def _lift_field_limit() -> None:
+    """A text of more than 131,072 characters is a text; the csv module takes it for a mistake."""
+    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
+
+
+def with_mark(encoding: str) -> str:
+    """The encoding that passes over a byte order mark, where this one would read it as text."""
+    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+
+
+def undecodable_line(path: str | Path, encoding: str) -> int:
+    """The number of the first line that is no text of an encoding; 0 where all are."""
+    decoder, number = codecs.getincrementaldecoder(encoding)(), 0
     with open(path, "rb") as stream:
-        for number, raw in enumerate(stream, start=1):
-            try:
-                raw.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
+        try:
+            for number, raw in enumerate(stream, start=1):
+                decoder.decode(raw)
+            decoder.decode(b"", final=True)
+        except UnicodeError:
+            return number
     return 0
+
+
+def _rows(path: Path, names: list[str]) -> Iterator[dict[str, str]]:
+    twice = {name for name in names if names.count(name) > 1}
+    for line, values in numbered_cells(path):
+        if line == 1:
+            continue
+        if len(values) != len(names):
+            raise DatasetError(
+                f"{path}, line {line}: {len(values)} fields, the header has {len(names)}"
+            )
+        row = dict(zip(names, values, strict=True))
+        yield _UniqueNames(row, twice, path) if twice else row
+
+
+class _UniqueNames(dict[str, str]):
+    """A row without the columns whose name stands twice: a fault only where one is asked for."""
+
+    def __init__(self, row: dict[str, str], twice: set[str], path: Path) -> None:
+        super().__init__({name: text for name, text in row.items() if name not in twice})
+        self._twice, self._path = twice, path
+
+    def __missing__(self, name: str) -> str:
+        if name in self._twice:
+            raise DatasetError(f"{self._path}, line 1: the column name {name!r} stands there twice")
+        raise KeyError(name)

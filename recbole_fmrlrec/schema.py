@@ -51,7 +51,18 @@ def _is_split(value: Any) -> bool:
     return kind in ("RS", "TS") and shares and sum(how) > 0
 
 
-_INTERVAL = re.compile(r"[\[(][^,]+,[^,]+[\])](;[\[(][^,]+,[^,]+[\])])*")
+_INTERVAL = re.compile(r"[\[(]([^,;]+),([^,;]+)[\])]")
+
+
+def is_interval(value: str) -> bool:
+    """Whether a text is an interval such as ``[5,inf)``, or several with ``;`` between them."""
+    parts = [_INTERVAL.fullmatch(part) for part in value.replace(" ", "").split(";")]
+    try:
+        return all(part and float(part[1]) <= float(part[2]) for part in parts)
+    except ValueError:
+        return False
+
+
 _mode = Rule(
     "full, labeled, uniN or popN (uni100: 100 uniform negatives)",
     lambda value: (
@@ -112,8 +123,8 @@ _clip_grad_norm = null_or(
 
 _interval = null_or(
     Rule(
-        "an interval such as [5,inf) as text, or several with ; between them",
-        lambda value: isinstance(value, str) and bool(_INTERVAL.fullmatch(value.replace(" ", ""))),
+        "an interval such as [5,inf) as text, its lower end first, or several with ; between them",
+        lambda value: isinstance(value, str) and is_interval(value),
         text=True,
     )
 )
