@@ -208,14 +208,15 @@ def with_mark(encoding: str) -> str:
 
 def undecodable_line(path: str | Path, encoding: str) -> int:
     """The number of the first line that is no text of an encoding; 0 where all are."""
-    decoder, number = codecs.getincrementaldecoder(encoding)(), 0
+    decoder, line = codecs.getincrementaldecoder(encoding)(), 0
     with open(path, "rb") as stream:
         try:
-            for number, raw in enumerate(stream, start=1):
+            for raw in stream:
+                line += 1
                 decoder.decode(raw)
             decoder.decode(b"", final=True)
         except UnicodeError:
-            return number
+            return line
     return 0
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 from recbole.config import Config as RecBoleConfig
 
-from recbole_fmrlrec import compat, registry, settings
+from recbole_fmrlrec import compat, evaluation_checks, registry, settings
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys import our_model_file, recbole_model_file
+from recbole_fmrlrec.needed_columns import load_needed
 from recbole_fmrlrec.schema import VALUE_METRICS
 from recbole_fmrlrec.yaml_files import Loader, load_yaml, properties_dir
 
@@ -73,6 +74,8 @@ class Config(RecBoleConfig):
         self.notes: list[str] = []
         super().__init__(model, dataset)
         settings.check_together(self.final_config_dict)
+        evaluation_checks.check_masking(self.final_config_dict)
+        evaluation_checks.check_names(self.final_config_dict)
         # Taken now: RecBole's models and transforms add entries of their own to a Config.
         kept = {k: v for k, v in self.effective().items() if k not in NOT_IN_FINGERPRINT}
         self._fingerprint = hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
@@ -135,6 +138,7 @@ class Config(RecBoleConfig):
 
     def _set_default_parameters(self) -> None:
         values = self.final_config_dict
+        evaluation_checks.check_modes(values)
         self._load_timestamps()
         self._train_without_negatives()
         if "show_progress" not in self._given and not sys.stderr.isatty():
@@ -145,6 +149,7 @@ class Config(RecBoleConfig):
         except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
             raise UsageError(str(error)) from error
         values["data_path"] = self._data_path(values["dataset_root"])
+        load_needed(values, self._given, self.dataset)
 
     def _load_timestamps(self) -> None:
         """Load the column that gives the order; RecBole's sample.yaml leaves it out."""

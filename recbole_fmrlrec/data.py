@@ -20,8 +20,10 @@ from recbole.data.utils import (
 from recbole.sampler import KGSampler
 from recbole.utils import ModelType, dataset_arguments
 
+from recbole_fmrlrec import evaluation_checks
 from recbole_fmrlrec.batch import HostedInteraction
 from recbole_fmrlrec.exact_order import in_exact_order
+from recbole_fmrlrec.refusals import told_as_usage
 from recbole_fmrlrec.tables import DataError
 from recbole_fmrlrec.trimming import TRIMMABLE
 from recbole_fmrlrec.windows import UserWindowDataset
@@ -64,7 +66,8 @@ def create_dataset(config: Any) -> Dataset:
     saved = _saved_dataset(config, chosen)
     if saved is not None:
         return saved
-    dataset = chosen(config)
+    with told_as_usage(config, f"loading {config['dataset']}"):
+        dataset = chosen(config)
     if config["save_dataset"]:
         dataset.save()
     return dataset
@@ -102,9 +105,13 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
         if loaded is not None:
             dataset._change_feat_format()
             return loaded
-    built = dataset.build()
-    _check_parts(config, built)
-    samplers = _samplers(config, dataset, built)
+    evaluation_checks.check_labels(config, dataset)
+    evaluation_checks.check_topk(config, dataset)
+    evaluation_checks.check_list_names(dataset)
+    with told_as_usage(config, f"splitting {config['dataset']}"):
+        built = dataset.build()
+        _check_parts(config, built, dataset)
+        samplers = _samplers(config, dataset, built)
     loaders = (
         _train_loader(config, dataset, built[0], samplers[0]),
         _eval_loader("valid", config, built[1], samplers[1]),
@@ -131,14 +138,18 @@ def _check_trimming(config: Any) -> None:
         )
 
 
-def _check_parts(config: Any, built: list[Any]) -> None:
+def _check_parts(config: Any, built: list[Any], dataset: Dataset) -> None:
     split = dict(config["eval_args"]["split"] or {}).get("LS")
+    filters = "".join(f"; {left}" for left in getattr(dataset, "filtered", ()))
     if len(built[0]) == 0:
-        raise DataError(f"{config['dataset']}: no user has two interactions; nothing to train on")
+        why = "no user has two interactions"
+        if split is None:
+            why = f"eval_args.split: {config['eval_args']['split']} leaves no training rows"
+        raise DataError(f"{config['dataset']}: {why}; nothing to train on{filters}")
     if split == "valid_and_test" and not (len(built[1]) and len(built[2])):
         raise DataError(
             f"{config['dataset']}: no user has four interactions, so that validation and test with "
-            "eval_args.split: {LS: valid_and_test} have no rows"
+            f"eval_args.split: {{LS: valid_and_test}} have no rows{filters}"
         )
 
 

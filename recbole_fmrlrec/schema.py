@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
@@ -145,6 +146,20 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(x, str) for x in value)
 
 
+def _is_encoding(value: Any) -> bool:
+    try:
+        io.TextIOWrapper(io.BytesIO(), encoding=value)
+    except (LookupError, TypeError, ValueError):
+        return False
+    return isinstance(value, str)
+
+
+_separator = Rule(
+    "a text of one character or more, without line breaks and double quotes",
+    lambda value: isinstance(value, str) and bool(value) and not set(value) & set('\r\n"'),
+    text=True,
+)
+
 GENERAL: dict[str, Rule] = {
     "gpu_id": Rule(
         "the numbers of GPUs with commas, such as 0 or 0,1",
@@ -159,7 +174,10 @@ GENERAL: dict[str, Rule] = {
     "state": _in_any_case("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     **dict.fromkeys(["data_path", "checkpoint_dir"], text("a path")),
     **dict.fromkeys(["dataset_save_path", "dataloaders_save_path"], _path),
-    **dict.fromkeys(["wandb_project", "encoding"], text()),
+    "wandb_project": text(),
+    "encoding": Rule(
+        "the name of a text encoding such as utf-8 or latin-1", _is_encoding, text=True
+    ),
     "num_threads": null_or(whole(1)),
 }
 
@@ -210,10 +228,11 @@ EVALUATION: dict[str, Rule] = {
 _FIELDS = ["USER_ID_FIELD", "ITEM_ID_FIELD", "RATING_FIELD", "TIME_FIELD", "LABEL_FIELD"]
 _FIELDS += ["NEG_PREFIX", "LIST_SUFFIX", "ITEM_LIST_LENGTH_FIELD", "POSITION_FIELD"]
 _FIELDS += ["HEAD_ENTITY_ID_FIELD", "TAIL_ENTITY_ID_FIELD", "RELATION_ID_FIELD", "ENTITY_ID_FIELD"]
-_FIELDS += ["field_separator", "seq_separator"]
 
 DATASET: dict[str, Rule] = {
     **dict.fromkeys(_FIELDS, text()),
+    "field_separator": _separator,
+    "seq_separator": _separator,
     "MAX_ITEM_LIST_LENGTH": whole(1),
     "rm_dup_inter": choice("first", "last", None),
     **dict.fromkeys(
