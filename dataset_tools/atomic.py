@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import codecs
 import csv
+import functools
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -135,12 +137,19 @@ def write_atomic(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obj
     return count
 
 
-def read_table(path: Path) -> tuple[list[Column], Iterator[dict[str, str]]]:
+def read_table(
+    path: Path, needed: str | None = None
+) -> tuple[list[Column], Iterator[dict[str, str]]]:
     """Open an atomic file: its columns, and its rows one at a time as ``{name: text}``.
 
+    Columns that share a name are left out, and it is said.
+
+    Args:
+        needed: a column that must be there, and not be empty in any row.
+
     Raises:
-        UsageError: the file does not exist.
-        DatasetError: a header or a row that RecBole could not read; from the iterator too.
+        UsageError: the file does not exist, or has a header or a row that RecBole could not read;
+            from the iterator too.
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
@@ -149,19 +158,32 @@ def read_table(path: Path) -> tuple[list[Column], Iterator[dict[str, str]]]:
     try:
         columns = [Column.parse(text) for text in first.split("\t")]
     except ValueError as error:
-        raise DatasetError(f"{path}, line 1: {error}") from error
-    for name in ID_COLUMNS:
-        if sum(column.name == name for column in columns) > 1:
-            raise DatasetError(f"{path}, line 1: the column name {name!r} stands there twice")
-    return list(dict.fromkeys(columns)), _rows(path, [column.name for column in columns])
+        raise UsageError(f"{path}, line 1: {error}") from error
+    names = [column.name for column in columns]
+    twice = frozenset(name for name in names if names.count(name) > 1)
+    if needed in twice or not twice.isdisjoint(ID_COLUMNS):
+        raise UsageError(f"{path}, line 1: more than one column {' and '.join(sorted(twice))}")
+    if needed and needed not in names:
+        raise UsageError(f"{path}, line 1: no column {needed}:token")
+    if twice:
+        _say_twice(path, twice)
+    kept = [column for column in columns if column.name not in twice]
+    return kept, _rows(path, names, twice, needed)
+
+
+@functools.cache
+def _say_twice(path: Path, names: frozenset[str]) -> None:
+    """Once a file: which columns nobody can ask for."""
+    print(
+        f"{path}, line 1: more than one column is named {', '.join(sorted(names))}; none of them "
+        "is used",
+        file=sys.stderr,
+    )
 
 
 def read_item_table(path: Path) -> tuple[list[Column], Iterator[dict[str, str]]]:
-    """``read_table`` for a ``.item`` file, which must have the column ``item_id``."""
-    columns, rows = read_table(path)
-    if "item_id" not in {column.name for column in columns}:
-        raise DatasetError(f"{path}, line 1: no column item_id:token")
-    return columns, rows
+    """``read_table`` for a ``.item`` file, whose rows must have an ``item_id``."""
+    return read_table(path, needed="item_id")
 
 
 def numbered_cells(
@@ -172,7 +194,7 @@ def numbered_cells(
     Lines count from 1; a row with quoted line breaks has the number of its first one.
 
     Raises:
-        DatasetError: a quote that nothing closes, or bytes that are no text of this encoding; it
+        UsageError: a quote that nothing closes, or bytes that are no text of this encoding; it
             names the line.
     """
     _lift_field_limit()
@@ -187,13 +209,15 @@ def numbered_cells(
                 if cells:
                     yield line, cells
     except csv.Error as error:
-        raise DatasetError(
+        raise UsageError(
             f"{path}, line {start}: {error}; a field that starts with a double quote must "
             "be quoted, its own quotes doubled"
         ) from error
     except UnicodeError as error:
         line = undecodable_line(path, encoding)
-        raise DatasetError(f"{path}, line {line}: not {encoding.upper()}") from error
+        raise UsageError(
+            f"{path}, line {line}: not {encoding.upper()}; convert the file to UTF-8"
+        ) from error
 
 
 def _lift_field_limit() -> None:
@@ -220,27 +244,17 @@ def undecodable_line(path: str | Path, encoding: str) -> int:
     return 0
 
 
-def _rows(path: Path, names: list[str]) -> Iterator[dict[str, str]]:
-    twice = {name for name in names if names.count(name) > 1}
+def _rows(
+    path: Path, names: list[str], twice: frozenset[str], needed: str | None = None
+) -> Iterator[dict[str, str]]:
     for line, values in numbered_cells(path):
         if line == 1:
             continue
         if len(values) != len(names):
-            raise DatasetError(
+            raise UsageError(
                 f"{path}, line {line}: {len(values)} fields, the header has {len(names)}"
             )
         row = dict(zip(names, values, strict=True))
-        yield _UniqueNames(row, twice, path) if twice else row
-
-
-class _UniqueNames(dict[str, str]):
-    """A row without the columns whose name stands twice: a fault only where one is asked for."""
-
-    def __init__(self, row: dict[str, str], twice: set[str], path: Path) -> None:
-        super().__init__({name: text for name, text in row.items() if name not in twice})
-        self._twice, self._path = twice, path
-
-    def __missing__(self, name: str) -> str:
-        if name in self._twice:
-            raise DatasetError(f"{self._path}, line 1: the column name {name!r} stands there twice")
-        raise KeyError(name)
+        if needed and not row[needed].strip():
+            raise UsageError(f"{path}, line {line}: no {needed}; give it one, or remove the row")
+        yield {name: text for name, text in row.items() if name not in twice} if twice else row

@@ -19,6 +19,7 @@ def check_asked(
     columns: Sequence[Column],
     load_col: set[str] | None,
     unload_col: set[str] | None,
+    source: FeatureSource | str,
 ) -> None:
     """Refuse names in ``load_col`` and ``unload_col`` that a file does not have.
 
@@ -28,6 +29,16 @@ def check_asked(
         DataError: it names the key, the file and the columns that there are.
     """
     there = {column.field for column in columns}
+    own = {
+        FeatureSource.USER: ("USER_ID_FIELD", dataset.uid_field),
+        FeatureSource.ITEM: ("ITEM_ID_FIELD", dataset.iid_field),
+    }
+    key, field = own.get(source, ("", None))  # type: ignore[call-overload]
+    if field is not None and field not in there:
+        raise DataError(
+            f"{filepath}, line 1: no column {field}:token, which the key {key} names; the columns "
+            f"are {', '.join(column.field for column in columns)}"
+        )
     elsewhere = {dataset.uid_field, dataset.iid_field, dataset.time_field}
     for key, asked in (("load_col", load_col), ("unload_col", unload_col)):
         unknown = sorted(set(asked or ()) - there - elsewhere)

@@ -144,6 +144,8 @@ class Config(RecBoleConfig):
         if "show_progress" not in self._given and not sys.stderr.isatty():
             values["show_progress"] = False
         values["dataset_root"] = values["data_path"]
+        for key in ("field_separator", "seq_separator"):
+            values[key] = values[key].replace("\\t", "\t")  # as it is typed in a shell
         try:
             super()._set_default_parameters()
         except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:

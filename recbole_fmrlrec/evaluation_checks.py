@@ -69,8 +69,8 @@ def check_masking(values: Mapping[str, Any]) -> None:
     if not 0 < ratio <= 1 or int(ratio * length) < 1:
         raise UsageError(
             f"mask_ratio = {ratio} of MAX_ITEM_LIST_LENGTH = {length} items is "
-            f"{ratio * length:g} masked items; the ratio is above 0 and at most 1, and at least one "
-            "item must be masked"
+            f"{ratio * length:g} masked items; the ratio is above 0 and at most 1, and at least "
+            "one item must be masked"
         )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from recbole_fmrlrec import compat
-from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.run_folder import BEST, RESULT
 
 #: Columns of a ``.item`` file that name an item for people, the first that is there.
@@ -90,13 +90,16 @@ def saved_config(
         settings: changes that leave the shape of the model alone.
 
     Raises:
-        UsageError: a checkpoint of another model, or one that holds no configuration.
-        RunError: the checkpoint is missing or damaged.
+        UsageError: a checkpoint that is missing, damaged or of another model, or one that holds no
+            configuration.
     """
     compat.apply()
     from recbole_fmrlrec.checkpoint import load_checkpoint
 
-    state = load_checkpoint(path)
+    try:
+        state = load_checkpoint(path)
+    except RunError as error:  # of a run that goes on it is a failure; here the user names the file
+        raise UsageError(str(error)) from error
     if "config" not in state:
         raise UsageError(f"{path}: says nothing of its model; give the best.pth of that run")
     name = state["config"]["model"]

@@ -60,7 +60,7 @@ def load_feat(self: Any, filepath: str | Path, source: FeatureSource | str) -> p
     separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8"
     lines = Lines(filepath, separator, encoding)
     every = read_header(filepath, separator, encoding)
-    column_checks.check_asked(self, filepath, every, load_col, unload_col)
+    column_checks.check_asked(self, filepath, every, load_col, unload_col, source)
     columns = [
         column
         for column in every
