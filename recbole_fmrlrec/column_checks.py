@@ -33,7 +33,7 @@ def check_asked(
         FeatureSource.USER: ("USER_ID_FIELD", dataset.uid_field),
         FeatureSource.ITEM: ("ITEM_ID_FIELD", dataset.iid_field),
     }
-    key, field = own.get(source, ("", None))  # type: ignore[call-overload]
+    key, field = own.get(source, ("", None))
     if field is not None and field not in there:
         raise DataError(
             f"{filepath}, line 1: no column {field}:token, which the key {key} names; the columns "
@@ -77,7 +77,7 @@ def check_cells(
             is_time = source == FeatureSource.INTERACTION and column.field == dataset.time_field
             by_time = dataset.config["eval_args"]["order"] == "TO"
             _check_numbers(dataset, frame[column.field], column, lines, is_time and by_time)
-    own = [field for field in ids.get(source, ()) if field in frame]  # type: ignore[call-overload]
+    own = [field for field in ids.get(source, ()) if field in frame]
     frame = _with_ids(dataset, frame, own, lines)
     if source in (FeatureSource.USER, FeatureSource.ITEM) and own:
         _say_doubles(dataset, frame, own[0], lines)

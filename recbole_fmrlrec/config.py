@@ -76,6 +76,7 @@ class Config(RecBoleConfig):
         settings.check_together(self.final_config_dict)
         evaluation_checks.check_masking(self.final_config_dict)
         evaluation_checks.check_names(self.final_config_dict)
+        evaluation_checks.check_training(self.final_config_dict, self.model, self.model_class)
         # Taken now: RecBole's models and transforms add entries of their own to a Config.
         kept = {k: v for k, v in self.effective().items() if k not in NOT_IN_FINGERPRINT}
         self._fingerprint = hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]

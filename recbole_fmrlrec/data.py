@@ -112,11 +112,11 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
         built = dataset.build()
         _check_parts(config, built, dataset)
         samplers = _samplers(config, dataset, built)
-    loaders = (
-        _train_loader(config, dataset, built[0], samplers[0]),
-        _eval_loader("valid", config, built[1], samplers[1]),
-        _eval_loader("test", config, built[2], samplers[2]),
-    )
+        loaders = (
+            _train_loader(config, dataset, built[0], samplers[0]),
+            _eval_loader("valid", config, built[1], samplers[1]),
+            _eval_loader("test", config, built[2], samplers[2]),
+        )
     if config["save_dataloaders"]:
         save_split_dataloaders(config, loaders)
     return loaders

@@ -90,8 +90,7 @@ def check_columns(dataset: Any) -> None:
             _require(dataset, "preload_weight", field, kinds)
     _check_threshold(dataset)
     _check_unused(dataset)
-    if "selected_features" in config.final_config_dict:
-        _check_selected(dataset, numerical)
+    _check_selected(dataset, numerical)
 
 
 def _require(dataset: Any, key: str, field: str, kinds: tuple[FeatureType, ...]) -> FeatureType:
@@ -134,12 +133,12 @@ def _not_loaded(dataset: Any, key: str, field: str) -> str:
 
 def _check_discretization(field: str, how: Any) -> None:
     method = how.get("method") if isinstance(how, dict) else None
-    bucket = how.get("bucket") if isinstance(how, dict) else None
+    bucket: Any = how.get("bucket") if isinstance(how, dict) else None
     if method == "LD" or (method == "ED" and is_whole(bucket) and bucket > 0):
         return
     raise DataError(
         f"discretization.{field} = {how!r}: it must be {{method: LD}}, or {{method: ED, "
-        "bucket: N}} with N of at least 1"
+        "bucket: N}, with N of at least 1"
     )
 
 
@@ -163,9 +162,9 @@ def _check_threshold(dataset: Any) -> None:
             f"threshold = {threshold}: it must be one column and a number: {{rating: 3}}"
         )
     field = next(iter(threshold))
-    if field not in dataset.inter_feat:
-        raise DataError(_not_loaded(dataset, "threshold", field))
     _require(dataset, "threshold", field, (FeatureType.FLOAT,))
+    if field not in dataset.inter_feat:
+        raise DataError(f"threshold names {field!r}, which is no column of the interactions")
 
 
 def _check_unused(dataset: Any) -> None:
@@ -180,17 +179,27 @@ def _check_unused(dataset: Any) -> None:
 
 
 def _check_selected(dataset: Any, numerical: list[str]) -> None:
-    """The features that SASRecF, FDSA and GRU4RecF embed beside the items."""
-    model, item = dataset.config["model"], dataset.item_feat
-    for field in dataset.config["selected_features"] or []:
+    """The features that SASRecF, FDSA, GRU4RecF and S3Rec learn beside the items."""
+    config, item = dataset.config, dataset.item_feat
+    asked = [("selected_features", field) for field in config["selected_features"] or []]
+    if config["item_attribute"]:
+        asked.append(("item_attribute", config["item_attribute"]))
+    for key, field in asked:
+        if field not in dataset.field2type:
+            raise DataError(_not_loaded(dataset, f"{key} ({config['model']})", field))
         if item is None or field not in item or field == dataset.iid_field:
-            raise DataError(_not_loaded(dataset, f"selected_features ({model})", field))
+            raise DataError(f"{key} names {field!r}, which is no feature of the items")
         kind = dataset.field2type[field]
-        if kind in _FLOATS and field not in numerical:
+        if kind in _TOKENS:
+            continue
+        never = key == "item_attribute" or (
+            config["model"] == "SASRecF" and kind == FeatureType.FLOAT_SEQ
+        )
+        if never or field not in numerical:
+            way = "" if never else f", and numbers with numerical_features: [{field}]"
             raise DataError(
-                f"selected_features names {field!r}, which is of type {kind.value}: {model} embeds "
-                f"tokens, and numbers only of columns that numerical_features names: "
-                f"numerical_features: [{field}]"
+                f"{key} names {field!r}, which is of type {kind.value}: {config['model']} takes "
+                f"columns of type token and token_seq{way}"
             )
 
 

@@ -12,7 +12,7 @@ import torch
 from recbole.utils import InputType, ModelType
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.schema import VALUE_METRICS
+from recbole_fmrlrec.schema import NO_K_METRICS, VALUE_METRICS
 from recbole_fmrlrec.tables import DataError
 
 #: Metrics that take a label for the answer to a yes-or-no question.
@@ -57,14 +57,17 @@ def _modes(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_masking(values: Mapping[str, Any]) -> None:
-    """Refuse lists of which ``mask_ratio`` would mask less than one item.
+    """Refuse a ``transform`` without its share, and a ``mask_ratio`` that masks no item.
 
     Raises:
         UsageError: it names both keys.
     """
     ratio, length = values.get("mask_ratio"), values["MAX_ITEM_LIST_LENGTH"]
-    masks = "mask_ratio" in values and values.get("transform") == "mask_itemseq"
-    if not masks or not isinstance(ratio, int | float):
+    needed = {"mask_itemseq": "mask_ratio", "crop_itemseq": "eta", "reorder_itemseq": "beta"}
+    key = needed.get(values.get("transform") or "")
+    if key and not isinstance(values.get(key), int | float):
+        raise UsageError(f"transform = {values['transform']} needs {key}, a share of the items")
+    if key != "mask_ratio" or not isinstance(ratio, int | float):
         return
     if not 0 < ratio <= 1 or int(ratio * length) < 1:
         raise UsageError(
@@ -72,6 +75,30 @@ def check_masking(values: Mapping[str, Any]) -> None:
             f"{ratio * length:g} masked items; the ratio is above 0 and at most 1, and at least "
             "one item must be masked"
         )
+
+
+def check_training(values: Mapping[str, Any], model: str, model_class: type) -> None:
+    """Refuse losses and ways to draw negatives that a model of RecBole's cannot take.
+
+    Raises:
+        UsageError: it names the key, and what is allowed.
+    """
+    negatives, loss = values.get("train_neg_sample_args") or {}, values.get("loss_type")
+    if negatives.get("dynamic") and not negatives.get("candidate_num"):
+        raise UsageError(
+            "train_neg_sample_args.dynamic = True takes the hardest of candidate_num negatives: "
+            "set train_neg_sample_args.candidate_num to at least 1"
+        )
+    theirs = model_class.__module__.startswith("recbole.model.sequential")
+    if theirs and loss not in (None, "CE", "BPR") and not hasattr(model_class, "input_type"):
+        raise UsageError(f"loss_type = {loss}: {model} of RecBole knows CE and BPR")
+    if values["MODEL_TYPE"] == ModelType.SEQUENTIAL and values["eval_args"]["order"] != "TO":
+        raise UsageError(
+            f"eval_args.order = {values['eval_args']['order']}: {model} is a sequential model, "
+            "which needs the interactions in order of time: set it to TO"
+        )
+    if values["normalize_all"] and values["normalize_field"]:
+        raise UsageError("normalize_all and normalize_field exclude each other: set one of them")
 
 
 def check_names(values: Mapping[str, Any]) -> None:
@@ -110,8 +137,13 @@ def check_labels(config: Any, dataset: Any) -> None:
     used = {metric.lower() for metric in config["metrics"]} & _OF_CLASSES
     if labelled and used and "labeled" in modes.values():
         found = torch.as_tensor(feat[label].to_numpy() if hasattr(feat, "loc") else feat[label])
-        if not ((found == 0) | (found == 1)).all():
-            raise DataError(f"{', '.join(sorted(used))}: {label} must be 0 or 1; {ways}")
+        wrong = not ((found == 0) | (found == 1)).all()
+        if wrong or (found == found[0]).all():
+            what = "has values beside 0 and 1" if wrong else f"is {int(found[0])} everywhere"
+            raise DataError(
+                f"metrics: {', '.join(sorted(used))} tell 0 from 1, and {label} {what} "
+                f"(threshold: {config['threshold']}); {ways}"
+            )
     if config["train_neg_sample_args"]["distribution"] != "none":
         return
     if _reads(config, "LABEL", InputType.POINTWISE) and not labelled:
@@ -133,7 +165,7 @@ def _reads(config: Any, name: str, kind: InputType) -> bool:
         return False
     if config["MODEL_TYPE"] == ModelType.CONTEXT and name == "LABEL":
         return True
-    return f"self.{name}]" in inspect.getsource(sys.modules[model_class.__module__])
+    return f"self.{name}" in inspect.getsource(sys.modules[model_class.__module__])
 
 
 def check_topk(config: Any, dataset: Any) -> None:
@@ -144,9 +176,9 @@ def check_topk(config: Any, dataset: Any) -> None:
     Raises:
         DataError: it names ``topk``, the mode and the number.
     """
+    if all(metric.lower() in NO_K_METRICS for metric in config["metrics"]):
+        return
     for phase, mode in _modes(config.final_config_dict).items():
-        if mode == "labeled":
-            continue
         drawn = int(mode[3:]) if mode[:3] in ("uni", "pop") else 0
         ranked = drawn + 1 if drawn else dataset.item_num - 1
         above = [k for k in config["topk"] if k > ranked]

@@ -52,8 +52,10 @@ def _named(values: Mapping[str, Any], given: set[str]) -> Iterator[tuple[tuple[s
         yield from ((anywhere, field) for field in values.get(key) or [])
     for key in _MAPPINGS:
         yield from ((anywhere, field) for field in values.get(key) or {})
-    yield from ((("inter",), field) for field in values["threshold"] or {})
+    yield from ((("inter", "item"), field) for field in values["threshold"] or {})
     yield from ((("item",), field) for field in values.get("selected_features") or [])
+    if values.get("item_attribute"):  # S3Rec
+        yield ("item",), values["item_attribute"]
     labelled = "labeled" in str((values["eval_args"] or {}).get("mode"))
     if values["threshold"] is None and (labelled or "LABEL_FIELD" in given):
         yield ("inter",), values["LABEL_FIELD"]

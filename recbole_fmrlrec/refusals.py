@@ -12,8 +12,10 @@ from recbole_fmrlrec.errors import RunError, UsageError, usage_errors
 from recbole_fmrlrec.registry import recbole_dir
 
 #: What numpy, torch and pandas raise at values that do not fit one another.
-_OF_VALUES = (ValueError, TypeError, AssertionError, LookupError, ArithmeticError)
-_OF_VALUES += (NotImplementedError, RuntimeError, AttributeError)
+_OF_VALUES: tuple[type[Exception], ...] = (
+    *(ValueError, TypeError, AssertionError, LookupError, ArithmeticError),
+    *(NotImplementedError, RuntimeError, AttributeError),
+)
 
 
 @contextmanager

@@ -274,6 +274,12 @@ MODEL: dict[str, Rule] = {
     "max_missing_features": number(0, 1),
     **dict.fromkeys(["loss_block_size", "feature_block_size"], null_or(whole(1))),
     "num_sampled_items": whole(1),
+    **dict.fromkeys(["embedding_size", "mf_embedding_size", "mlp_embedding_size"], whole(1)),
+    **dict.fromkeys(["hidden_size", "inner_size", "attention_size", "latent_dimension"], whole(1)),
+    **dict.fromkeys(["n_heads", "num_heads", "num_layers", "k"], whole(1)),
+    "n_layers": whole(0),
+    "layer_norm_eps": number(0, above=True),
+    "initializer_range": number(0),
     "feature_memory_mb": whole(0),
 }
 
