@@ -29,6 +29,12 @@ def check_files(dataset: Any) -> None:
     """
     config, folder = dataset.config, Path(dataset.dataset_path)
     more = list(config["additional_feat_suffix"] or [])
+    parts = config["benchmark_filename"]
+    if parts is not None and len(parts) != 3:
+        raise DataError(
+            f"benchmark_filename = {parts}: it must name three files, for training, validation "
+            "and test"
+        )
     for suffix in more:
         file = folder / f"{dataset.dataset_name}.{suffix}"
         if suffix in _SUFFIXES[:3] or not file.is_file():

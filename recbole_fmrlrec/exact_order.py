@@ -11,7 +11,7 @@ import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureType
 
-from recbole_fmrlrec import data_checks
+from recbole_fmrlrec import benchmark_rows, data_checks
 from recbole_fmrlrec.interaction_filter import filter_by_inter_num
 from recbole_fmrlrec.rows import PrefixRows, prefix_rows
 from recbole_fmrlrec.tables import DataError
@@ -35,8 +35,7 @@ class ExactOrder(Dataset):
     filtered: tuple[str, ...] = ()
 
     def _load_data(self, token: str, dataset_path: str) -> None:
-        if self.benchmark_filename_list is None:
-            require_files(token, Path(dataset_path))
+        require_files(token, Path(dataset_path), self.benchmark_filename_list)
         data_checks.check_files(self)
         super()._load_data(token, dataset_path)
         data_checks.check_columns(self)
@@ -99,11 +98,32 @@ class ExactOrder(Dataset):
 
     def _fill_nan(self) -> None:
         super()._fill_nan()
+        if benchmark_rows.is_plain(self):
+            benchmark_rows.sort_parts(self)
         if not self._in_time_order():
             return
         self.inter_feat = self.inter_feat.sort_values(
             self.time_field, kind="stable", ignore_index=True
         )
+
+    def _benchmark_presets(self) -> None:
+        """RecBole's own where the files hold lists, which it takes for granted."""
+        if not benchmark_rows.is_plain(self):
+            super()._benchmark_presets()
+
+    def build(self) -> list[Any]:
+        """Split the dataset: RecBole's own, but for plain benchmark files of sequential models."""
+        if not benchmark_rows.is_plain(self):
+            built: list[Any] = super().build()
+            return built
+        if vars(type(self)).get("data_augmentation") is not prefix_rows:
+            raise DataError(
+                f"benchmark_filename: {self.config['model']} makes lists of its own, which plain "
+                "interactions of three files do not give; leave the key out"
+            )
+        self._change_feat_format()
+        self._aug_presets()
+        return benchmark_rows.prefix_parts(self, benchmark_rows.by_user(self))
 
     def _split_index_by_leave_one_out(self, grouped_index: Any, leave_one_num: int) -> list[Any]:
         """Leave out of every user's interactions what RecBole leaves out of its sequences.

@@ -33,9 +33,12 @@ def load_needed(values: dict[str, Any], given: set[str], dataset: str) -> None:
         known = list(values["numerical_features"] or [])
         more = [field for field in values["discretization"] if field not in known]
         values["numerical_features"] = known + more
+    headers: dict[str, list[str]] | None = None
+    if values["benchmark_filename"]:
+        headers = _headers(values, dataset)
+        _take_lists(values, given, headers.get("inter", []))
     if values["load_col"] is None or "load_col" in given:
         return
-    headers: dict[str, list[str]] | None = None
     for suffixes, field in _named(values, given):
         if any(field in (values["load_col"].get(suffix) or []) for suffix in suffixes):
             continue
@@ -43,6 +46,18 @@ def load_needed(values: dict[str, Any], given: set[str], dataset: str) -> None:
         suffix = next((name for name in suffixes if field in headers.get(name, [])), None)
         if suffix is not None:
             _add(values, suffix, field)
+
+
+def _take_lists(values: dict[str, Any], given: set[str], columns: list[str]) -> None:
+    """Benchmark files whose rows hold lists of items: RecBole's, which are rows of one prefix."""
+    lists = values["ITEM_ID_FIELD"] + values["LIST_SUFFIX"]
+    if lists not in columns:
+        return
+    aliases = list(values["alias_of_item_id"] or [])
+    if lists not in aliases:  # else the items of the lists would get numbers of their own
+        values["alias_of_item_id"] = [*aliases, lists]
+    if "training_windows" in values and "training_windows" not in given:
+        values["training_windows"] = "prefix"
 
 
 def _named(values: Mapping[str, Any], given: set[str]) -> Iterator[tuple[tuple[str, ...], str]]:
