@@ -21,6 +21,19 @@ _SUFFIXES = ("inter", "user", "item", "kg", "link", "net")
 _ALIASES = ("alias_of_user_id", "alias_of_item_id", "alias_of_entity_id", "alias_of_relation_id")
 
 
+def check_benchmark(parts: list[str] | None) -> None:
+    """Refuse a ``benchmark_filename`` that does not name three files.
+
+    Raises:
+        DataError: it says what the three are.
+    """
+    if parts is not None and len(parts) != 3:
+        raise DataError(
+            f"benchmark_filename = {parts}: it must name three files, for training, validation "
+            "and test"
+        )
+
+
 def check_files(dataset: Any) -> None:
     """Refuse suffixes that name no file, before anything is read.
 
@@ -29,12 +42,6 @@ def check_files(dataset: Any) -> None:
     """
     config, folder = dataset.config, Path(dataset.dataset_path)
     more = list(config["additional_feat_suffix"] or [])
-    parts = config["benchmark_filename"]
-    if parts is not None and len(parts) != 3:
-        raise DataError(
-            f"benchmark_filename = {parts}: it must name three files, for training, validation "
-            "and test"
-        )
     for suffix in more:
         file = folder / f"{dataset.dataset_name}.{suffix}"
         if suffix in _SUFFIXES[:3] or not file.is_file():

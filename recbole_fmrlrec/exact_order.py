@@ -35,6 +35,7 @@ class ExactOrder(Dataset):
     filtered: tuple[str, ...] = ()
 
     def _load_data(self, token: str, dataset_path: str) -> None:
+        data_checks.check_benchmark(self.benchmark_filename_list)
         require_files(token, Path(dataset_path), self.benchmark_filename_list)
         data_checks.check_files(self)
         super()._load_data(token, dataset_path)
