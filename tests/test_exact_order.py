@@ -247,7 +247,9 @@ def test_classes_are_recboles_with_the_mixin_before(config: MakeConfig, rich: Pa
     assert in_exact_order(Dataset) is in_exact_order(Dataset)
     dien = dataset_class(config("DIEN", "rich"))
     assert "data_augmentation" not in vars(dien)  # it adds negatives to RecBole's rows
-    train, *_ = data_preparation(config("DIEN", "rich"), dien(config("DIEN", "rich")))
+    drawn = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}}
+    learns = config("DIEN", "rich", **drawn)  # from labels, which drawn negatives give
+    train, *_ = data_preparation(learns, dien(learns))
     assert "neg_item_id_list" in next(iter(train))
 
 
