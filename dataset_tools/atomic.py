@@ -8,8 +8,11 @@ here comes back from that reader as it was given.
 
 from __future__ import annotations
 
+import codecs
 import csv
+import functools
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -165,12 +168,19 @@ def _write_lines(stream: IO[bytes], path: Path, lines: Iterable[str]) -> int:
     return count
 
 
-def read_table(path: Path) -> tuple[list[Column], Iterator[dict[str, str]]]:
+def read_table(
+    path: Path, needed: str | None = None
+) -> tuple[list[Column], Iterator[dict[str, str]]]:
     """Open an atomic file: its columns, and its rows one at a time as ``{name: text}``.
 
+    Columns that share a name are left out, and it is said.
+
+    Args:
+        needed: a column that must be there, and not be empty in any row.
+
     Raises:
-        UsageError: the file does not exist.
-        DatasetError: a header or a row that RecBole could not read; from the iterator too.
+        UsageError: the file does not exist, or has a header or a row that RecBole could not read;
+            from the iterator too.
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
@@ -179,46 +189,103 @@ def read_table(path: Path) -> tuple[list[Column], Iterator[dict[str, str]]]:
     try:
         columns = [Column.parse(text) for text in first.split("\t")]
     except ValueError as error:
-        raise DatasetError(f"{path}, line 1: {error}") from error
-    return columns, _rows(path, [column.name for column in columns])
+        raise UsageError(f"{path}, line 1: {error}") from error
+    names = [column.name for column in columns]
+    twice = frozenset(name for name in names if names.count(name) > 1)
+    if needed in twice or not twice.isdisjoint(ID_COLUMNS):
+        raise UsageError(f"{path}, line 1: more than one column {' and '.join(sorted(twice))}")
+    if needed and needed not in names:
+        raise UsageError(f"{path}, line 1: no column {needed}:token")
+    if twice:
+        _say_twice(path, twice)
+    kept = [column for column in columns if column.name not in twice]
+    return kept, _rows(path, names, twice, needed)
+
+
+@functools.cache
+def _say_twice(path: Path, names: frozenset[str]) -> None:
+    """Once a file: which columns nobody can ask for."""
+    print(
+        f"{path}, line 1: more than one column is named {', '.join(sorted(names))}; none of them "
+        "is used",
+        file=sys.stderr,
+    )
 
 
 def read_item_table(path: Path) -> tuple[list[Column], Iterator[dict[str, str]]]:
-    """``read_table`` for a ``.item`` file, which must have the column ``item_id``."""
-    columns, rows = read_table(path)
-    if "item_id" not in {column.name for column in columns}:
-        raise DatasetError(f"{path}, line 1: no column item_id:token")
-    return columns, rows
+    """``read_table`` for a ``.item`` file, whose rows must have an ``item_id``."""
+    return read_table(path, needed="item_id")
 
 
-def _rows(path: Path, names: list[str]) -> Iterator[dict[str, str]]:
-    with open(path, encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, delimiter="\t", strict=True)
-        start = 1
-        try:
-            for values in reader:
+def numbered_cells(
+    path: str | Path, separator: str = "\t", encoding: str = "utf-8"
+) -> Iterator[tuple[int, list[str]]]:
+    """Every line of an atomic file that is not empty, the header too: its number and its cells.
+
+    Lines count from 1; a row with quoted line breaks has the number of its first one.
+
+    Raises:
+        UsageError: a quote that nothing closes, or bytes that are no text of this encoding; it
+            names the line.
+    """
+    _lift_field_limit()
+    start = 1
+    try:
+        with open(path, encoding=with_mark(encoding), newline="") as stream:
+            sign = separator if len(separator) == 1 else "\x1f"
+            lines = (line.replace(separator, sign) for line in stream)
+            reader = csv.reader(lines, delimiter=sign, strict=True)
+            for cells in reader:
                 line, start = start, reader.line_num + 1
-                if line == 1 or not values:
-                    continue
-                if len(values) != len(names):
-                    raise DatasetError(
-                        f"{path}, line {line}: {len(values)} fields, the header has {len(names)}"
-                    )
-                yield dict(zip(names, values, strict=True))
-        except csv.Error as error:
-            raise DatasetError(
-                f"{path}, line {start}: {error}; a field that starts with a double quote must "
-                "be quoted, its own quotes doubled"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise DatasetError(f"{path}, line {_bad_line(path)}: not UTF-8") from error
+                if cells:
+                    yield line, cells
+    except csv.Error as error:
+        raise UsageError(
+            f"{path}, line {start}: {error}; a field that starts with a double quote must "
+            "be quoted, its own quotes doubled"
+        ) from error
+    except UnicodeError as error:
+        line = undecodable_line(path, encoding)
+        raise UsageError(
+            f"{path}, line {line}: not {encoding.upper()}; convert the file to UTF-8"
+        ) from error
 
 
-def _bad_line(path: Path) -> int:
+def _lift_field_limit() -> None:
+    """A text of more than 131,072 characters is a text; the csv module takes it for a mistake."""
+    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
+
+
+def with_mark(encoding: str) -> str:
+    """The encoding that passes over a byte order mark, where this one would read it as text."""
+    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+
+
+def undecodable_line(path: str | Path, encoding: str) -> int:
+    """The number of the first line that is no text of an encoding; 0 where all are."""
+    decoder, line = codecs.getincrementaldecoder(encoding)(), 0
     with open(path, "rb") as stream:
-        for number, raw in enumerate(stream, start=1):
-            try:
-                raw.decode("utf-8")
-            except UnicodeDecodeError:
-                return number
+        try:
+            for raw in stream:
+                line += 1
+                decoder.decode(raw)
+            decoder.decode(b"", final=True)
+        except UnicodeError:
+            return line
     return 0
+
+
+def _rows(
+    path: Path, names: list[str], twice: frozenset[str], needed: str | None = None
+) -> Iterator[dict[str, str]]:
+    for line, values in numbered_cells(path):
+        if line == 1:
+            continue
+        if len(values) != len(names):
+            raise UsageError(
+                f"{path}, line {line}: {len(values)} fields, the header has {len(names)}"
+            )
+        row = dict(zip(names, values, strict=True))
+        if needed and not row[needed].strip():
+            raise UsageError(f"{path}, line {line}: no {needed}; give it one, or remove the row")
+        yield {name: text for name, text in row.items() if name not in twice} if twice else row

@@ -13,7 +13,7 @@ class DatasetError(Exception):
 
 
 class UsageError(DatasetError):
-    """The command was used wrongly (exit code 2)."""
+    """The command was used wrongly, or given a file that cannot be read (exit code 2)."""
 
     exit_code = 2
 

@@ -14,10 +14,11 @@ from typing import Any
 
 from recbole.config import Config as RecBoleConfig
 
-from recbole_fmrlrec import compat, registry, settings, trust
+from recbole_fmrlrec import compat, evaluation_checks, registry, settings, trust
 from recbole_fmrlrec.class_keys import class_keys
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys import dataset_properties, our_model_file, recbole_model_file
+from recbole_fmrlrec.needed_columns import load_needed
 from recbole_fmrlrec.places import check_name
 from recbole_fmrlrec.schema import VALUE_METRICS
 from recbole_fmrlrec.yaml_files import Loader, load_yaml, properties_dir
@@ -81,6 +82,9 @@ class Config(RecBoleConfig):
         super().__init__(model, dataset)
         settings.check_together(self.final_config_dict)
         trust.check_sources(self._settings, self.final_config_dict)
+        evaluation_checks.check_masking(self.final_config_dict)
+        evaluation_checks.check_names(self.final_config_dict)
+        evaluation_checks.check_training(self.final_config_dict, self.model, self.model_class)
         # Taken now: RecBole's models and transforms add entries of their own to a Config.
         kept = {k: v for k, v in self.effective().items() if k not in NOT_IN_FINGERPRINT}
         self._fingerprint = hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
@@ -138,16 +142,20 @@ class Config(RecBoleConfig):
 
     def _set_default_parameters(self) -> None:
         values = self.final_config_dict
+        evaluation_checks.check_modes(values)
         self._load_timestamps()
         self._train_without_negatives()
         if "show_progress" not in self._given and not sys.stderr.isatty():
             values["show_progress"] = False
         values["dataset_root"] = values["data_path"]
+        for key in ("field_separator", "seq_separator"):
+            values[key] = values[key].replace("\\t", "\t")  # as it is typed in a shell
         try:
             super()._set_default_parameters()
         except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
             raise UsageError(str(error)) from error
         values["data_path"] = self._data_path(values["dataset_root"])
+        load_needed(values, self._given, self.dataset)
 
     def _load_timestamps(self) -> None:
         """Load the column that gives the order; RecBole's sample.yaml leaves it out."""

@@ -17,9 +17,11 @@ from recbole.data.utils import create_samplers, get_dataloader
 from recbole.sampler import KGSampler
 from recbole.utils import ModelType
 
+from recbole_fmrlrec import evaluation_checks
 from recbole_fmrlrec.batch import HostedInteraction
 from recbole_fmrlrec.exact_order import in_exact_order
 from recbole_fmrlrec.negatives import check_negatives
+from recbole_fmrlrec.refusals import told_as_usage
 from recbole_fmrlrec.saved_data import save_dataset, save_loaders, saved_dataset, saved_parts
 from recbole_fmrlrec.tables import DataError
 from recbole_fmrlrec.trimming import TRIMMABLE
@@ -63,7 +65,8 @@ def create_dataset(config: Any) -> Dataset:
     saved: Dataset | None = saved_dataset(config, chosen)
     if saved is not None:
         return saved
-    dataset = chosen(config)
+    with told_as_usage(config, f"loading {config['dataset']}"):
+        dataset = chosen(config)
     if config["save_dataset"]:
         save_dataset(config, dataset)
     return dataset
@@ -86,14 +89,18 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
         loaders = _loaders_of(config, saved)
         check_negatives(config, loaders)
         return loaders
-    built = dataset.build()
-    _check_parts(config, built)
-    samplers = _samplers(config, dataset, built)
-    loaders = (
-        _train_loader(config, built[0], samplers[0], _triples(config, dataset)),
-        _eval_loader("valid", config, built[1], samplers[1]),
-        _eval_loader("test", config, built[2], samplers[2]),
-    )
+    evaluation_checks.check_labels(config, dataset)
+    evaluation_checks.check_topk(config, dataset)
+    evaluation_checks.check_list_names(dataset)
+    with told_as_usage(config, f"splitting {config['dataset']}"):
+        built = dataset.build()
+        _check_parts(config, built, dataset)
+        samplers = _samplers(config, dataset, built)
+        loaders = (
+            _train_loader(config, built[0], samplers[0], _triples(config, dataset)),
+            _eval_loader("valid", config, built[1], samplers[1]),
+            _eval_loader("test", config, built[2], samplers[2]),
+        )
     check_negatives(config, loaders)
     if config["save_dataloaders"]:
         save_loaders(config, loaders)
@@ -129,14 +136,18 @@ def _check_trimming(config: Any) -> None:
         )
 
 
-def _check_parts(config: Any, built: list[Any]) -> None:
+def _check_parts(config: Any, built: list[Any], dataset: Dataset) -> None:
     split = dict(config["eval_args"]["split"] or {}).get("LS")
+    filters = "".join(f"; {left}" for left in getattr(dataset, "filtered", ()))
     if len(built[0]) == 0:
-        raise DataError(f"{config['dataset']}: no user has two interactions; nothing to train on")
+        why = "no user has two interactions"
+        if split is None:
+            why = f"eval_args.split: {config['eval_args']['split']} leaves no training rows"
+        raise DataError(f"{config['dataset']}: {why}; nothing to train on{filters}")
     if split == "valid_and_test" and not (len(built[1]) and len(built[2])):
         raise DataError(
             f"{config['dataset']}: no user has four interactions, so that validation and test with "
-            "eval_args.split: {LS: valid_and_test} have no rows"
+            f"eval_args.split: {{LS: valid_and_test}} have no rows{filters}"
         )
 
 

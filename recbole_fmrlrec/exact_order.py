@@ -11,6 +11,7 @@ import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureType
 
+from recbole_fmrlrec import benchmark_rows, data_checks
 from recbole_fmrlrec.interaction_filter import filter_by_inter_num
 from recbole_fmrlrec.rows import PrefixRows, prefix_rows
 from recbole_fmrlrec.tables import DataError
@@ -30,12 +31,15 @@ class ExactOrder(Dataset):
     """
 
     inter_feat: Any
-    _filter_by_inter_num = filter_by_inter_num
+    #: What each filter that was asked for has left, in words.
+    filtered: tuple[str, ...] = ()
 
     def _load_data(self, token: str, dataset_path: str) -> None:
-        if self.benchmark_filename_list is None:
-            require_files(token, Path(dataset_path))
+        data_checks.check_benchmark(self.benchmark_filename_list)
+        require_files(token, Path(dataset_path), self.benchmark_filename_list)
+        data_checks.check_files(self)
         super()._load_data(token, dataset_path)
+        data_checks.check_columns(self)
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         super()._load_inter_feat(token, dataset_path)
@@ -50,25 +54,25 @@ class ExactOrder(Dataset):
                     f"which the key {key} names, or load_col leaves it out; "
                     f"the columns loaded are {', '.join(present) or 'none'}"
                 )
-        if self._in_time_order() and self.field2type[self.time_field] != FeatureType.FLOAT:
-            raise DataError(
-                f"column {self.time_field!r} (the key TIME_FIELD) of {token}.inter is of type "
-                f"{self.field2type[self.time_field].value}; it must be {self.time_field}:float"
-            )
+            kind = FeatureType.FLOAT if key == "TIME_FIELD" else FeatureType.TOKEN
+            if field is not None and self.field2type[field] != kind:
+                raise DataError(
+                    f"column {field!r} (the key {key}) of {token}.inter is of type "
+                    f"{self.field2type[field].value}; it must be {field}:{kind.value}"
+                )
 
-    def _filter_nan_user_or_item(self) -> None:
-        """Drop rows without user or item; RecBole's own drops others once the first are gone."""
-        for field, own in ((self.uid_field, "user_feat"), (self.iid_field, "item_feat")):
-            for name in (own, "inter_feat"):
-                feat = getattr(self, name)
-                if feat is None or field is None or field not in feat:
-                    continue
-                kept = feat[field].notna()
-                if not kept.all():
-                    self.logger.warning(
-                        f"{name}: {int((~kept).sum())} rows without {field} removed"
-                    )
-                    setattr(self, name, feat[kept])
+    def _filter_by_field_value(self) -> None:
+        with data_checks.counted(self, "val_interval"):
+            super()._filter_by_field_value()
+
+    def _filter_inter_by_user_or_item(self) -> None:
+        with data_checks.counted(self, "filter_inter_by_user_or_item"):
+            super()._filter_inter_by_user_or_item()
+
+    def _filter_by_inter_num(self) -> None:
+        """RecBole's own without its Python loops."""
+        with data_checks.counted(self, "user_inter_num_interval", "item_inter_num_interval"):
+            filter_by_inter_num(self)
 
     def __getitem__(self, index: Any, join: bool = True) -> Any:
         """The rows of a batch, with the features of users and items unless ``join`` is False."""
@@ -94,18 +98,33 @@ class ExactOrder(Dataset):
         self.inter_feat = self.inter_feat.drop_duplicates(subset=pair, keep=keep)
 
     def _fill_nan(self) -> None:
-        if not self._in_time_order():
-            super()._fill_nan()
-            return
-        missing = int(self.inter_feat[self.time_field].isna().sum())
-        if missing:
-            self.logger.warning(
-                f"{missing} interactions without timestamp are put at the mean time"
-            )
         super()._fill_nan()
+        if benchmark_rows.is_plain(self):
+            benchmark_rows.sort_parts(self)
+        if not self._in_time_order():
+            return
         self.inter_feat = self.inter_feat.sort_values(
             self.time_field, kind="stable", ignore_index=True
         )
+
+    def _benchmark_presets(self) -> None:
+        """RecBole's own where the files hold lists, which it takes for granted."""
+        if not benchmark_rows.is_plain(self):
+            super()._benchmark_presets()
+
+    def build(self) -> list[Any]:
+        """Split the dataset: RecBole's own, but for plain benchmark files of sequential models."""
+        if not benchmark_rows.is_plain(self):
+            built: list[Any] = super().build()
+            return built
+        if vars(type(self)).get("data_augmentation") is not prefix_rows:
+            raise DataError(
+                f"benchmark_filename: {self.config['model']} makes lists of its own, which plain "
+                "interactions of three files do not give; leave the key out"
+            )
+        self._change_feat_format()
+        self._aug_presets()
+        return benchmark_rows.prefix_parts(self, benchmark_rows.by_user(self))
 
     def _split_index_by_leave_one_out(self, grouped_index: Any, leave_one_num: int) -> list[Any]:
         """Leave out of every user's interactions what RecBole leaves out of its sequences.

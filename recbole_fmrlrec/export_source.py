@@ -95,14 +95,17 @@ def saved_config(
         machine: likewise, as text of the command line.
 
     Raises:
-        UsageError: a checkpoint of another model, or one that holds no configuration.
-        RunError: the checkpoint is missing or damaged.
+        UsageError: a checkpoint that is missing, damaged or of another model, or one that holds no
+            configuration.
     """
     compat.apply()
     from recbole_fmrlrec.checkpoint import load_checkpoint
     from recbole_fmrlrec.checkpoint_bounds import check_bounds
 
-    state = load_checkpoint(path)
+    try:
+        state = load_checkpoint(path)
+    except RunError as error:  # of a run that goes on it is a failure; here the user names the file
+        raise UsageError(str(error)) from error
     if "config" not in state:
         raise UsageError(f"{path}: says nothing of its model; give the best.pth of that run")
     name = _checked_names(path, state["config"], data_path)

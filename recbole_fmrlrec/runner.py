@@ -7,7 +7,8 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from recbole_fmrlrec.allocator import keep_freed_memory
 from recbole_fmrlrec.console import say
 from recbole_fmrlrec.disk import NoRoom, is_no_room, no_room
 from recbole_fmrlrec.epoch_lines import EpochLines
-from recbole_fmrlrec.errors import UsageError, usage_errors
+from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.prepare import prepare_missing
+from recbole_fmrlrec.refusals import told_as_usage
 from recbole_fmrlrec.result import RunResult, machine_facts, peak_memory
 from recbole_fmrlrec.run_folder import CONFIG, FolderInUse, RunFolder, run_fingerprint
 from recbole_fmrlrec.summary import data_line, model_lines
@@ -186,7 +188,8 @@ class _Run:
         config = self.config
         init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
         config["checkpoint_dir"] = str(self.folder.path)
-        model = _make_model(config, train_data._dataset)
+        with told_as_usage(config, f"making {config['model']}"):
+            model = config.model_class(config, train_data._dataset).to(config["device"])
         logging.getLogger().info(model)
         tensorboard_in(self.folder.path)
         trainer = get_trainer_class(config)(config, model)
@@ -207,9 +210,10 @@ class _Run:
         train_data, valid_data, test_data = loaders
         shown = bool(config["show_progress"])
         clock = time.perf_counter()
-        score, valid = trainer.fit(
-            train_data, valid_data, show_progress=shown, **self._hook(trainer)
-        )
+        with self._first_epoch(trainer):
+            score, valid = trainer.fit(
+                train_data, valid_data, show_progress=shown, **self._hook(trainer)
+            )
         if isinstance(trainer, EpochLines):
             trainer.end_lines()
         seconds["training"] = _training_seconds(trainer, time.perf_counter() - clock)
@@ -246,6 +250,18 @@ class _Run:
             self.folder.finish(result)
         return result
 
+    @contextmanager
+    def _first_epoch(self, trainer: Any) -> Iterator[None]:
+        """Tell as wrong use what fails before an epoch is done: shapes meet in the first batch."""
+        try:
+            with told_as_usage(self.config, f"training {self.config['model']}"):
+                yield
+        except UsageError as error:
+            begun = getattr(trainer, "history", None) or self.folder.can_continue()
+            if begun and error.__cause__ is not None:
+                raise error.__cause__ from None
+            raise
+
     def _hook(self, trainer: Any) -> dict[str, Any]:
         takes = "callback_fn" in inspect.signature(trainer.fit).parameters
         return {"callback_fn": self.after_validation} if takes and self.after_validation else {}
@@ -259,20 +275,6 @@ class _Run:
 
         sizes = getattr(trainer, "by_size", None) or ()
         rank_record(ranks, tuple(sizes), test_data).save(self.folder.path / TEST_RANKS)
-
-
-def _make_model(config: Any, dataset: Any) -> Any:
-    """The model of a configuration.
-
-    Raises:
-        UsageError: the model's own checks refuse a value, as RecBole's do by a ValueError.
-    """
-    try:
-        return config.model_class(config, dataset).to(config["device"])
-    except usage_errors():
-        raise
-    except (ValueError, NotImplementedError, AssertionError) as error:
-        raise UsageError(f"{config['model']} refuses its settings: {error}") from error
 
 
 def _best_epoch(trainer: Any) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
@@ -53,7 +54,18 @@ def _is_split(value: Any) -> bool:
     return kind in ("RS", "TS") and shares and sum(how) > 0
 
 
-_INTERVAL = re.compile(r"[\[(][^,]+,[^,]+[\])](;[\[(][^,]+,[^,]+[\])])*")
+_INTERVAL = re.compile(r"[\[(]([^,;]+),([^,;]+)[\])]")
+
+
+def is_interval(value: str) -> bool:
+    """Whether a text is an interval such as ``[5,inf)``, or several with ``;`` between them."""
+    parts = [_INTERVAL.fullmatch(part) for part in value.replace(" ", "").split(";")]
+    try:
+        return all(part and float(part[1]) <= float(part[2]) for part in parts)
+    except ValueError:
+        return False
+
+
 _mode = Rule(
     "full, labeled, uniN or popN (uni100: 100 uniform negatives)",
     lambda value: (
@@ -114,8 +126,8 @@ _clip_grad_norm = null_or(
 
 _interval = null_or(
     Rule(
-        "an interval such as [5,inf) as text, or several with ; between them",
-        lambda value: isinstance(value, str) and bool(_INTERVAL.fullmatch(value.replace(" ", ""))),
+        "an interval such as [5,inf) as text, its lower end first, or several with ; between them",
+        lambda value: isinstance(value, str) and is_interval(value),
         text=True,
     )
 )
@@ -139,6 +151,20 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(name_fault(x) is None for x in value)
 
 
+def _is_encoding(value: Any) -> bool:
+    try:
+        io.TextIOWrapper(io.BytesIO(), encoding=value)
+    except (LookupError, TypeError, ValueError):
+        return False
+    return isinstance(value, str)
+
+
+_separator = Rule(
+    "a text of one character or more, without line breaks and double quotes",
+    lambda value: isinstance(value, str) and bool(value) and not set(value) & set('\r\n"'),
+    text=True,
+)
+
 GENERAL: dict[str, Rule] = {
     "gpu_id": Rule(
         "the numbers of GPUs with commas, such as 0 or 0,1",
@@ -153,7 +179,10 @@ GENERAL: dict[str, Rule] = {
     "state": _in_any_case("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     **dict.fromkeys(["data_path", "checkpoint_dir"], text("a path")),
     **dict.fromkeys(["dataset_save_path", "dataloaders_save_path"], _path),
-    **dict.fromkeys(["wandb_project", "encoding"], text()),
+    "wandb_project": text(),
+    "encoding": Rule(
+        "the name of a text encoding such as utf-8 or latin-1", _is_encoding, text=True
+    ),
     "num_threads": null_or(whole(1)),
 }
 
@@ -207,10 +236,11 @@ EVALUATION: dict[str, Rule] = {
 _FIELDS = ["USER_ID_FIELD", "ITEM_ID_FIELD", "RATING_FIELD", "TIME_FIELD", "LABEL_FIELD"]
 _FIELDS += ["NEG_PREFIX", "LIST_SUFFIX", "ITEM_LIST_LENGTH_FIELD", "POSITION_FIELD"]
 _FIELDS += ["HEAD_ENTITY_ID_FIELD", "TAIL_ENTITY_ID_FIELD", "RELATION_ID_FIELD", "ENTITY_ID_FIELD"]
-_FIELDS += ["field_separator", "seq_separator"]
 
 DATASET: dict[str, Rule] = {
     **dict.fromkeys(_FIELDS, text()),
+    "field_separator": _separator,
+    "seq_separator": _separator,
     "MAX_ITEM_LIST_LENGTH": whole(1),
     "rm_dup_inter": choice("first", "last", None),
     **dict.fromkeys(
@@ -253,6 +283,12 @@ MODEL: dict[str, Rule] = {
     "max_missing_features": number(0, 1),
     **dict.fromkeys(["loss_block_size", "feature_block_size"], null_or(whole(1))),
     "num_sampled_items": whole(1),
+    **dict.fromkeys(["embedding_size", "mf_embedding_size", "mlp_embedding_size"], whole(1)),
+    **dict.fromkeys(["hidden_size", "inner_size", "attention_size", "latent_dimension"], whole(1)),
+    **dict.fromkeys(["n_heads", "num_heads", "num_layers", "k"], whole(1)),
+    "n_layers": whole(0),
+    "layer_norm_eps": number(0, above=True),
+    "initializer_range": number(0),
     "feature_memory_mb": whole(0),
 }
 

@@ -10,6 +10,7 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_fmrlrec.benchmark_rows import by_user, is_plain, prefix_parts
 from recbole_fmrlrec.exact_order import ExactOrder
 from recbole_fmrlrec.rows import gather_rows, sequence_rows
 from recbole_fmrlrec.tables import DataError
@@ -94,6 +95,8 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
         Returns:
             The training, validation and test part.
         """
+        if self.benchmark_filename_list is not None and is_plain(self):
+            return self._build_of_files()
         mode = self._leave_one_out_mode()
         self._change_feat_format()
         self.sort(by=self.uid_field)
@@ -109,6 +112,23 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
         split = valid.shape[1]
         return [train, self.copy(self.inter_feat[:split]), self.copy(self.inter_feat[split:])]
 
+    def _build_of_files(self) -> list[Any]:
+        """The parts as ``benchmark_filename`` gives them."""
+        self._change_feat_format()
+        data = by_user(self)
+        _, total = torch.unique_consecutive(data.feat[self.uid_field], return_counts=True)
+        first = total.cumsum(0) - total
+        trained = torch.zeros_like(data.first).index_add_(0, data.first, (data.part == 0).long())
+        trained = trained[first]
+        kept = trained > 1
+        users = Histories(first[kept], total[kept], trained[kept])
+        windows = self._window_rows(data.feat, users)
+        targets, firsts = self._trained(data.feat, users)
+        measured = prefix_parts(self, data, (1, 2))
+        train = self.copy(windows)
+        train.targets, train.firsts = targets, firsts
+        return [train, *measured]
+
     def _leave_one_out_mode(self) -> str:
         arguments = self.config["eval_args"]
         mode = dict(arguments["split"] or {}).get("LS")
@@ -121,8 +141,8 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
         raise DataError(
             f"{asked} does not go with training_windows: {self.config['training_windows']}, which "
             "needs eval_args.order: TO, eval_args.split: {LS: valid_and_test} (or valid_only, "
-            "test_only) and no benchmark_filename; training_windows: prefix takes RecBole's "
-            "ordinary dataset of one row per prefix, which splits in other ways"
+            "test_only) and no lists in the files of benchmark_filename; training_windows: prefix "
+            "takes RecBole's ordinary dataset of one row per prefix, which splits in other ways"
         )
 
     def _change_feat_format(self) -> None:

@@ -120,7 +120,7 @@ def test_sampled_negatives_are_the_same_at_every_size(toy_run, monkeypatch):
 
     monkeypatch.setattr(fMRLRec, "predict", noted)
     eval_args = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni5"}
-    toy_run(eval_args=eval_args, epochs=2)
+    toy_run(eval_args=eval_args, epochs=2, topk=[5], valid_metric="NDCG@5")
     assert asked[2] == asked[4] == asked[8]
     first, second, test = asked[8]
     assert first != second != test  # but each evaluation draws its own

@@ -173,7 +173,7 @@ def test_a_built_dataset_serves_rows_to_predict(config: MakeConfig, rich: Path) 
         {"eval_args": {"order": "TO", "split": {"RS": [0.8, 0.1, 0.1]}, "mode": "full"}},
         {"eval_args": {"order": "TO", "split": {"TS": [0.8, 0.1, 0.1]}, "mode": "full"}},
         {"eval_args": {"order": "RO", "split": {"LS": "valid_and_test"}, "mode": "full"}},
-        {"benchmark_filename": ["part"]},
+        {"benchmark_filename": ["part"] * 3},
     ],
 )
 def test_other_splits_are_refused(config: MakeConfig, tmp_path: Path, keys: Any) -> None:
