@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dataset_tools.errors import DiskFullError, EncodingError, UsageError
+from dataset_tools.errors import DatasetError, DiskFullError, UsageError
 from dataset_tools.feature_files import list_modalities, read_manifest
 from dataset_tools.features import scaled_note, write_features
 from dataset_tools.files import FULL, disk_full, replacing
@@ -130,7 +130,7 @@ def encode_features(
     Raises:
         UsageError: finished or unfinished features of other settings are there, or the folder
             cannot be written.
-        EncodingError: too many items failed, or there is nothing to encode.
+        DatasetError: too many items failed, or there is nothing to encode.
         DiskFullError: there is no room for a shard or for the matrix.
     """
     shard_size = batch_size * SHARD_BATCHES
@@ -146,7 +146,7 @@ def encode_features(
     remove_left_behind(folder)
     if not inputs.unique:
         _write_failed(folder, inputs.failed_name, inputs.reasons)
-        raise EncodingError(f"{folder}: no item has anything to encode as {modality}")
+        raise DatasetError(f"{folder}: no item has anything to encode as {modality}")
     store = ShardStore(work, run, overwrite)
     try:
         start, kept = time.perf_counter(), store.count_done(len(inputs.unique), shard_size)
@@ -194,7 +194,7 @@ def _check_failures(
     failed: Mapping[str, str], inputs: Inputs, max_failures: float, folder: Path
 ) -> None:
     if len(failed) > max_failures * len(inputs.items):
-        raise EncodingError(
+        raise DatasetError(
             f"{len(failed)} of {len(inputs.items)} items failed, more than --max-failures "
             f"{max_failures:g} allows; {folder / FAILED_NAME} has the reasons"
         )

@@ -51,7 +51,7 @@ def test_a_trial_whose_files_are_damaged_is_trained_again(
     assert [epoch["epoch"] for epoch in again.history] == [1, 2, 3]
     log = (again.run_dir / "run.log").read_text(encoding="utf-8")
     goes_on = name == "config.json"
-    assert log.count("continuing after epoch 1") == goes_on
+    assert log.count("continuing after epoch 2") == goes_on
     assert log.count(" training [time") == (3 if goes_on else 5)
 
 
