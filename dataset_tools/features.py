@@ -8,6 +8,7 @@ The manifest is written last: without it a matrix does not count as finished.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from logging import getLogger
@@ -120,7 +121,7 @@ def write_features(
     scaled = scaled_note(numbers, path)
     # From here until the new manifest stands, the modality counts as unfinished.
     (folder / f"{modality}.json").unlink(missing_ok=True)
-    with needing(path, NARROW.itemsize * matrix.size), replacing(path, "wb") as stream:
+    with needing(path, NARROW.itemsize * math.prod(matrix.shape)), replacing(path, "wb") as stream:
         header = {"descr": NARROW.str, "fortran_order": False, "shape": tuple(matrix.shape)}
         np.lib.format.write_array_header_1_0(stream, header)
         for block in blocks(len(matrix)):

@@ -81,7 +81,6 @@ class Config(RecBoleConfig):
         self.notes: list[str] = []
         super().__init__(model, dataset)
         settings.check_together(self.final_config_dict)
-        trust.check_sources(self._settings, self.final_config_dict)
         evaluation_checks.check_masking(self.final_config_dict)
         evaluation_checks.check_names(self.final_config_dict)
         evaluation_checks.check_training(self.final_config_dict, self.model, self.model_class)
@@ -137,6 +136,7 @@ class Config(RecBoleConfig):
         own_keys = None if registry.is_known(self.model) else class_keys(self.model_class)
         any_key = own_keys is None and not registry.is_known(self.model)
         settings.apply(self._settings, values, self.model, any_key=any_key, own_keys=own_keys)
+        trust.check_sources(self._settings, values)
         self._overrides = {key: copy.deepcopy(values[key]) for key in sorted(self._given)}
         return values
 

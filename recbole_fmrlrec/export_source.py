@@ -65,10 +65,7 @@ def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
     from recbole_fmrlrec.data import create_dataset, data_preparation
     from recbole_fmrlrec.registry import OUR_MODELS
 
-    try:
-        config, state = saved_config(path, data_path, only=tuple(OUR_MODELS))
-    except RunError as error:  # here the file is what the user gave
-        raise UsageError(f"--checkpoint: {error}") from error
+    config, state = saved_config(path, data_path, only=tuple(OUR_MODELS))
     dataset = create_dataset(config)
     loaders = data_preparation(config, dataset)
     model = saved_model(path, config, state, loaders[0])
@@ -105,7 +102,7 @@ def saved_config(
     try:
         state = load_checkpoint(path)
     except RunError as error:  # of a run that goes on it is a failure; here the user names the file
-        raise UsageError(str(error)) from error
+        raise UsageError(f"--checkpoint: {error}") from error
     if "config" not in state:
         raise UsageError(f"{path}: says nothing of its model; give the best.pth of that run")
     name = _checked_names(path, state["config"], data_path)
@@ -165,7 +162,7 @@ def _config(
     if data_path and not Path(data_path).is_dir():
         raise UsageError(f"--data_path: there is no folder {Path(data_path).absolute()}")
     names = saved["model"], saved["dataset"]
-    places = {"data_path": data_path or saved["dataset_root"], "use_gpu": False, **settings}
+    places = {"data_path": data_path or saved["dataset_root"], "use_gpu": False}
     today = Config(*names, config_dict=places).effective()
     skipped = {"model", "dataset", *NOT_IN_FINGERPRINT}
     changed = {
@@ -174,7 +171,8 @@ def _config(
         if key not in skipped and key in today and today[key] != value
     }
     recorded = changed, f"the configuration in {path}"
-    return Config(*names, config_dict=places, cli_args=machine, recorded=recorded)
+    now = {**places, **settings}
+    return Config(*names, config_dict=now, cli_args=machine, recorded=recorded)
 
 
 def read_titles(path: Path, ids: Sequence[str]) -> list[str | None]:

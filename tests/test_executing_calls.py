@@ -98,7 +98,6 @@ OURS = {
     "worker.py: _child: multiprocessing.parent_process": "asks",
     "convert.py: _source_class: importlib.import_module": "the source is one of a list",
     "convert.py: _source_class: getattr": "the source is one of a list",
-    "feature_files.py: open_matrix: numpy.load": "allow_pickle=False",
     "shards.py: ShardStore.load: numpy.load": "allow_pickle=False",
     "pickles.py: _PlainUnpickler: pickle.Unpickler": "finds no class and no function",
 }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recbole_fmrlrec.compare.gather import order_rows
-from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.rank_files import RankRecord
 
 PARTS = ("valid", "test")
@@ -55,13 +55,11 @@ class TrainedPart:
         """
         from recbole_fmrlrec.export_source import saved_config
 
-        watched = {"metrics": ["NDCG"], "topk": [10], "valid_metric": "NDCG@10"}
-        try:
-            config, state = saved_config(
-                checkpoint, data_path, settings={**watched, **files}, machine=machine
-            )
-        except RunError as error:  # here the file is what the user gave
-            raise UsageError(f"--checkpoint: {error}") from error
+        # Any metrics of ranks will do: it is ranks that are asked for.
+        watched = {"metrics": ["NDCG"], "topk": [1], "valid_metric": "NDCG@1"}
+        config, state = saved_config(
+            checkpoint, data_path, settings={**watched, **files}, machine=machine
+        )
         return cls(checkpoint, part, config, state)
 
     @property

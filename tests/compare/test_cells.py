@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from recbole_fmrlrec import compat
+from recbole_fmrlrec import compat, registry
 from recbole_fmrlrec.compare import expand
 from recbole_fmrlrec.compare.cells import Cell, choose, discard, read_record, write_record
 from recbole_fmrlrec.compare.code_version import code_version
@@ -126,10 +126,13 @@ def test_a_setting_that_cannot_be_names_the_model(plan):
         make_cells(replace(plan, models=(wrong,)))
 
 
-def test_time_is_kept_by_our_trainer_only(plan):
-    kgat = Variant("S3Rec", "S3Rec", {"train_stage": "pretrain"}, where="a.yaml, line 3")
-    with pytest.raises(UsageError, match=r"budget\.minutes: S3Rec has a trainer of RecBole's own"):
-        make_cells(replace(plan, models=(kgat,), minutes=1.0))
+def test_time_is_kept_by_our_trainer_only(plan, monkeypatch):
+    from recbole.trainer.trainer import DecisionTreeTrainer
+
+    monkeypatch.setattr(registry, "get_trainer_class", lambda config: DecisionTreeTrainer)
+    tree = Variant("tree", "Pop", {}, where="a.yaml, line 3")
+    with pytest.raises(UsageError, match=r"budget\.minutes: Pop has a trainer of RecBole's own"):
+        make_cells(replace(plan, models=(tree,), minutes=1.0))
 
 
 def test_choosing(plan):

@@ -94,7 +94,7 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "write_plots", lambda analysis, folder: [])
     toy.write_toy(tmp_path / "dataset")
-    text = FILE.split("  ours:")[0] + "  BPR: {settings: {embedding_size: -3}}\n"
+    text = FILE.split("  ours:")[0] + "  BPR: {settings: {learning_rate: 1.0e+30}}\n"
     text += "  Popular: {model: Pop}\n"
     (tmp_path / "toy.yaml").write_text(text, encoding="utf-8")
     assert main(["compare", "toy.yaml", "--list"]) == 0
