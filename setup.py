@@ -80,7 +80,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "run-recbole-fmrlrec = recbole_fmrlrec.cli:main",
+            "run-recbole-fmrlrec = recbole_fmrlrec.cli.main:main",
             "dataset-tools = dataset_tools.__main__:main",
         ]
     },

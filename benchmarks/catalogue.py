@@ -25,9 +25,9 @@ from tqdm import tqdm
 
 from benchmarks.catalogue_data import Shape, make
 from benchmarks.catalogue_run import Job, measure
-from recbole_fmrlrec.result import machine_facts
-from recbole_fmrlrec.schema import SAMPLED_LOSSES
-from recbole_fmrlrec.whole_files import write_json
+from recbole_fmrlrec.files.atomic import write_json
+from recbole_fmrlrec.keys.schema import SAMPLED_LOSSES
+from recbole_fmrlrec.runs.result import machine_facts
 
 HEAD = ["loss_type", "steps/s", "positions/s", "CPU s/step", "ranked users/s", "loading s"]
 HEAD += ["GiB loaded", "GiB trained", "GiB ranked", "loss at start", "at end", "NDCG@10"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.catalogue_data import NAME
-from recbole_fmrlrec.result import peak_memory
+from recbole_fmrlrec.runs.result import peak_memory
 
 #: Losses that are averaged at the start and at the end.
 AVERAGED = 20
@@ -42,7 +42,7 @@ class Job:
 def measure(job: Job) -> dict[str, Any]:
     """Run a job in this process; returns figures that JSON knows."""
     from recbole_fmrlrec import compat
-    from recbole_fmrlrec.allocator import keep_freed_memory
+    from recbole_fmrlrec.train.allocator import keep_freed_memory
 
     keep_freed_memory()
     compat.apply()
@@ -86,8 +86,8 @@ class Clock:
 def _load(job: Job) -> tuple[Any, Any, Any]:
     from recbole.utils import init_seed
 
-    from recbole_fmrlrec.config import Config
-    from recbole_fmrlrec.data import create_dataset, data_preparation
+    from recbole_fmrlrec.config.config import Config
+    from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 
     keys = {
         "data_path": str(job.folder),
@@ -109,8 +109,8 @@ def _load(job: Job) -> tuple[Any, Any, Any]:
 
 
 def _train(job: Job, config: Any, loader: Any, model: Any) -> tuple[dict[str, Any], Clock]:
-    from recbole_fmrlrec.optimization import adamw
-    from recbole_fmrlrec.windows import TARGETS
+    from recbole_fmrlrec.data.windows import TARGETS
+    from recbole_fmrlrec.train.optimization import adamw
 
     optimizer = adamw(model, LEARNING_RATE, config["weight_decay"])
     losses: list[float] = []
@@ -155,7 +155,7 @@ def _mean(values: list[float]) -> float:
 
 def _rank(job: Job, loader: Any, model: Any) -> dict[str, float]:
     """NDCG@10 at every size on test rows of some users, all items ranked."""
-    from recbole_fmrlrec.evaluation import rank_metrics
+    from recbole_fmrlrec.evaluation.ranking import rank_metrics
 
     rows = loader._dataset.inter_feat
     picked = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))

@@ -72,7 +72,7 @@ def _train(options: argparse.Namespace, split: ColdSplit, work: Path) -> Path:
     """Train on the warm items and export all sizes; the folder of the family."""
     compat.apply()
     from recbole_fmrlrec import run
-    from recbole_fmrlrec.export import Export
+    from recbole_fmrlrec.export.export import Export
 
     keys: dict[str, Any] = dict(QUICK) if options.quick else {}
     for setting in options.set:

@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.cold_split import ColdSplit
 from dataset_tools.features import align_features, read_features
 from recbole_fmrlrec.deploy import Recommender
-from recbole_fmrlrec.evaluation import mean_rank
+from recbole_fmrlrec.evaluation.ranking import mean_rank
 
 BATCH, K = 512, 10
 

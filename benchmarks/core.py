@@ -21,9 +21,9 @@ from tabulate import tabulate
 from benchmarks import core_evaluation, core_scan, core_steps
 from benchmarks.core_setup import Shapes
 from benchmarks.measuring import facts
-from recbole_fmrlrec.allocator import keep_freed_memory
-from recbole_fmrlrec.devices import emulates
-from recbole_fmrlrec.whole_files import write_json
+from recbole_fmrlrec.files.atomic import write_json
+from recbole_fmrlrec.nn.devices import emulates
+from recbole_fmrlrec.train.allocator import keep_freed_memory
 
 Row = tuple[str, str, str]
 

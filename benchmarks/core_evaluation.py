@@ -15,8 +15,8 @@ from benchmarks.core_setup import (
 )
 from benchmarks.measuring import median, product_rate, seconds
 from benchmarks.published import PublishedModel
-from recbole_fmrlrec.evaluation import nested_mean_ranks
-from recbole_fmrlrec.network import FMRLRecNetwork
+from recbole_fmrlrec.evaluation.ranking import nested_mean_ranks
+from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
 USERS = 22_363
 BATCH = 1024

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import median, seconds
-from recbole_fmrlrec.recurrence import packed_scan
+from recbole_fmrlrec.nn.recurrence import packed_scan
 
 
 def measure(

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from benchmarks import recorded
 from benchmarks.published import PublishedModel, left_padded
-from recbole_fmrlrec.loss import Tail, nested_cross_entropy
-from recbole_fmrlrec.network import FMRLRecNetwork
-from recbole_fmrlrec.optimization import adamw
-from recbole_fmrlrec.projection import split_table
-from recbole_fmrlrec.recurrence import Packing
+from recbole_fmrlrec.nn.loss import Tail, nested_cross_entropy
+from recbole_fmrlrec.nn.network import FMRLRecNetwork
+from recbole_fmrlrec.nn.projection import split_table
+from recbole_fmrlrec.nn.recurrence import Packing
+from recbole_fmrlrec.train.optimization import adamw
 
 Step = Callable[[], Tensor]
 

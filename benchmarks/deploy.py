@@ -23,8 +23,8 @@ from benchmarks.deploy_retrieval import base_of, grow, measure
 from recbole_fmrlrec.deploy import Recommender
 from recbole_fmrlrec.deploy.description import Description, Modality
 from recbole_fmrlrec.deploy.items import ItemTable
-from recbole_fmrlrec.network import FMRLRecNetwork
-from recbole_fmrlrec.result import machine_facts
+from recbole_fmrlrec.nn.network import FMRLRecNetwork
+from recbole_fmrlrec.runs.result import machine_facts
 
 PARTS = ("events", "sessions", "retrieval")
 

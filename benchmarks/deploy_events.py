@@ -52,7 +52,7 @@ def sasrec_times(hidden_size: int, items: int, length: int, repeats: int) -> tup
     compat.apply()
     from recbole.data.interaction import Interaction
 
-    from recbole_fmrlrec.config import Config
+    from recbole_fmrlrec.config.config import Config
 
     keys = {"hidden_size": hidden_size, "MAX_ITEM_LIST_LENGTH": length, "use_gpu": False}
     config = Config("SASRec", "ml-100k", config_dict=keys)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from recbole_fmrlrec.deploy import Recommender
 from recbole_fmrlrec.deploy.faiss_index import FaissShortlister
-from recbole_fmrlrec.deploy.family import readable_bytes
 from recbole_fmrlrec.deploy.retrieval import (
     Choice,
     ExactSearch,
@@ -20,6 +19,7 @@ from recbole_fmrlrec.deploy.retrieval import (
     measure_choices,
     median_milliseconds,
 )
+from recbole_fmrlrec.export.family import readable_bytes
 
 QUERIES, LENGTH = 200, 8
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from recbole_fmrlrec.devices import emulates
-from recbole_fmrlrec.result import machine_facts
+from recbole_fmrlrec.nn.devices import emulates
+from recbole_fmrlrec.runs.result import machine_facts
 
 
 def seconds(work: Callable[[], Any]) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.recorded import EIGENVALUES, FEEDFORWARD, NORMS, gradient
-from recbole_fmrlrec.layers import chunk_bounds, nested_mask
+from recbole_fmrlrec.nn.linear import chunk_bounds, nested_mask
 
 
 def left_padded(sequences: Tensor, lengths: Tensor) -> Tensor:

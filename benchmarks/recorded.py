@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recbole_fmrlrec.layers import MatryoshkaLinear
-from recbole_fmrlrec.network import Block, FMRLRecNetwork
+from recbole_fmrlrec.nn.linear import MatryoshkaLinear
+from recbole_fmrlrec.nn.network import Block, FMRLRecNetwork
 
 Value = Callable[[Tensor], Tensor]
 

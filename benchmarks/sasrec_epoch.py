@@ -25,7 +25,7 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
-from recbole_fmrlrec.whole_files import write_json
+from recbole_fmrlrec.files.atomic import write_json
 
 DATASETS = ("ml-100k", "amazon-beauty")
 SIZES = (8, 16, 32, 64, 128, 256)
@@ -152,7 +152,7 @@ class _Worker:
 def _work(kind: str, options: argparse.Namespace) -> int:
     """The worker: build the model, then train a batch for every line on standard input."""
     if kind != "as shipped":
-        from recbole_fmrlrec.allocator import keep_freed_memory
+        from recbole_fmrlrec.train.allocator import keep_freed_memory
 
         keep_freed_memory()
     from recbole_fmrlrec import compat
@@ -195,9 +195,9 @@ class _NextBatch:
 def _as_here(kind: str, dataset: str, data_path: str) -> tuple[Any, Any]:
     from recbole.utils import init_seed
 
-    from recbole_fmrlrec.config import Config
-    from recbole_fmrlrec.data import create_dataset, data_preparation
-    from recbole_fmrlrec.registry import get_trainer_class
+    from recbole_fmrlrec.config.config import Config
+    from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
+    from recbole_fmrlrec.model_api.registry import get_trainer_class
 
     model = "SASRec" if kind == "here" else kind
     keys: dict[str, Any] = {"data_path": data_path, "show_progress": False, "use_gpu": False}

@@ -61,7 +61,7 @@ def main(words: Sequence[str]) -> int:
                 return 1
     _print(found, options)
     if options.json:
-        from recbole_fmrlrec.whole_files import write_json
+        from recbole_fmrlrec.files.atomic import write_json
 
         write_json(options.json, {"threads": options.num_threads, "results": found})
     return 0
@@ -84,7 +84,7 @@ def _medians(dataset: str, model: str, options: argparse.Namespace) -> dict[str,
 
 
 def _measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """The steps of `recbole_fmrlrec.runner` up to the training."""
+    """The steps of `recbole_fmrlrec.train.run` up to the training."""
     marks = [(time.perf_counter(), time.process_time())]
 
     def mark() -> None:
@@ -95,10 +95,10 @@ def _measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     compat.apply()
     from recbole.utils import init_seed
 
-    from recbole_fmrlrec.config import Config
-    from recbole_fmrlrec.data import create_dataset, data_preparation
-    from recbole_fmrlrec.registry import get_model_class, get_trainer_class
-    from recbole_fmrlrec.threads import use_threads
+    from recbole_fmrlrec.config.config import Config
+    from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
+    from recbole_fmrlrec.model_api.registry import get_model_class, get_trainer_class
+    from recbole_fmrlrec.train.threads import use_threads
 
     (model,), (dataset,) = options.model, options.dataset
     get_model_class(model)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recbole_fmrlrec.runner import run
+    from recbole_fmrlrec.train.run import run
 
 __all__ = ["__version__", "run"]
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Import ``run`` when it is first asked for."""
     if name == "run":
-        from recbole_fmrlrec.runner import run
+        from recbole_fmrlrec.train.run import run
 
         return run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

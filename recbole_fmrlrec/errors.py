@@ -21,7 +21,7 @@ DIVERGED = (
 
 # Defined where they are raised, in modules that stand without this one.
 _ELSEWHERE = (
-    ("recbole_fmrlrec.tables", "DataError"),
+    ("recbole_fmrlrec.atomic_files.reader", "DataError"),
     ("dataset_tools.errors", "UsageError"),
     ("dataset_tools.errors", "FeatureError"),
 )

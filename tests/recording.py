@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from benchmarks import recorded
 from benchmarks.published import PublishedModel, left_padded
-from recbole_fmrlrec.network import FMRLRecNetwork
+from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
 FILE = Path(__file__).with_name("recorded_small.npz")
 SIZES, BLOCKS, ITEMS, WIDTH, SEED = [1, 2, 4], 1, 9, 5, 20240916

@@ -14,9 +14,9 @@ import pytest
 
 import dataset_tools
 import recbole_fmrlrec
-from recbole_fmrlrec.registry import recbole_dir
-from recbole_fmrlrec.trust import FILE_KEYS
-from recbole_fmrlrec.yaml_files import entries, properties_dir
+from recbole_fmrlrec.files.trust import FILE_KEYS
+from recbole_fmrlrec.keys.yaml_files import entries, properties_dir
+from recbole_fmrlrec.model_api.registry import recbole_dir
 
 _BUILT_IN = {"eval", "exec", "compile", "__import__", "execfile"}
 _MODULES = {"pickle", "cPickle", "_pickle", "joblib", "importlib", "subprocess", "marshal", "dill"}

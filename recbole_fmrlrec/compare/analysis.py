@@ -13,7 +13,7 @@ from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.compare.slices import slices
 from recbole_fmrlrec.compare.statistics import bootstrap_means, holm, interval, paired, per_user
 from recbole_fmrlrec.compare.training import curves, savings
-from recbole_fmrlrec.registry import OUR_MODELS
+from recbole_fmrlrec.model_api.registry import OUR_MODELS
 
 #: p-values below it bear a mark.
 LEVEL = 0.05

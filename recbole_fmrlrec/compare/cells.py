@@ -13,10 +13,10 @@ from typing import Any
 from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.locks import Lock
-from recbole_fmrlrec.places import check_name
-from recbole_fmrlrec.run_folder import CONFIG
-from recbole_fmrlrec.whole_files import write_json
+from recbole_fmrlrec.files.atomic import write_json
+from recbole_fmrlrec.files.writable import check_name
+from recbole_fmrlrec.runs.folder import CONFIG
+from recbole_fmrlrec.runs.lock import Lock
 
 #: What a finished cell holds beside its ranks; the last one is written last.
 ROWS, COST = "rows.npz", "cost.json"

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.compare.quick import file_plan, names, quick_plan
-from recbole_fmrlrec.deploy.arguments import Parser
+from recbole_fmrlrec.config.arguments import Parser
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.places import check_folder
+from recbole_fmrlrec.files.writable import check_folder
+from recbole_fmrlrec.keys.yaml_files import shipped_file
 from recbole_fmrlrec.program import usage_name
-from recbole_fmrlrec.yaml_files import shipped_file
 
 DESCRIPTION = """\
 Compare models: train each on each dataset with each seed; write tables, tests, plots and one page.

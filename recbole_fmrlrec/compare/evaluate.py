@@ -12,14 +12,14 @@ import numpy as np
 from recbole_fmrlrec.compare.plan import METRICS
 from recbole_fmrlrec.compare.slices import NAMES, WITHOUT, slices
 from recbole_fmrlrec.compare.trained import PARTS, TrainedPart
-from recbole_fmrlrec.deploy.arguments import Parser, whole_numbers
+from recbole_fmrlrec.config.arguments import Parser, whole_numbers
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.places import check_file
+from recbole_fmrlrec.evaluation.rank_record import RankRecord
+from recbole_fmrlrec.files.atomic import write_json
+from recbole_fmrlrec.files.trust import FILE_KEYS
+from recbole_fmrlrec.files.writable import check_file
 from recbole_fmrlrec.program import usage_name
-from recbole_fmrlrec.rank_files import RankRecord
-from recbole_fmrlrec.threads import take_threads
-from recbole_fmrlrec.trust import FILE_KEYS
-from recbole_fmrlrec.whole_files import write_json
+from recbole_fmrlrec.train.threads import take_threads
 
 #: Keys of files that a model reads when it is built.
 MODEL_FILES = [key for key in FILE_KEYS if not key.endswith(("save_path", "xgb_model"))]

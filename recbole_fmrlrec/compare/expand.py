@@ -13,9 +13,9 @@ from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.plan_checks import rows_fault
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.model_api.registry import OUR_MODELS
 from recbole_fmrlrec.program import command_name
-from recbole_fmrlrec.registry import OUR_MODELS
-from recbole_fmrlrec.run_folder import run_fingerprint
+from recbole_fmrlrec.runs.folder import run_fingerprint
 
 #: The key of a cell whose data is not there, in a list.
 UNKNOWN = "-" * 12
@@ -71,7 +71,7 @@ def _run_settings(
 
 
 def _config(plan: Plan, dataset: str, variant: Variant, seed: int, alone: int | None) -> Any:
-    from recbole_fmrlrec.config import Config
+    from recbole_fmrlrec.config.config import Config
 
     keys = _run_settings(plan, dataset, variant, seed, alone)
     try:
@@ -99,7 +99,7 @@ def _cell(
 
 def _key(config: Any) -> str:
     """The key of a run, whose data is made where it is not there and can be."""
-    from recbole_fmrlrec.prepare import prepare_missing
+    from recbole_fmrlrec.data.prepare_missing import prepare_missing
 
     prepare_missing(config)
     return _hash(run_fingerprint(config))
@@ -107,8 +107,8 @@ def _key(config: Any) -> str:
 
 def _known_key(config: Any) -> str:
     """The key of a run by what is there, `UNKNOWN` where that is too little; writes nothing."""
-    from recbole_fmrlrec.features import find_features
-    from recbole_fmrlrec.registry import is_ours
+    from recbole_fmrlrec.data.item_features import find_features
+    from recbole_fmrlrec.model_api.registry import is_ours
 
     absent = _absent_files(config)
     reads = is_ours(config.model_class) and config["use_features"]
@@ -139,8 +139,8 @@ def _check(plan: Plan, dataset: str, variant: Variant, look_only: bool) -> list[
 def _check_dataset(plan: Plan, dataset: str, config: Any) -> None:
     """A dataset has its interactions, or is one that `prepare_missing` can make."""
     from dataset_tools.descriptions import known_names
-    from recbole_fmrlrec.registry import recbole_dir
-    from recbole_fmrlrec.yaml_files import load_yaml
+    from recbole_fmrlrec.keys.yaml_files import load_yaml
+    from recbole_fmrlrec.model_api.registry import recbole_dir
 
     absent = _absent_files(config)
     if not absent or (not config["benchmark_filename"] and dataset in known_names()):
@@ -164,8 +164,8 @@ def _absent_files(config: Any) -> list[str]:
 
 
 def _check_budget(plan: Plan, variant: Variant, config: Any) -> None:
-    from recbole_fmrlrec.registry import get_trainer_class
-    from recbole_fmrlrec.trainer import Trainer
+    from recbole_fmrlrec.model_api.registry import get_trainer_class
+    from recbole_fmrlrec.train.trainer import Trainer
 
     if plan.minutes is not None and not issubclass(get_trainer_class(config), Trainer):
         raise UsageError(

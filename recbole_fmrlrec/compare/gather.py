@@ -20,7 +20,7 @@ from recbole_fmrlrec.compare.stored import (
     together,
 )
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.run_folder import RESULT
+from recbole_fmrlrec.runs.folder import RESULT
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from recbole_fmrlrec.compare.cells import COST, ROWS
-from recbole_fmrlrec.latency import by_clock, by_processor, least_median
-from recbole_fmrlrec.run_folder import BEST
-from recbole_fmrlrec.whole_files import replacing, write_json
+from recbole_fmrlrec.evaluation.latency import by_clock, by_processor, least_median
+from recbole_fmrlrec.files.atomic import replacing, write_json
+from recbole_fmrlrec.runs.folder import BEST
 
 #: Users whose answer is timed one by one, in several rounds, after those that warm up.
 TIMED, WARM_UP = 30, 5
@@ -26,9 +26,9 @@ def measure(config: Any, folder: Path) -> None:
     Raises:
         RunError: the checkpoint is damaged.
     """
-    from recbole_fmrlrec.checkpoint import load_checkpoint
-    from recbole_fmrlrec.data import create_dataset, data_preparation
-    from recbole_fmrlrec.export_source import saved_model
+    from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
+    from recbole_fmrlrec.export.source import saved_model
+    from recbole_fmrlrec.runs.checkpoint import load_checkpoint
 
     dataset = create_dataset(config)
     counts = count_interactions(dataset)
@@ -99,7 +99,7 @@ def known_of_rows(
 def _without_features(config: Any, tokens: np.ndarray) -> dict[str, np.ndarray]:
     """Whether each item has nothing of a modality, by modality."""
     from dataset_tools.features import list_modalities, read_items, read_manifest
-    from recbole_fmrlrec.features import find_features
+    from recbole_fmrlrec.data.item_features import find_features
 
     folder = find_features(config)
     if folder is None:

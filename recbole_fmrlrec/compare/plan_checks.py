@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_fmrlrec import settings as setting_rules
 from recbole_fmrlrec.compare.plan import Variant
+from recbole_fmrlrec.config import settings as setting_rules
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.registry import OUR_MODELS
+from recbole_fmrlrec.model_api.registry import OUR_MODELS
 
 #: Settings that the comparison itself makes, and where they are said: in its file, or else where
 #: there is none by which option.

@@ -10,10 +10,10 @@ from recbole_fmrlrec.compare.plan import METRICS, Plan, Variant
 from recbole_fmrlrec.compare.plan_checks import check_labels, check_setting
 from recbole_fmrlrec.compare.plan_values import PlanValues
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.registry import OUR_MODELS, check_model_name
+from recbole_fmrlrec.keys.schema import MAX_SEED
+from recbole_fmrlrec.keys.yaml_lines import Place, load_with_places
+from recbole_fmrlrec.model_api.registry import OUR_MODELS, check_model_name
 from recbole_fmrlrec.rules import is_number, is_whole, shown
-from recbole_fmrlrec.schema import MAX_SEED
-from recbole_fmrlrec.yaml_lines import Place, load_with_places
 
 #: Keys of the file.
 KEYS: tuple[str, ...] = ("name", "datasets", "models", "seeds", "metrics", "topk", "valid_metric")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.names import name_fault
-from recbole_fmrlrec.registry import nearest
+from recbole_fmrlrec.files.names import name_fault
+from recbole_fmrlrec.keys.yaml_lines import Place
+from recbole_fmrlrec.model_api.registry import nearest
 from recbole_fmrlrec.rules import LARGEST, is_whole, shown
-from recbole_fmrlrec.yaml_lines import Place
 
 _NAME = re.compile(r"[\w][\w .+()-]*")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.compare.tables import short
-from recbole_fmrlrec.figures import COLOURS, drawing, inline_svg, legend_below, logarithmic
-from recbole_fmrlrec.whole_files import replacing
+from recbole_fmrlrec.files.atomic import replacing
+from recbole_fmrlrec.pages.figures import COLOURS, drawing, inline_svg, legend_below, logarithmic
 
 #: Lines that printers tell apart.
 _LINES = ("-", "--", "-.", ":")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from recbole_fmrlrec.deploy.arguments import whole_numbers
+from recbole_fmrlrec.config.arguments import whole_numbers
 from recbole_fmrlrec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _settings(options: argparse.Namespace, rest: Sequence[str]) -> dict[str, str
     Raises:
         UsageError: an option has no value, or is one of single runs.
     """
-    from recbole_fmrlrec.cli import parse
+    from recbole_fmrlrec.cli.main import parse
 
     for name in _VALUED:
         if (value := getattr(options, name)) is not None and not str(value).strip():
@@ -134,8 +134,8 @@ def _typed(key: str, text: str, models: Sequence[str]) -> Any:
         UsageError: one of them does not know the key, or cannot have the value.
     """
     from recbole_fmrlrec.compare.plan_checks import ELSEWHERE
-    from recbole_fmrlrec.registry import check_model_name
-    from recbole_fmrlrec.settings import Setting, apply
+    from recbole_fmrlrec.config.settings import Setting, apply
+    from recbole_fmrlrec.model_api.registry import check_model_name
 
     value: Any = text
     for model in models:
@@ -160,8 +160,8 @@ def check_options(
     Raises:
         UsageError: it names the option.
     """
-    from recbole_fmrlrec.keys import general_keys, model_keys
-    from recbole_fmrlrec.registry import nearest
+    from recbole_fmrlrec.keys.known import general_keys, model_keys
+    from recbole_fmrlrec.model_api.registry import nearest
 
     known = general_keys().union(*map(model_keys, models)) - {"worker"}
     for word in words:

@@ -16,7 +16,7 @@ from recbole_fmrlrec.compare.notes import notes, unfinished_notes
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.compare.plots import write_plots
 from recbole_fmrlrec.compare.tables import Grid, sections
-from recbole_fmrlrec.whole_files import write_json, write_text
+from recbole_fmrlrec.files.atomic import write_json, write_text
 
 #: Dataset, title and SVG of each plot.
 Plots = Sequence[tuple[str, str, str]]

@@ -18,7 +18,7 @@ from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.compare.stored import read_result
 from recbole_fmrlrec.compare.worker import BUSY, WARNING
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.threads import free_cpus
+from recbole_fmrlrec.train.threads import free_cpus
 
 #: Seconds between two looks at the workers, and at cells that others compute.
 LOOK, WAIT = 0.2, 5.0

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recbole_fmrlrec.rank_files import metric_values
+from recbole_fmrlrec.evaluation.rank_record import metric_values
 
 #: Seed of the resamples: the same users are drawn for every model.
 SEED = 2020

@@ -14,9 +14,9 @@ import numpy as np
 
 from recbole_fmrlrec.compare.cells import COST, ROWS, Cell
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
-from recbole_fmrlrec.result import epochs_from_one
-from recbole_fmrlrec.run_folder import RESULT
+from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord
+from recbole_fmrlrec.runs.folder import RESULT
+from recbole_fmrlrec.runs.result import epochs_from_one
 
 _OF_RESULT: tuple[str, ...] = (
     "best_epoch",

@@ -13,7 +13,7 @@ import numpy as np
 
 from recbole_fmrlrec.compare.gather import order_rows
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.rank_files import RankRecord
+from recbole_fmrlrec.evaluation.rank_record import RankRecord
 
 PARTS = ("valid", "test")
 
@@ -53,7 +53,7 @@ class TrainedPart:
             UsageError: a key cannot have its value; the checkpoint is missing or damaged, or says
                 nothing of its model.
         """
-        from recbole_fmrlrec.export_source import saved_config
+        from recbole_fmrlrec.export.source import saved_config
 
         # Any metrics of ranks will do: it is ranks that are asked for.
         watched = {"metrics": ["NDCG"], "topk": [1], "valid_metric": "NDCG@1"}
@@ -65,7 +65,7 @@ class TrainedPart:
     @property
     def sizes(self) -> list[int]:
         """The model's nested sizes; one 0 where it has none."""
-        from recbole_fmrlrec.registry import is_ours
+        from recbole_fmrlrec.model_api.registry import is_ours
 
         return sorted(self.config["sizes"]) if is_ours(self.config.model_class) else [0]
 
@@ -76,8 +76,8 @@ class TrainedPart:
             UsageError: there are no such rows, or their evaluation is not one of ranks.
         """
         from recbole_fmrlrec.compare.measure import count_interactions, known_of_rows
-        from recbole_fmrlrec.data import create_dataset, data_preparation
-        from recbole_fmrlrec.ranked import serves_ranks
+        from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
+        from recbole_fmrlrec.evaluation.trainer_mixin import serves_ranks
 
         dataset = create_dataset(self.config)
         counts = count_interactions(dataset)
@@ -113,8 +113,8 @@ class PartRows:
         Raises:
             UsageError: the dataset's items or features have changed since the training.
         """
-        from recbole_fmrlrec.export_source import saved_model
-        from recbole_fmrlrec.ranked import rank_record
+        from recbole_fmrlrec.evaluation.trainer_mixin import rank_record
+        from recbole_fmrlrec.export.source import saved_model
 
         config, source = self.source.config, self.source
         model = saved_model(source.checkpoint, config, source.state, self.train_loader)
@@ -122,8 +122,8 @@ class PartRows:
         return record, _in_order_of(record, self.known)
 
     def _ranks(self, model: Any) -> Any:
-        from recbole_fmrlrec.registry import get_trainer_class
-        from recbole_fmrlrec.runner import tensorboard_in
+        from recbole_fmrlrec.model_api.registry import get_trainer_class
+        from recbole_fmrlrec.train.run import tensorboard_in
 
         config = self.source.config
         with (

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.errors import RunError, usage_errors
-from recbole_fmrlrec.parent import end_with
-from recbole_fmrlrec.rank_files import TEST_RANKS
-from recbole_fmrlrec.run_folder import RESULT
-from recbole_fmrlrec.threads import wait_passively
+from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS
+from recbole_fmrlrec.runs.folder import RESULT
+from recbole_fmrlrec.runs.parent import end_with
+from recbole_fmrlrec.train.threads import wait_passively
 
 DONE, FAILED, WRONG_USE, BUSY = 0, 1, 2, 75
 #: How a line begins that the command is to pass on.
@@ -60,11 +60,11 @@ def compute(cell: Cell) -> None:
 
     compat.apply()
     from recbole_fmrlrec.compare.measure import measure
-    from recbole_fmrlrec.config import Config
-    from recbole_fmrlrec.mend import mend
-    from recbole_fmrlrec.run_folder import LAST, RunFolder
-    from recbole_fmrlrec.runner import run_when_free
-    from recbole_fmrlrec.threads import take_threads
+    from recbole_fmrlrec.config.config import Config
+    from recbole_fmrlrec.runs.folder import LAST, RunFolder
+    from recbole_fmrlrec.runs.recovery import mend
+    from recbole_fmrlrec.train.run import run_when_free
+    from recbole_fmrlrec.train.threads import take_threads
 
     cell.path.mkdir(parents=True, exist_ok=True)
     for warning in mend(cell.path):

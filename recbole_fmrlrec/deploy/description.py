@@ -10,7 +10,7 @@ from typing import Any
 
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.files import OWN_HASH
-from recbole_fmrlrec.names import name_fault
+from recbole_fmrlrec.files.names import name_fault
 from recbole_fmrlrec.rules import is_number, is_whole, shown
 
 FORMAT = "recbole-fmrlrec-deploy"

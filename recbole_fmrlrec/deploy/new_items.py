@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.errors import DeployError
-from recbole_fmrlrec.network import FMRLRecNetwork
+from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
 
 def project(

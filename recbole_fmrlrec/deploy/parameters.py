@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.tensor_files import Shapes
-from recbole_fmrlrec.layers import (
+from recbole_fmrlrec.nn.linear import (
     MatryoshkaLayerNorm,
     MatryoshkaLinear,
     chunk_bounds,
     nested_mask,
 )
-from recbole_fmrlrec.network import FMRLRecNetwork
-from recbole_fmrlrec.recurrence import LinearRecurrence
+from recbole_fmrlrec.nn.network import FMRLRecNetwork
+from recbole_fmrlrec.nn.recurrence import LinearRecurrence
 
 # Copies per output and per input position of each nested layer of a block.
 _NESTED = {

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recbole_fmrlrec.layers import MatryoshkaLinear
-from recbole_fmrlrec.network import Block, FMRLRecNetwork
+from recbole_fmrlrec.nn.linear import MatryoshkaLinear
+from recbole_fmrlrec.nn.network import Block, FMRLRecNetwork
 
 
 class RealBlock(nn.Module):

@@ -23,7 +23,7 @@ from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.deploy.retrieval import ExactSearch, Search
 from recbole_fmrlrec.deploy.search_settings import History, SearchSettings
 from recbole_fmrlrec.deploy.store import load_model, save_model
-from recbole_fmrlrec.network import FMRLRecNetwork
+from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
 if TYPE_CHECKING:
     from recbole_fmrlrec.deploy.session import Session, Sessions

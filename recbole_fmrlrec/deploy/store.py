@@ -39,8 +39,8 @@ from recbole_fmrlrec.deploy.parameters import (
     parameter_total,
 )
 from recbole_fmrlrec.deploy.tensor_files import read_tensors, write_tensors
-from recbole_fmrlrec.network import FMRLRecNetwork
-from recbole_fmrlrec.whole_files import write_json
+from recbole_fmrlrec.files.atomic import write_json
+from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
 DESCRIPTION, PARAMETERS = "model.json", "model.safetensors"
 TABLE, ITEMS = "items.safetensors", "items.json"

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from recbole_fmrlrec.deploy.errors import DeployError
-from recbole_fmrlrec.whole_files import replacing
+from recbole_fmrlrec.files.atomic import replacing
 
 #: Type and shape of each tensor that a file must hold.
 Shapes = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]

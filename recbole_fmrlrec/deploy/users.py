@@ -15,7 +15,7 @@ from recbole_fmrlrec.deploy.event_times import EventTimes
 from recbole_fmrlrec.deploy.histories import ids_of_list, split_history
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.whole_files import replacing
+from recbole_fmrlrec.files.atomic import replacing
 
 FORMATS = ("csv", "jsonl")
 _JSON_NAMES = (".jsonl", ".ndjson", ".json")

@@ -15,18 +15,18 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
-from recbole_fmrlrec.batch import Batch, host_rows, with_starts
-from recbole_fmrlrec.devices import send
-from recbole_fmrlrec.evaluation import nested_mean_ranks
-from recbole_fmrlrec.feature_map import MappedFeatures
-from recbole_fmrlrec.features import load_item_features
-from recbole_fmrlrec.keys import model_defaults
-from recbole_fmrlrec.loss import Tail, nested_cross_entropy
-from recbole_fmrlrec.network import FMRLRecNetwork
-from recbole_fmrlrec.projection import split_table
-from recbole_fmrlrec.sampled_loss import CandidateSampler, sampled_cross_entropy
-from recbole_fmrlrec.schema import SAMPLED_LOSSES
-from recbole_fmrlrec.windows import START_TARGET, TARGETS
+from recbole_fmrlrec.data.batch import Batch, host_rows, with_starts
+from recbole_fmrlrec.data.item_features import load_item_features
+from recbole_fmrlrec.data.mapped_features import MappedFeatures
+from recbole_fmrlrec.data.windows import START_TARGET, TARGETS
+from recbole_fmrlrec.evaluation.ranking import nested_mean_ranks
+from recbole_fmrlrec.keys.known import model_defaults
+from recbole_fmrlrec.keys.schema import SAMPLED_LOSSES
+from recbole_fmrlrec.nn.devices import send
+from recbole_fmrlrec.nn.loss import Tail, nested_cross_entropy
+from recbole_fmrlrec.nn.network import FMRLRecNetwork
+from recbole_fmrlrec.nn.projection import split_table
+from recbole_fmrlrec.nn.sampled_loss import CandidateSampler, sampled_cross_entropy
 
 #: Above this size what items add to the recurrence is not kept for an evaluation.
 DRIVES_BYTES = 512 * 2**20
@@ -64,7 +64,7 @@ class _Settings:
 class fMRLRec(SequentialRecommender):
     """One model whose first s dimensions are a model of their own, for every nested size s.
 
-    Trains on rows of user windows (`recbole_fmrlrec.data.UserWindowDataset`) and, without
+    Trains on rows of user windows (`recbole_fmrlrec.data.loaders.UserWindowDataset`) and, without
     change, on the row-per-prefix datasets of RecBole itself.
 
     Args:

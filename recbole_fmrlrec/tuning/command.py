@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recbole_fmrlrec.deploy.arguments import Parser
+from recbole_fmrlrec.config.arguments import Parser
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.program import usage_name
 from recbole_fmrlrec.rules import is_number
@@ -103,10 +103,10 @@ def _options() -> list[str]:
 
 def _plans(file: Path, options: argparse.Namespace, rest: list[str]) -> list[Plan]:
     from recbole_fmrlrec import compat
-    from recbole_fmrlrec.cli import parse
+    from recbole_fmrlrec.cli.main import parse
     from recbole_fmrlrec.compare.quick import check_options
+    from recbole_fmrlrec.keys.yaml_files import shipped_file
     from recbole_fmrlrec.tuning.file import read_drafts
-    from recbole_fmrlrec.yaml_files import shipped_file
 
     drafts = read_drafts(shipped_file("grid", file))
     models = [str(draft.model) for draft in drafts if draft.model is not None]

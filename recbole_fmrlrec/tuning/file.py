@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.registry import nearest
+from recbole_fmrlrec.keys.schema import RULES
+from recbole_fmrlrec.keys.yaml_lines import Place, load_with_places
+from recbole_fmrlrec.model_api.registry import nearest
 from recbole_fmrlrec.rules import Rule, choice, mapping, null_or, number, shown, text, whole
-from recbole_fmrlrec.schema import RULES
 from recbole_fmrlrec.tuning.ranges import read_ranges
 from recbole_fmrlrec.tuning.space import KINDS, Parameter
-from recbole_fmrlrec.yaml_lines import Place, load_with_places
 
 SAMPLERS = ("grid", "random", "tpe")
 # Each with the settings that it has.

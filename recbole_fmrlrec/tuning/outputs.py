@@ -14,12 +14,12 @@ from optuna.trial import FrozenTrial, TrialState
 from tabulate import tabulate
 
 from dataset_tools.files import replacing
+from recbole_fmrlrec.files.atomic import write_json
 from recbole_fmrlrec.tuning.page import study_page
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import best_of, experimental, outcomes
 from recbole_fmrlrec.tuning.trial import quiet, run_place, warn_of_damage
 from recbole_fmrlrec.tuning.worker import hours_used
-from recbole_fmrlrec.whole_files import write_json
 
 TESTS = "tests"  # the study's record of places that were tested
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.places import check_name
+from recbole_fmrlrec.files.writable import check_name
 from recbole_fmrlrec.program import command_name
 from recbole_fmrlrec.tuning.file import Draft
 from recbole_fmrlrec.tuning.space import Parameter, Space
@@ -66,7 +66,7 @@ class Plan:
 
     def definition(self) -> dict[str, Any]:
         """What a stored study must agree in with the file, in values that JSON knows."""
-        from recbole_fmrlrec.config import NOT_IN_FINGERPRINT
+        from recbole_fmrlrec.config.config import NOT_IN_FINGERPRINT
 
         kept = {k: v for k, v in self.settings.items() if k not in NOT_IN_FINGERPRINT}
         content = {
@@ -85,7 +85,7 @@ class Plan:
 
     def first_config(self) -> Any:
         """The configuration of the first value of each parameter."""
-        from recbole_fmrlrec.config import Config
+        from recbole_fmrlrec.config.config import Config
 
         values = {**self.settings, **self.space.first()}
         return Config(self.model, self.dataset, config_dict=values)
@@ -114,7 +114,7 @@ def make_plan(draft: Draft, given: Given) -> Plan:
         UsageError: no model is named, a key that the model does not know, a value that the key
             cannot have, a parameter that changes how trials are measured, no validation data.
     """
-    from recbole_fmrlrec.config import Config
+    from recbole_fmrlrec.config.config import Config
 
     model, dataset, settings = _names_and_settings(draft, given)
     defaults = Config(model, dataset).final_config_dict
@@ -150,8 +150,8 @@ def with_data(plan: Plan) -> Plan:
     Raises:
         RunError: the dataset cannot be made.
     """
-    from recbole_fmrlrec.prepare import prepare_missing
-    from recbole_fmrlrec.run_folder import run_fingerprint
+    from recbole_fmrlrec.data.prepare_missing import prepare_missing
+    from recbole_fmrlrec.runs.folder import run_fingerprint
 
     config = plan.first_config()
     prepare_missing(config)
@@ -159,7 +159,7 @@ def with_data(plan: Plan) -> Plan:
 
 
 def _names_and_settings(draft: Draft, given: Given) -> tuple[str, str | None, list[Any]]:
-    from recbole_fmrlrec.settings import Setting, from_dict, from_files
+    from recbole_fmrlrec.config.settings import Setting, from_dict, from_files
 
     settings = [*from_files(given.config_files)]
     settings += [Setting(key, value, where) for key, (value, where) in draft.settings.items()]
@@ -187,7 +187,7 @@ def _fixed(
     settings: Iterable[Any], defaults: Mapping[str, Any], model: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fixed keys with their values, and the configuration that they make."""
-    from recbole_fmrlrec.settings import apply
+    from recbole_fmrlrec.config.settings import apply
 
     values, settings = dict(defaults), list(settings)
     apply(settings, values, model)
@@ -208,9 +208,9 @@ def _checked(
     parameter: Parameter, values: Mapping[str, Any], model: str, *, text: bool
 ) -> Parameter:
     """The parameter with its values as its key means them."""
-    from recbole_fmrlrec.config import NOT_IN_FINGERPRINT
-    from recbole_fmrlrec.keys import rule_of
-    from recbole_fmrlrec.settings import Setting, apply, read
+    from recbole_fmrlrec.config.config import NOT_IN_FINGERPRINT
+    from recbole_fmrlrec.config.settings import Setting, apply, read
+    from recbole_fmrlrec.keys.known import rule_of
 
     name, top = parameter.name, parameter.name.partition(".")[0]
     if top == "seed":

@@ -11,7 +11,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.places import check_folder
+from recbole_fmrlrec.files.writable import check_folder
 from recbole_fmrlrec.tuning import outputs
 from recbole_fmrlrec.tuning.outputs import state
 from recbole_fmrlrec.tuning.plan import Plan, with_data
@@ -31,7 +31,7 @@ def check(plan: Plan, url: str) -> None:
         DataError: the dataset is not there, and nothing says where it comes from.
         UsageError: no files can be written where they are to be.
     """
-    from recbole_fmrlrec.prepare import require_dataset
+    from recbole_fmrlrec.data.prepare_missing import require_dataset
 
     require_dataset(plan.first_config())
     file = sqlite_file(address_of(url))

@@ -11,7 +11,7 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.places import check_folder
+from recbole_fmrlrec.files.writable import check_folder
 from recbole_fmrlrec.tuning import study
 
 # What SQLite says of a file that will not do, however often it is tried.

@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.owner import is_here, is_running
+from recbole_fmrlrec.files.process import is_here, is_running
 from recbole_fmrlrec.tuning.plan import FINGERPRINT, Plan
 
 #: Seconds between two signs of life of a trial, and without one until it counts as dead.

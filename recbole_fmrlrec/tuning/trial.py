@@ -18,11 +18,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
 
 from recbole_fmrlrec.errors import RunError, plain_errors
-from recbole_fmrlrec.locks import Lock
-from recbole_fmrlrec.mend import mend
-from recbole_fmrlrec.owner import this_process
-from recbole_fmrlrec.result import RunResult
-from recbole_fmrlrec.run_folder import CONFIG, LAST, RunFolder
+from recbole_fmrlrec.files.process import this_process
+from recbole_fmrlrec.runs.folder import CONFIG, LAST, RunFolder
+from recbole_fmrlrec.runs.lock import Lock
+from recbole_fmrlrec.runs.recovery import mend
+from recbole_fmrlrec.runs.result import RunResult
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import begun_first, best_among, outcomes
 
@@ -123,7 +123,7 @@ def run_place(
     after_validation: Callable[[int, float], None] | None = None,
 ) -> RunResult:
     """The run of a place: begun in a folder of its own, or continued there after a kill."""
-    from recbole_fmrlrec.runner import run_when_free
+    from recbole_fmrlrec.train.run import run_when_free
 
     root = plan.run_root(place)
     settings = {**plan.settings, **chosen, "checkpoint_dir": str(root)}
@@ -146,7 +146,7 @@ def _record_anew(plan: Plan, root: Path, settings: dict[str, Any]) -> None:
     lost = [file.parent for file in root.glob(f"*/{LAST}")]
     for folder in lost:
         if not (folder / CONFIG).is_file():
-            from recbole_fmrlrec.config import Config
+            from recbole_fmrlrec.config.config import Config
 
             config = Config(plan.model, plan.dataset, config_dict=settings)
             RunFolder.at(folder, config).begin(config)

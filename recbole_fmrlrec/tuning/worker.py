@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.parent import end_with
-from recbole_fmrlrec.threads import free_cpus
+from recbole_fmrlrec.runs.parent import end_with
+from recbole_fmrlrec.train.threads import free_cpus
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.sampler import PlacedSampler, make_pruner
 from recbole_fmrlrec.tuning.storage import open_storage

@@ -12,8 +12,8 @@ import numpy as np
 from recbole_fmrlrec.compare.cells import COST, ROWS, Cell
 from recbole_fmrlrec.compare.measure import write_arrays
 from recbole_fmrlrec.compare.plan import Plan, Variant
-from recbole_fmrlrec.rank_files import TEST_RANKS, RankRecord
-from recbole_fmrlrec.run_folder import RESULT
+from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord
+from recbole_fmrlrec.runs.folder import RESULT
 
 USERS = ["u1", "u2", "u3", "u4"]
 TARGETS = ["a", "b", "b", "c"]

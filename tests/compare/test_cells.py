@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from recbole_fmrlrec import compat, registry
+from recbole_fmrlrec import compat
 from recbole_fmrlrec.compare import expand
 from recbole_fmrlrec.compare.cells import Cell, choose, discard, read_record, write_record
 from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.expand import make_cells
 from recbole_fmrlrec.compare.plan import Variant
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.locks import Lock
+from recbole_fmrlrec.model_api import registry
+from recbole_fmrlrec.runs.lock import Lock
 from tests import toy
 from tests.compare.synthetic import make_plan
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from recbole_fmrlrec.cli import main, parse, train
+from recbole_fmrlrec.cli.main import main, parse, train
 from recbole_fmrlrec.compare import report
 from recbole_fmrlrec.compare.schedule import Schedule, last_words
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.yaml_files import properties_dir
+from recbole_fmrlrec.keys.yaml_files import properties_dir
 from tests import toy
 from tests.patience import patience, wait_for
 
@@ -207,7 +207,7 @@ def test_wrong_use(words, says, capsys, tmp_path, monkeypatch):
 
 
 def test_several_models_with_commas_are_a_comparison(monkeypatch):
-    from recbole_fmrlrec import cli
+    from recbole_fmrlrec.cli import main as cli
 
     asked: list[list[str]] = []
     monkeypatch.setattr(cli, "compare", lambda words: asked.append(list(words)) or 0)

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from recbole_fmrlrec import compat
-from recbole_fmrlrec.cli import main
+from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.compare import measure, worker
 from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.compare.schedule import Schedule, _Job
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.mend import mend
+from recbole_fmrlrec.runs.recovery import mend
 from tests import toy
 
 KEYS = ("sizes", "epochs", "train_batch_size", "learning_rate", "MAX_ITEM_LIST_LENGTH", "use_gpu")

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from recbole_fmrlrec import run
-from recbole_fmrlrec.checkpoint import save_checkpoint
-from recbole_fmrlrec.cli import main
+from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.compare.evaluate import main as evaluate_main
 from recbole_fmrlrec.compare.gather import order_rows
 from recbole_fmrlrec.compare.measure import _at_size, _bytes_per_item, measure
 from recbole_fmrlrec.compare.statistics import per_user
 from recbole_fmrlrec.compare.trained import PartRows, TrainedPart
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.runs.checkpoint import save_checkpoint
 from tests import toy
 from tests.conftest import write_inter
 
@@ -168,7 +168,7 @@ def test_what_is_asked_for_twice_is_shown_once(runs, capsys):
 
 
 def test_cost_and_rows_of_a_run(runs):
-    from recbole_fmrlrec.config import Config
+    from recbole_fmrlrec.config.config import Config
 
     result = runs["fMRLRec"]
     config = Config("fMRLRec", "toy", config_dict=_given(result))
@@ -191,7 +191,7 @@ def _given(result):
 
 
 def test_latency_is_that_of_the_cut_model():
-    from recbole_fmrlrec.network import FMRLRecNetwork
+    from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
     class Model:
         network = FMRLRecNetwork([2, 4], 3).eval()

@@ -12,7 +12,7 @@ from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.plan_file import read_plan
 from recbole_fmrlrec.compare.quick import file_plan, quick_plan
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.yaml_files import properties_dir
+from recbole_fmrlrec.keys.yaml_files import properties_dir
 
 GOOD = """\
 datasets:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_fmrlrec.cli import main
+from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.compare import report
 from recbole_fmrlrec.compare.cells import read_record, write_record
 from recbole_fmrlrec.compare.formats import latex, markdown
@@ -28,7 +28,7 @@ from recbole_fmrlrec.compare.stored import read_ranks, read_rows
 from recbole_fmrlrec.compare.tables import marks, number
 from recbole_fmrlrec.errors import RunError
 from tests.compare.synthetic import make_plan, write_cell
-from tests.pages import check_page
+from tests.page_checks import check_page
 
 ROOT = Path(__file__).resolve().parents[2]
 SASREC = Variant("SASRec", "SASRec", {"n_layers": 1}, baseline=True, tuned="n_layers on validation")
@@ -367,7 +367,7 @@ def test_report_makes_the_same_again_without_recbole(trial, tmp_path, capsys):
     for name in names:
         (plan.output / name).unlink()
     code = (
-        "import sys\nfrom recbole_fmrlrec.cli import main\n"
+        "import sys\nfrom recbole_fmrlrec.cli.main import main\n"
         f"assert main(['report', {str(plan.output)!r}]) == 0\n"
         "print(sorted({'torch', 'recbole', 'pandas'} & set(sys.modules)))"
     )

@@ -15,7 +15,7 @@ from dataset_tools.features import write_features
 from dataset_tools.inspection import inspect_dataset
 from dataset_tools.neighbours import find_neighbours
 from tests.dataset_tools.test_encode_images import picture
-from tests.pages import check_page
+from tests.page_checks import check_page
 
 
 @pytest.fixture

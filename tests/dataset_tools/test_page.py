@@ -17,7 +17,7 @@ from dataset_tools.page import (
     Table,
     Text,
 )
-from tests.pages import check_page
+from tests.page_checks import check_page
 
 EVIL = '<script>alert("1")</script>&amp;\''
 

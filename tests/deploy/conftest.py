@@ -15,7 +15,7 @@ from recbole_fmrlrec.deploy import Recommender
 from recbole_fmrlrec.deploy.description import Description, Modality
 from recbole_fmrlrec.deploy.items import ItemTable
 from recbole_fmrlrec.deploy.store import save_model
-from recbole_fmrlrec.network import FMRLRecNetwork
+from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
 SIZES = (4, 8, 16)
 ITEMS, TEXT, IMAGE = 60, 5, 3

@@ -33,6 +33,6 @@ def test_serving_needs_torch_numpy_and_safetensors_only(saved: Path) -> None:
 
 
 def test_help_needs_not_even_torch() -> None:
-    for module in ("recbole_fmrlrec.deploy.people", "recbole_fmrlrec.export_command"):
+    for module in ("recbole_fmrlrec.cli.recommend", "recbole_fmrlrec.export.command"):
         loaded = modules_after(f"import {module} as m\nm.build_parser().format_help()")
         assert not (HEAVY | {"torch", "numpy"}) & loaded

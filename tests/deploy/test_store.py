@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from recbole_fmrlrec import layers
 from recbole_fmrlrec.deploy import DeployError, Recommender
 from recbole_fmrlrec.deploy.files import OWN_HASH, fingerprint, with_own_hash
 from recbole_fmrlrec.deploy.items import ItemTable
@@ -24,7 +23,8 @@ from recbole_fmrlrec.deploy.parameters import (
     parameter_total,
 )
 from recbole_fmrlrec.deploy.store import load_model, save_model
-from recbole_fmrlrec.network import FMRLRecNetwork
+from recbole_fmrlrec.nn import linear as layers
+from recbole_fmrlrec.nn.network import FMRLRecNetwork
 from tests.deploy.conftest import DESCRIPTION, ITEMS, lively_network, table_of
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_fmrlrec.cli import main
+from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.deploy import Recommendations, Recommender
 from recbole_fmrlrec.deploy.items import ItemTable
 from recbole_fmrlrec.deploy.store import save_model

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from recbole_fmrlrec.cli import main
+from recbole_fmrlrec.cli.main import main
 
 FILE = "model: fMRLRec\nparameters:\n  learning_rate: {choice: [0.01]}\n"
 
@@ -109,7 +109,7 @@ def test_an_interruption_has_its_exit_code(
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from recbole_fmrlrec.cli import main\n"
+        "import sys; from recbole_fmrlrec.cli.main import main\n"
         "try: main(['tune', '--help'])\n"
         "except SystemExit as end: assert end.code == 0\n"
         "print({'torch', 'recbole', 'numpy', 'optuna', 'sqlalchemy'} & set(sys.modules))"

@@ -16,7 +16,7 @@ from recbole_fmrlrec.tuning import outputs, search
 from recbole_fmrlrec.tuning.space import Parameter, Space
 from recbole_fmrlrec.tuning.storage import open_storage
 from recbole_fmrlrec.tuning.study import open_study
-from tests.pages import check_page
+from tests.page_checks import check_page
 from tests.tuning.conftest import Runs, make, url, work
 
 

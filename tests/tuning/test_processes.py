@@ -20,8 +20,8 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from recbole_fmrlrec.cli import main
-from recbole_fmrlrec.config import Config
+from recbole_fmrlrec.cli.main import main
+from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.tuning.storage import open_storage
 from recbole_fmrlrec.tuning.study import outcomes
 from tests import toy

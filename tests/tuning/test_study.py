@@ -12,7 +12,7 @@ import yaml
 from optuna.trial import TrialState
 
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.owner import this_process
+from recbole_fmrlrec.files.process import this_process
 from recbole_fmrlrec.tuning import outputs, search, trial, worker
 from recbole_fmrlrec.tuning.space import Parameter, Space
 from recbole_fmrlrec.tuning.storage import open_storage
@@ -25,7 +25,7 @@ from recbole_fmrlrec.tuning.study import (
     retry,
     take_up_dead,
 )
-from tests.pages import check_page
+from tests.page_checks import check_page
 from tests.tuning.conftest import Runs, make, url, work
 
 GONE = {**this_process(), "started": 1.0, "command": "before"}  # our pid, of a process before us

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from recbole_fmrlrec import runner
-from recbole_fmrlrec.run_folder import FolderInUse
+from recbole_fmrlrec.runs.folder import FolderInUse
+from recbole_fmrlrec.train import run as runner
 from recbole_fmrlrec.tuning import trial
 
 

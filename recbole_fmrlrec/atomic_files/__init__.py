@@ -1,0 +1,1 @@
+"""Reading RecBole's atomic files, and naming the line that is wrong."""

@@ -1,0 +1,269 @@
+"""The command line: ``python run_recbole.py [COMMAND] [--KEY=VALUE ...]``.
+
+Answers ``--help`` without importing torch or RecBole.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from recbole_fmrlrec.errors import UsageError, missing_package, plain_errors, usage_errors
+from recbole_fmrlrec.files.disk import place_error
+from recbole_fmrlrec.train.threads import wait_passively
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass
+class Arguments:
+    """The command line, taken apart. ``keys`` holds the text of every configuration key."""
+
+    command: str = "train"
+    named: bool = field(default=False, compare=False)  # the command was given by its name
+    keys: dict[str, str] = field(default_factory=dict)
+    config_files: list[str] = field(default_factory=list)
+    resume: str | bool = False
+    debug: bool = False
+    help: bool = False
+    version: bool = False
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Take a command line apart.
+
+    Raises:
+        UsageError: an unknown command, an option without its value, a value without its option, or
+            a key that is given two values.
+    """
+    words = list(argv)
+    found = Arguments()
+    if words and not words[0].startswith("-"):
+        found.command, found.named = words.pop(0), True
+        if found.command not in COMMANDS:
+            known = ", ".join([*COMMANDS, *OWN_OPTIONS])
+            raise UsageError(
+                f"there is no command `{found.command}`; there are {known}. "
+                "Options begin with --, as in --model=SASRec"
+            )
+    while words:
+        _take_option(words, found)
+    return found
+
+
+def _take_option(words: list[str], found: Arguments) -> None:
+    word = words.pop(0)
+    if word in ("-h", "--help"):
+        found.help = True
+        return
+    if not (word.startswith("--") and word[2:3].isalpha()):
+        raise UsageError(
+            f"`{word}` belongs to no option; options begin with --, as in --model=SASRec"
+        )
+    key, equals, value = word[2:].partition("=")
+    if key == "version":
+        found.version = True
+    elif key == "debug":
+        found.debug = value.lower() != "false"
+    elif key == "resume":
+        found.resume = value or (words.pop(0) if _is_value(words) else True)
+    elif key == "config_files":
+        _take_files(value, words, found)
+    elif equals or _is_value(words):
+        _take_key(key, value if equals else words.pop(0), found)
+    else:
+        raise UsageError(f"--{key} needs a value, as in --{key}=VALUE")
+
+
+def _is_value(words: list[str]) -> bool:
+    return bool(words) and not words[0].startswith("--")
+
+
+def _take_files(value: str, words: list[str], found: Arguments) -> None:
+    values = [value] if value else []
+    while not value and _is_value(words):
+        values.append(words.pop(0))
+    files = [file for part in values for file in part.replace(",", " ").split()]
+    if not files:
+        raise UsageError("--config_files needs a file, as in --config_files=my.yaml")
+    found.config_files += files
+
+
+def _take_key(key: str, value: str, found: Arguments) -> None:
+    if key in ("model", "dataset") and not value:
+        raise UsageError(f"--{key}= needs a name")
+    before = found.keys.setdefault(key, value)
+    if before != value:
+        raise UsageError(f"--{key} is given twice, as {before} and as {value}")
+
+
+def train(arguments: Arguments) -> int:
+    """Train and test one model on one dataset."""
+    from recbole_fmrlrec.train.run import run
+
+    keys = dict(arguments.keys)
+    if "," in keys.get("model", "") or "," in keys.get("dataset", ""):
+        return _several(arguments)
+    result = run(
+        model=keys.pop("model", None),
+        dataset=keys.pop("dataset", None),
+        config_file_list=arguments.config_files,
+        config_dict={},
+        cli_args=keys,
+        resume=arguments.resume,
+    )
+    print(result.table())
+    return DONE
+
+
+def _several(arguments: Arguments) -> int:
+    """Several models or datasets with commas between them: one table."""
+    if arguments.config_files or arguments.resume:
+        raise UsageError(
+            "--config_files and --resume are for one run; several models are compared by a file of "
+            "`compare`, and the same command takes a comparison up again"
+        )
+    model = {"model": "fMRLRec"} if "model" not in arguments.keys else {}
+    return compare([f"--{key}={value}" for key, value in {**model, **arguments.keys}.items()])
+
+
+def models(arguments: Arguments) -> int:
+    """List the models, ours and RecBole's."""
+    from recbole_fmrlrec.model_api.registry import list_models
+
+    if arguments.keys or arguments.config_files:
+        raise UsageError("models takes no options")
+    for kind, names in list_models().items():
+        print(f"{kind}:\n    " + " ".join(names))
+    return DONE
+
+
+def export(words: Sequence[str]) -> int:
+    """Write a trained model at any of its sizes, to serve without RecBole."""
+    from recbole_fmrlrec.export.command import main
+
+    return main(words)
+
+
+def recommend(words: Sequence[str]) -> int:
+    """Recommend items with an exported model, to one user or a file of them."""
+    from recbole_fmrlrec.cli.recommend import main
+
+    return main(words)
+
+
+def tune(words: Sequence[str]) -> int:
+    """Search the parameters of a model by the validation metric."""
+    from recbole_fmrlrec.tuning.command import main
+
+    return main(words)
+
+
+def compare(words: Sequence[str]) -> int:
+    """Compare models on datasets: tables, tests of significance, plots."""
+    from recbole_fmrlrec.compare.command import main
+
+    return main(words)
+
+
+def evaluate(words: Sequence[str]) -> int:
+    """Measure a trained model again, by part, metric, size and slice."""
+    from recbole_fmrlrec.compare.evaluate import main
+
+    return main(words)
+
+
+def report(words: Sequence[str]) -> int:
+    """Make the tables and plots of a comparison anew from its runs."""
+    from recbole_fmrlrec.compare.command import report as main
+
+    return main(words)
+
+
+COMMANDS: dict[str, Callable[[Arguments], int]] = {"train": train, "models": models}
+
+#: Commands whose options are no configuration keys; each has a ``--help`` of its own.
+OWN_OPTIONS: dict[str, Callable[[Sequence[str]], int]] = {
+    "compare": compare,
+    "tune": tune,
+    "evaluate": evaluate,
+    "report": report,
+    "export": export,
+    "recommend": recommend,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (``sys.argv`` by default) and return its exit code.
+
+    0: done; 1: failed; 2: wrong use; 130: interrupted. Where nobody reads the output to its end, as
+    with ``| head``, the rest of it goes nowhere.
+    """
+    wait_passively()
+    try:
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _run(words: list[str]) -> int:
+    debug = any(word == "--debug" or word.lower() == "--debug=true" for word in words)
+    try:
+        if words and words[0] in OWN_OPTIONS:
+            return OWN_OPTIONS[words[0]](words[1:])
+        return _dispatch(parse(words))
+    except KeyboardInterrupt as stop:
+        print("; ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as raised:
+        error = place_error(raised) or raised
+        if debug:
+            traceback.print_exc()
+        wrong_use = isinstance(error, usage_errors())
+        print("error:", _message(error), file=sys.stderr)
+        if not debug and not wrong_use:
+            print("--debug shows the traceback", file=sys.stderr)
+        return WRONG_USE if wrong_use else FAILED
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, plain_errors()):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return missing_package(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def _dispatch(arguments: Arguments) -> int:
+    if arguments.version:
+        from recbole_fmrlrec import __version__
+
+        print(f"recbole-fmrlrec {__version__}")
+        return DONE
+    if arguments.help:
+        print(_help(arguments))
+        return DONE
+    return COMMANDS[arguments.command](arguments)
+
+
+def _help(arguments: Arguments) -> str:
+    from recbole_fmrlrec.cli.help import command_help, help_text
+
+    documents = {name: do.__doc__ or "" for name, do in {**COMMANDS, **OWN_OPTIONS}.items()}
+    model, dataset = (arguments.keys.get(key) for key in ("model", "dataset"))
+    if arguments.named:
+        return command_help(arguments.command, documents[arguments.command], model, dataset)
+    return help_text(documents, model, dataset)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,266 @@
+"""RecBole 1.2.1 on current numpy, scipy, pandas and torch, without ray.
+
+:func:`apply` mends RecBole in memory, one function a fault; each says what breaks, why, and when it
+can go. No file of RecBole is touched, and what the running versions still do is left alone. The
+faults that pandas 3 brings are in :mod:`recbole_fmrlrec.compat.pandas`, those of single models and
+of trainers in :mod:`recbole_fmrlrec.compat.models`, sampling without end in
+:mod:`recbole_fmrlrec.compat.sampling`, what imports cost in :mod:`recbole_fmrlrec.compat.imports`,
+where RecBole would execute what it reads in :mod:`recbole_fmrlrec.compat.safety`.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib
+import sys
+import traceback
+import types
+import warnings
+from pathlib import Path
+from typing import Any
+
+_applied = False
+
+
+def apply() -> None:
+    """Mend RecBole in this process. Calling it again does nothing.
+
+    Raises:
+        ImportError: RecBole or one of the libraries it needs is not installed.
+    """
+    global _applied
+    if _applied:
+        return
+    numpy_aliases()  # before anything of RecBole runs
+    from recbole_fmrlrec.compat import imports as compat_imports
+
+    compat_imports.sklearn_on_demand()
+    from recbole_fmrlrec.compat import models as compat_models
+    from recbole_fmrlrec.compat import pandas as compat_pandas
+    from recbole_fmrlrec.compat import safety as compat_safety
+    from recbole_fmrlrec.compat import sampling as compat_sampling
+
+    scipy_dok_update()
+    compat_safety.torch_load_of_recbole()
+    compat_safety.numpy_load_of_recbole()
+    compat_safety.saved_data_of_recbole()
+    compat_safety.teacher_of_kd_dagfm()
+    gradient_scaler()
+    anomaly_detection()
+    quick_start_without_ray()
+    unknown_model_name()
+    download_in_one_process()
+    collector_of_counts()
+    preloaded_weights()
+    compat_models.interactions_of_pop()
+    compat_models.advice_on_divergence()
+    compat_sampling.samplers_end()
+    compat_sampling.users_of_all_items()
+    compat_sampling.popularity_without_alias()
+    compat_sampling.masks_end()
+    compat_sampling.line_ends()
+    compat_models.bars_that_go_away()
+    compat_pandas.missing_values()
+    compat_pandas.table_reader()
+    compat_pandas.lengths_of_sequences()
+    compat_pandas.writable_columns()
+    _applied = True
+
+
+def numpy_aliases() -> None:
+    """``Config()`` fails: numpy 2 has no ``float_``, ``complex_`` and ``unicode_``.
+
+    RecBole's ``Config`` makes ``np.float`` and others of them; ``Interaction`` and the metrics use
+    ``np.float`` also where there was no ``Config``. Goes when RecBole names numpy 2's types.
+    """
+    import numpy as np
+
+    aliases = {
+        "float_": np.float64,
+        "complex_": np.complex128,
+        "unicode_": np.str_,
+        "float": np.float64,
+    }
+    for name, value in aliases.items():
+        if name not in np.__dict__:
+            setattr(np, name, value)
+
+
+def scipy_dok_update() -> None:
+    """LightGCN, NGCF, NCL, GCMC, SpectralCF, KGIN and MCCLK fail: no ``dok_matrix._update``.
+
+    A ``dok_matrix`` of scipy >= 1.13 holds a dictionary and is none. Goes when RecBole builds its
+    adjacency matrices with public functions.
+    """
+    from scipy.sparse import dok_matrix
+
+    if not hasattr(dok_matrix, "_update"):
+        dok_matrix._update = lambda self, data: self._dict.update(data)
+
+
+def gradient_scaler() -> None:
+    """Every epoch warns that ``torch.cuda.amp.GradScaler`` and ``autocast`` are deprecated.
+
+    Goes when RecBole uses ``torch.amp``.
+    """
+    import recbole.trainer.trainer
+    import torch
+
+    if hasattr(torch.amp, "GradScaler"):
+        recbole.trainer.trainer.amp = types.SimpleNamespace(
+            GradScaler=functools.partial(torch.amp.GradScaler, "cuda"),
+            autocast=functools.partial(torch.amp.autocast, "cuda"),
+        )
+
+
+def anomaly_detection() -> None:
+    """Every training is a fifth slower: each gradient is searched for NaN.
+
+    ``sine.py`` turns torch's anomaly detection on for the whole process when RecBole's package of
+    sequential models is imported, whichever model is asked for. Calls from RecBole's own modules do
+    nothing; everybody else's do what they say. Goes when RecBole takes that line out.
+    """
+    import torch
+
+    class set_detect_anomaly(torch.autograd.set_detect_anomaly):
+        def __init__(self, mode: bool, check_nan: bool = True) -> None:
+            caller = sys._getframe(1).f_globals.get("__name__", "")
+            if caller.partition(".")[0] != "recbole":
+                super().__init__(mode, check_nan)
+
+    torch.autograd.set_detect_anomaly = set_detect_anomaly  # type: ignore[misc]
+
+
+def quick_start_without_ray() -> None:
+    """``import recbole.quick_start`` fails: it imports ray, which fails or cannot be installed.
+
+    ray 2.6.3, RecBole's pin, needs ``pkg_resources`` (setuptools < 81) and ``np.bool8`` (numpy < 2)
+    and has no wheel for Python >= 3.12. Only ``objective_function`` uses it. We never import
+    quick_start; this is for those who do. Goes when RecBole imports ray inside that function.
+    """
+    sys.meta_path.insert(0, _RayOnDemand())
+
+
+class _RayOnDemand:
+    """Sees to a module ``ray`` when ``recbole.quick_start`` is about to be imported."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        """Never finds anything itself; the ordinary finders go on."""
+        if name == "recbole.quick_start.quick_start" and "ray" not in sys.modules:
+            _stub_ray_if_broken()
+
+
+def _stub_ray_if_broken() -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module("ray.tune")
+        return
+    except Exception:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
+            del sys.modules[name]
+
+    def report(**metrics: Any) -> None:
+        raise ImportError("recbole.quick_start.objective_function reports to ray; install ray")
+
+    stub, tune = types.ModuleType("ray"), types.ModuleType("ray.tune")
+    tune.__dict__.update(report=report)
+    stub.__dict__.update(tune=tune)
+    sys.modules.update({"ray": stub, "ray.tune": tune})
+
+
+def unknown_model_name() -> None:
+    """An unknown model is answered with "No module named 'lightgbm'", a wrong case obscurely.
+
+    RecBole's look-up goes through its packages to the last, which imports lightgbm. Goes when
+    RecBole says so itself.
+    """
+    import recbole.config.configurator
+    import recbole.model
+    import recbole.utils.utils
+
+    original = recbole.utils.utils.get_model
+    folder = Path(recbole.model.__path__[0])
+
+    @functools.wraps(original)
+    def get_model(model_name: str) -> type:
+        unknown = ValueError(f"`model_name` [{model_name}] is not the name of an existing model.")
+        try:
+            return original(model_name)
+        except ModuleNotFoundError:
+            if any(folder.glob(f"*_recommender/{model_name.lower()}.py")):
+                raise  # the model exists, and a package that it needs does not
+            raise unknown from None
+        except AttributeError as error:
+            if error.name == model_name:
+                raise unknown from None
+            raise
+
+    for module in (recbole.utils.utils, recbole.utils, recbole.config.configurator):
+        module.get_model = get_model
+
+
+def download_in_one_process() -> None:
+    """A download ends in "Default process group has not been initialized".
+
+    RecBole waits for the other processes although there are none; the files lie there by then.
+    Goes when RecBole asks whether it runs distributed.
+    """
+    import torch.distributed as dist
+    from recbole.data.dataset import Dataset
+
+    original = Dataset._download
+
+    @functools.wraps(original)
+    def download(self: Any) -> None:
+        try:
+            original(self)
+        except (ValueError, RuntimeError, AttributeError) as error:
+            calls = [frame.line or "" for frame in traceback.extract_tb(error.__traceback__)]
+            alone = not (dist.is_available() and dist.is_initialized())
+            if not (alone and any("barrier()" in line for line in calls)):
+                raise
+
+    Dataset._download = download
+
+
+def collector_of_counts() -> None:
+    """ItemCoverage, AveragePopularity, GiniIndex and TailPercentage fail.
+
+    The collector calls ``.cpu()`` on everything it holds, numbers and counters of items included.
+    Goes when RecBole moves tensors only.
+    """
+    import torch
+    from recbole.evaluator import Collector
+
+    def get_data_struct(self: Any) -> Any:
+        held = self.data_struct._data_dict
+        for key, value in held.items():
+            if isinstance(value, torch.Tensor):
+                held[key] = value.cpu()
+        returned = copy.deepcopy(self.data_struct)
+        for key in ("rec.topk", "rec.meanrank", "rec.score", "rec.items", "data.label"):
+            held.pop(key, None)
+        return returned
+
+    Collector.get_data_struct = get_data_struct
+
+
+def preloaded_weights() -> None:
+    """KSR fails: "expected m1 and m2 to have the same dtype, but got: float != double".
+
+    Preloaded weights are float64 arrays, and KSR multiplies them as they are with its float32
+    parameters. Goes when RecBole stores float32.
+    """
+    import numpy as np
+    from recbole.data.dataset import Dataset
+
+    original = Dataset.get_preload_weight
+
+    @functools.wraps(original)
+    def get_preload_weight(self: Any, field: str) -> Any:
+        return original(self, field).astype(np.float32)
+
+    Dataset.get_preload_weight = get_preload_weight

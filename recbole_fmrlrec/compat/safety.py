@@ -1,0 +1,152 @@
+"""Where RecBole 1.2.1 would execute what it reads: a part of :mod:`recbole_fmrlrec.compat`."""
+
+from __future__ import annotations
+
+import functools
+import importlib.machinery
+import pickle
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.files import trust
+from recbole_fmrlrec.keys.schema import TEACHERS
+
+_KD_DAGFM = "recbole.model.context_aware_recommender.kd_dagfm"
+
+
+def torch_load_of_recbole() -> None:
+    """The best checkpoint cannot be loaded: torch >= 2.6 reads tensors and plain values only.
+
+    RecBole's checkpoints hold its ``Config``, pickled. Calls of ``torch.load`` from RecBole's own
+    modules read that where this process wrote the file itself, or the user named it in this
+    command; every other file, and everybody else, has torch's safe default. Goes when RecBole saves
+    plain values.
+    """
+    import torch
+
+    load_before, save_before = torch.load, torch.save
+
+    @functools.wraps(load_before)
+    def load(*args: Any, **kwargs: Any) -> Any:
+        if not _is_recbole(sys._getframe(1)):
+            return load_before(*args, **kwargs)
+        file = args[0] if args else kwargs.get("f")
+        kwargs["weights_only"] = not trust.may_execute(file)
+        try:
+            return load_before(*args, **kwargs)
+        except pickle.UnpicklingError as error:
+            if not kwargs["weights_only"]:
+                raise
+            raise UsageError(_refused(file)) from error
+
+    @functools.wraps(save_before)
+    def save(*args: Any, **kwargs: Any) -> Any:
+        done = save_before(*args, **kwargs)
+        file = args[1] if len(args) > 1 else kwargs.get("f")
+        if _is_recbole(sys._getframe(1)) and isinstance(file, str | Path):
+            trust.wrote(file)
+        return done
+
+    torch.load, torch.save = load, save
+
+
+def _refused(file: Any) -> str:
+    return (
+        f"{file}: holds more than tensors and plain values, and reading that can run code. RecBole "
+        f"reads such a file only where this command names it ({', '.join(trust.FILE_KEYS)}); in "
+        "Python, recbole_fmrlrec.files.trust.name(FILE) says that you trust it"
+    )
+
+
+def numpy_load_of_recbole() -> None:
+    """LDiffRec reads ``item_emb.npy`` beside a dataset with pickle, which can run code.
+
+    It needs a plain array: torch takes no other. Goes when RecBole leaves ``allow_pickle`` out.
+    """
+    import numpy as np
+
+    before = np.load
+
+    @functools.wraps(before)
+    def load(*args: Any, **kwargs: Any) -> Any:
+        if not _is_recbole(sys._getframe(1)):
+            return before(*args, **kwargs)
+        kwargs["allow_pickle"] = False
+        try:
+            return before(*args, **kwargs)
+        except ValueError as error:
+            file = args[0] if args else kwargs.get("file")
+            raise UsageError(f"{file}: no plain array of numbers ({error})") from error
+
+    np.load = load
+
+
+def saved_data_of_recbole() -> None:
+    """``create_dataset`` and ``load_split_dataloaders`` unpickle what lies in ``checkpoint_dir``.
+
+    Without a key they look for a file by its default name. Only such are read as the user names now
+    or this process wrote. Goes when RecBole saves plain values.
+    """
+    import recbole.data.dataset.dataset
+    import recbole.data.utils
+
+    def load(file: Any) -> Any:
+        if not trust.may_execute(file.name):
+            raise UsageError(_refused(file.name))
+        return pickle.load(file)
+
+    def dump(value: Any, file: Any) -> None:
+        pickle.dump(value, file)
+        file.flush()
+        trust.wrote(file.name)
+
+    guarded = types.SimpleNamespace(load=load, dump=dump)
+    for module in (recbole.data.utils, recbole.data.dataset.dataset):
+        module.pickle = guarded
+
+
+def _is_recbole(frame: Any) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "recbole"
+
+
+def teacher_of_kd_dagfm() -> None:
+    """KD_DAGFM evaluates the text of ``teacher`` as Python.
+
+    The module gets an ``eval`` of its own, which looks the name up. Done when the module is
+    imported, which takes a second. Goes when RecBole looks the class up by its name.
+    """
+    if _KD_DAGFM in sys.modules:
+        _look_up(sys.modules[_KD_DAGFM])
+    elif not any(isinstance(finder, _KDOnDemand) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _KDOnDemand())
+
+
+class _KDOnDemand:
+    """Mends the module of KD_DAGFM when it is imported."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+        """What Python's own finder finds, with a loader that mends it."""
+        spec = importlib.machinery.PathFinder.find_spec(name, path) if name == _KD_DAGFM else None
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            execute(module)
+            _look_up(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+def _look_up(module: Any) -> None:
+    def find(name: str) -> Any:
+        if name not in TEACHERS:
+            raise UsageError(f"teacher = {name[:200]!r}: must be one of {', '.join(TEACHERS)}")
+        return vars(module)[name]
+
+    module.eval = find

@@ -1,0 +1,229 @@
+"""RecBole's ``Config`` with our properties, our models, and a check of every key and value."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from recbole.config import Config as RecBoleConfig
+
+from recbole_fmrlrec import compat
+from recbole_fmrlrec.config import evaluation_checks, settings
+from recbole_fmrlrec.config.needed_columns import load_needed
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.files import trust
+from recbole_fmrlrec.files.writable import check_name
+from recbole_fmrlrec.keys.class_keys import class_keys
+from recbole_fmrlrec.keys.known import dataset_properties, our_model_file, recbole_model_file
+from recbole_fmrlrec.keys.schema import VALUE_METRICS
+from recbole_fmrlrec.keys.yaml_files import Loader, load_yaml, properties_dir
+from recbole_fmrlrec.model_api import registry
+
+# What the user's environment shows of the GPUs, before RecBole's Config overwrites it.
+_VISIBLE_GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+# Settings that say where and how loudly a run happens; the outcome does not hang on them.
+_PLACES = {"data_path", "dataset_root", "checkpoint_dir", "dataset_save_path", "save_dataset"}
+_PLACES |= {"dataloaders_save_path", "save_dataloaders", "log_wandb", "wandb_project"}
+_MACHINE = {"gpu_id", "use_gpu", "device", "worker", "num_threads", "single_spec", "local_rank"}
+_MACHINE |= {"nproc", "world_size", "ip", "port", "offset"}
+_DISPLAY = {"show_progress", "state", "loss_decimal_place"}
+NOT_IN_FINGERPRINT = _PLACES | _MACHINE | _DISPLAY
+_EVALUATION = ("eval_args", "metrics", "topk", "valid_metric")
+
+
+class Config(RecBoleConfig):
+    """The configuration of one model on one dataset.
+
+    Later ones win: RecBole's properties, our ``overall.yaml``, ``model/NAME.yaml``,
+    ``dataset/NAME.yaml`` and its section for the model, files, ``config_dict``, ``cli_args``. Keys
+    with dots change one entry of a mapping. ``sys.argv`` is not read.
+
+    Args:
+        model: name or class; without it the one that the user's settings name, else our default.
+        dataset: name, likewise.
+        config_file_list: YAML files.
+        config_dict: keys and values.
+        cli_args: keys and values of the command line; text is read as YAML.
+        recorded: keys and values out of a checkpoint or a run folder, and where that is, between
+            the files and ``config_dict``. They are data: none of them names a file that can
+            execute (see `trust`).
+
+    Attributes:
+        notes: what the user may want to know and nobody has logged yet.
+
+    Raises:
+        UsageError: an unknown key or model, an impossible value, a file that cannot be read.
+    """
+
+    def __init__(
+        self,
+        model: str | type | None = None,
+        dataset: str | None = None,
+        config_file_list: Iterable[str | Path] | None = None,
+        config_dict: Mapping[str, Any] | None = None,
+        cli_args: Mapping[str, Any] | None = None,
+        recorded: tuple[Mapping[str, Any], str] | None = None,
+    ) -> None:
+        compat.apply()
+        self._settings = [
+            *settings.from_files(config_file_list or []),
+            *settings.from_dict(*(recorded or ({}, "")), recorded=True),
+            *settings.from_dict(config_dict or {}, "config_dict"),
+            *settings.from_dict(cli_args or {}, "command line", is_text=True),
+        ]
+        self._given = {setting.top for setting in self._settings}
+        self._overrides: dict[str, Any] = {}
+        self.notes: list[str] = []
+        super().__init__(model, dataset)
+        settings.check_together(self.final_config_dict)
+        evaluation_checks.check_masking(self.final_config_dict)
+        evaluation_checks.check_names(self.final_config_dict)
+        evaluation_checks.check_training(self.final_config_dict, self.model, self.model_class)
+        # Taken now: RecBole's models and transforms add entries of their own to a Config.
+        kept = {k: v for k, v in self.effective().items() if k not in NOT_IN_FINGERPRINT}
+        self._fingerprint = hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
+
+    # RecBole's own steps, in the order in which its __init__ takes them.
+
+    def _init_parameters_category(self) -> None:
+        super()._init_parameters_category()
+        # RecBole would add the keys of a dataset to the list that all its Configs share.
+        shared: dict[str, list[str]] = vars(self)["parameters"]
+        self.parameters = {name: list(keys) for name, keys in shared.items()}
+
+    def _build_yaml_loader(self) -> type:
+        return Loader
+
+    def _load_cmd_line(self) -> dict[str, Any]:
+        return {}
+
+    def _merge_external_config_dict(self) -> None:
+        self.external_config_dict = {setting.key: setting.value for setting in self._settings}
+
+    def _get_model_and_dataset(
+        self, model: str | type | None, dataset: str | None
+    ) -> tuple[str, type, str]:
+        defaults = load_yaml(properties_dir() / "overall.yaml") | self.external_config_dict
+        model, dataset = model or defaults["model"], dataset or defaults["dataset"]
+        check_name("dataset", dataset, "data_path")
+        if isinstance(model, str):
+            return model, registry.get_model_class(model), str(dataset)
+        check_name("the model class", model.__name__, "checkpoint_dir")
+        return model.__name__, model, str(dataset)
+
+    def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
+        super()._load_internal_config_dict(model, model_class, dataset)
+        values = self.internal_config_dict
+        file = recbole_model_file(model)
+        if file and file.stem != model:  # lightgbm.yaml: RecBole looks for LightGBM.yaml in vain
+            values.update(load_yaml(file))
+        overall = load_yaml(properties_dir() / "overall.yaml")
+        if all(metric.lower() in VALUE_METRICS for metric in values["metrics"]):
+            # It predicts clicks: RecBole's labelled evaluation belongs to its training data.
+            overall = {key: value for key, value in overall.items() if key not in _EVALUATION}
+        values.update(overall)
+        if ours := our_model_file(model):
+            values.update(load_yaml(ours))
+        values.update(dataset_properties(model, dataset))
+
+    def _get_final_config_dict(self) -> dict[str, Any]:
+        values = copy.deepcopy(self.internal_config_dict)
+        own_keys = None if registry.is_known(self.model) else class_keys(self.model_class)
+        any_key = own_keys is None and not registry.is_known(self.model)
+        settings.apply(self._settings, values, self.model, any_key=any_key, own_keys=own_keys)
+        trust.check_sources(self._settings, values)
+        self._overrides = {key: copy.deepcopy(values[key]) for key in sorted(self._given)}
+        return values
+
+    def _set_default_parameters(self) -> None:
+        values = self.final_config_dict
+        evaluation_checks.check_modes(values)
+        self._load_timestamps()
+        self._train_without_negatives()
+        if "show_progress" not in self._given and not sys.stderr.isatty():
+            values["show_progress"] = False
+        values["dataset_root"] = values["data_path"]
+        for key in ("field_separator", "seq_separator"):
+            values[key] = values[key].replace("\\t", "\t")  # as it is typed in a shell
+        try:
+            super()._set_default_parameters()
+        except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
+            raise UsageError(str(error)) from error
+        values["data_path"] = self._data_path(values["dataset_root"])
+        load_needed(values, self._given, self.dataset)
+
+    def _load_timestamps(self) -> None:
+        """Load the column that gives the order; RecBole's sample.yaml leaves it out."""
+        values = self.final_config_dict
+        columns = (values["load_col"] or {}).get("inter")
+        if columns is None or values["eval_args"].get("order") != "TO" or "load_col" in self._given:
+            return
+        if values["TIME_FIELD"] not in columns:
+            columns.append(values["TIME_FIELD"])
+
+    def _train_without_negatives(self) -> None:
+        """A softmax over all items samples no negatives: RecBole refuses its own default there."""
+        values = self.final_config_dict
+        ours, loss = registry.is_ours(self.model_class), values.get("loss_type")
+        if not ours and (hasattr(self.model_class, "input_type") or loss != "CE"):
+            return
+        asked = self._overrides.get("train_neg_sample_args")
+        if asked and asked.get("distribution", "uniform") not in (None, "none", "None"):
+            way_out = "" if ours else ", or set loss_type to BPR if the model has it"
+            raise UsageError(
+                f"train_neg_sample_args: {self.model} ranks all items in its loss and samples no "
+                f"negatives; leave the key out{way_out}"
+            )
+        values["train_neg_sample_args"] = None
+
+    def _data_path(self, root: str) -> str:
+        """The dataset's folder; for ml-100k RecBole's copy where the user has none."""
+        own = os.path.join(root, self.dataset)
+        if self.dataset != "ml-100k":
+            return own
+        if os.path.isfile(os.path.join(own, "ml-100k.inter")):
+            self.notes.append(f"ml-100k is read from {own}, not from RecBole's own copy")
+            return own
+        return str(registry.recbole_dir() / "dataset_example" / "ml-100k")
+
+    def _init_device(self) -> None:
+        values = self.final_config_dict
+        if "gpu_id" not in self._given and _VISIBLE_GPUS is not None:
+            values["gpu_id"] = _VISIBLE_GPUS  # RecBole would show GPU 0 instead
+        super()._init_device()
+        if not values["use_gpu"]:  # RecBole reads the key elsewhere, and not here
+            import torch
+
+            values["device"] = torch.device("cpu")
+
+    def overrides(self) -> dict[str, Any]:
+        """What the user set; as ``config_dict`` it makes this configuration again."""
+        return {k: _plain(v) for k, v in self._overrides.items() if k not in ("model", "dataset")}
+
+    def effective(self) -> dict[str, Any]:
+        """The final configuration, in values that JSON knows."""
+        return {key: _plain(value) for key, value in sorted(self.final_config_dict.items())}
+
+    def fingerprint(self) -> str:
+        """A hash, 16 hexadecimal digits, of all settings on which the outcome of a run depends."""
+        return self._fingerprint
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Mapping):
+        return {str(key): _plain(below) for key, below in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(_plain(below) for below in value)
+    if isinstance(value, list | tuple):
+        return [_plain(below) for below in value]
+    return value if isinstance(value, bool | int | float | str | type(None)) else str(value)

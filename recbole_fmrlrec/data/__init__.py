@@ -1,0 +1,1 @@
+"""From atomic files and features to the rows of training and evaluation."""

@@ -1,0 +1,232 @@
+"""Item features for a RecBole dataset: found, made once if the catalogue has only text, aligned."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from dataset_tools.feature_files import ITEMS_NAME
+from dataset_tools.features import (
+    Features,
+    find_rows,
+    list_modalities,
+    read_features,
+    read_manifest,
+)
+from dataset_tools.files import file_sha256
+from dataset_tools.text import TFIDF_NAME, make_text_features, remake_text_features, texts_changed
+from recbole_fmrlrec.data.mapped_features import MappedFeatures, MappedModality
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.model_api.registry import is_ours
+from recbole_fmrlrec.runs.console import say
+
+if TYPE_CHECKING:
+    from recbole.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class ItemFeatures:
+    """Concatenated unit-length features times ``feature_scale``.
+
+    Attributes:
+        matrix: ``(N+1, F)`` float32, row 0 (padding) zeros; in memory, or on disk.
+        encoders: encoder by modality, in the order of concatenation.
+        widths: columns of each modality, in that order.
+        missing: number of items without features, by modality.
+        corpus: names the texts that all of them together decided every vector (TF-IDF); empty where
+            an item's vector hangs on that item alone.
+    """
+
+    matrix: Tensor | MappedFeatures
+    encoders: dict[str, str]
+    widths: dict[str, int]
+    missing: dict[str, int]
+    corpus: str
+
+
+def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
+    """Features of every item of ``dataset`` in the order of RecBole's item ids.
+
+    Each modality is L2-normalised, then they are concatenated. Reads ``feature_path``, else
+    ``features/`` in the dataset's folder; where there is neither and the dataset has text, makes
+    TF-IDF features once. What would take more than ``feature_memory_mb`` in memory stays on disk.
+
+    Raises:
+        UsageError: no features and no text, a modality that is not there, or more items without
+            features than ``max_missing_features`` allows.
+        dataset_tools.errors.FeatureError: a feature file is damaged.
+    """
+    folder, names = chosen_features(config)
+    tokens = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
+    found = [read_features(folder, name) for name in names]
+    widths = {features.modality: features.matrix.shape[1] for features in found}
+    encoders = {features.modality: str(features.manifest["encoder"]) for features in found}
+    needed = 4 * (len(tokens) + 1) * sum(widths.values())
+    mapped, lost = _on_disk(found, tokens, config)
+    fits = needed <= int(config["feature_memory_mb"]) * 2**20
+    matrix = mapped.in_memory() if fits else mapped
+    for features in found:
+        name = features.modality
+        limit = float(config["max_missing_features"])
+        _report_missing(name, lost[name], len(tokens), limit, folder)
+        place = f"{folder}, left on disk" if isinstance(matrix, MappedFeatures) else folder
+        say(f"features: {name}, {widths[name]} wide, by {encoders[name]}, from {place}")
+    missing = {name: len(lost[name]) for name in names}
+    return ItemFeatures(matrix, encoders, widths, missing, _corpus(found))
+
+
+def chosen_features(config: Any) -> tuple[Path, list[str]]:
+    """The folder of the features that a configuration asks for, and its modalities in order.
+
+    Raises:
+        UsageError: as `load_item_features`.
+    """
+    folder = _feature_folder(config)
+    return folder, _chosen_modalities(config, folder)
+
+
+def features_fingerprint(config: Any, remake: bool = True) -> str:
+    """A hash of the features that a run reads; empty for a model without.
+
+    Args:
+        remake: make those in the dataset's folder anew that were made of its text, if that has
+            changed. This is for runs that begin: a trained model keeps to what it has seen.
+
+    Raises:
+        UsageError: as `load_item_features`, or they are of an encoder that is not at hand here.
+    """
+    if not is_ours(config.model_class) or config["use_features"] is False:
+        return ""
+    folder, names = chosen_features(config)
+    if remake and "text" in names and not config["feature_path"]:
+        _refresh_text(_item_file(config), folder)
+    files = [folder / ITEMS_NAME, *(folder / f"{name}.npy" for name in names)]
+    return " ".join(_file_hash(file, file.stat().st_mtime_ns) for file in files)
+
+
+@functools.cache
+def _file_hash(file: Path, changed: int) -> str:
+    return file_sha256(file)
+
+
+def find_features(config: Any) -> Path | None:
+    """The folder in which a dataset has features, whatever the model; None where it has none."""
+    # RecBole's own ml-100k lies inside the installed wheel: what we make goes to the user's side.
+    beside, made = Path(config["data_path"]) / "features", _made_features(config)
+    return next((folder for folder in (beside, made) if list_modalities(folder)), None)
+
+
+def _corpus(found: Sequence[Features]) -> str:
+    made = [one.manifest for one in found if one.manifest["encoder"] == TFIDF_NAME]
+    return " ".join(f"{one.get('inputs_sha256')} {one['revision']}" for one in made)
+
+
+def _made_features(config: Any) -> Path:
+    return Path(config["dataset_root"] or "dataset") / config["dataset"] / "features"
+
+
+def _on_disk(
+    found: Sequence[Features], tokens: Sequence[str], config: Any
+) -> tuple[MappedFeatures, dict[str, list[str]]]:
+    parts, lost = [], {}
+    for features in found:
+        rows, lost[features.modality] = find_rows(features, tokens)
+        parts.append(MappedModality.open(features.matrix, rows))
+    scale, block_size = float(config["feature_scale"]), config["feature_block_size"]
+    return MappedFeatures(parts, scale, block_size), lost
+
+
+def _report_missing(name: str, lost: Sequence[str], total: int, limit: float, folder: Path) -> None:
+    if not lost:
+        return
+    examples = ", ".join(lost[:5])
+    message = f"{len(lost)} of {total} items have no {name} features (for example {examples})"
+    if len(lost) > limit * total:
+        raise UsageError(
+            f"{message} in {folder}: more than max_missing_features={limit:g} allows; encode the "
+            "missing items, or raise max_missing_features"
+        )
+    getLogger().warning("%s; their %s features are zeros", message, name)
+
+
+def _chosen_modalities(config: Any, folder: Path) -> list[str]:
+    there = list_modalities(folder)
+    asked = config["modalities"]
+    if asked in (None, "auto"):
+        return there
+    names = [asked] if isinstance(asked, str) else list(asked)
+    absent = [name for name in names if name not in there]
+    if absent or not names:
+        raise UsageError(
+            f"modalities: {', '.join(absent) or 'none'} not in {folder}, which has "
+            f"{', '.join(there) or 'none'}; `python -m dataset_tools --help` lists the encoders"
+        )
+    return names
+
+
+def _feature_folder(config: Any) -> Path:
+    """The folder with features; TF-IDF features are made where there are none yet."""
+    if config["feature_path"]:
+        folder = Path(config["feature_path"])
+        if not list_modalities(folder):
+            raise UsageError(f"feature_path: no feature matrix in {folder.absolute()}")
+        return folder
+    found = find_features(config)
+    if found is not None:
+        return found
+    item_file = _item_file(config)
+    if not item_file.is_file():
+        raise UsageError(
+            f"no item features in {(item_file.parent / 'features').absolute()} and no text to make "
+            f"them from ({item_file.name} is not there); attach features with `python -m "
+            "dataset_tools convert ... --features text=FILE.npy`, or run fMRLRecID with "
+            "--use_features=False"
+        )
+    made = _made_features(config)
+    _make_text_features(item_file, made)
+    return made
+
+
+def _item_file(config: Any) -> Path:
+    return Path(config["data_path"]) / f"{config['dataset']}.item"
+
+
+def _refresh_text(item_file: Path, folder: Path) -> None:
+    """Make text features anew if the catalogue's text has changed; refuse what cannot be."""
+    manifest_file = folder / "text.json"
+    if not (item_file.is_file() and _changed(*map(_version, (item_file, manifest_file)))):
+        return
+    changed = f"{folder / 'text.npy'}: made from texts that {item_file} no longer has"
+    if remake_text_features(item_file, folder):
+        getLogger().warning("%s; made anew", changed)
+        return
+    raise UsageError(
+        f"{changed}; make it anew with `python -m dataset_tools encode-text {item_file.parent} "
+        f"--output {folder} --overwrite`, or take it as it is with --feature_path={folder}"
+    )
+
+
+def _version(file: Path) -> tuple[Path, int]:
+    return file, file.stat().st_mtime_ns
+
+
+@functools.lru_cache(16)  # a run asks twice, and catalogues may be large
+def _changed(item_file: tuple[Path, int], manifest_file: tuple[Path, int]) -> bool:
+    folder = manifest_file[0].parent
+    return texts_changed(item_file[0], read_manifest(folder, manifest_file[0].stem))
+
+
+def _make_text_features(item_file: Path, folder: Path) -> None:
+    getLogger().warning(
+        "no item features found: making TF-IDF text features from %s, once, in %s. A pretrained "
+        "encoder gives better ones: `python -m dataset_tools encode-text --help`",
+        item_file.name,
+        folder.absolute(),
+    )
+    make_text_features(item_file, folder)

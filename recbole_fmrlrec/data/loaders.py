@@ -1,0 +1,214 @@
+"""From a configuration to the three data loaders, for our models and for RecBole's."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+from recbole.data.dataloader import (
+    FullSortEvalDataLoader,
+    KnowledgeBasedDataLoader,
+    TrainDataLoader,
+)
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
+from recbole.data.utils import create_samplers, get_dataloader
+from recbole.sampler import KGSampler
+from recbole.utils import ModelType
+
+from recbole_fmrlrec.atomic_files.reader import DataError
+from recbole_fmrlrec.config import evaluation_checks
+from recbole_fmrlrec.config.refusals import told_as_usage
+from recbole_fmrlrec.data.batch import HostedInteraction
+from recbole_fmrlrec.data.exact_order import in_exact_order
+from recbole_fmrlrec.data.negatives import check_negatives
+from recbole_fmrlrec.data.saved_data import save_dataset, save_loaders, saved_dataset, saved_parts
+from recbole_fmrlrec.data.trimming import TRIMMABLE
+from recbole_fmrlrec.data.windows import UserWindowDataset
+
+__all__ = ["DataError", "create_dataset", "data_preparation", "dataset_class"]
+
+_CLASSES = {
+    ModelType.GENERAL: "Dataset",
+    ModelType.SEQUENTIAL: "SequentialDataset",
+    ModelType.CONTEXT: "Dataset",
+    ModelType.KNOWLEDGE: "KnowledgeBasedDataset",
+    ModelType.TRADITIONAL: "Dataset",
+    ModelType.DECISIONTREE: "DecisionTreeDataset",  # RecBole takes Dataset, which knows no onehot
+}
+
+
+def dataset_class(config: Any) -> type[Dataset]:
+    """Choose the dataset class of a model.
+
+    User windows where ``training_windows`` is ``overlap`` or ``latest``; else the class that
+    RecBole would take, in exact order.
+    """
+    if config["training_windows"] in ("overlap", "latest"):
+        return UserWindowDataset
+    module = importlib.import_module("recbole.data.dataset")
+    own = getattr(module, config["model"] + "Dataset", None)
+    return in_exact_order(own or getattr(module, _CLASSES[config["MODEL_TYPE"]]))
+
+
+def create_dataset(config: Any) -> Dataset:
+    """Load the dataset of a configuration, filter it and map its ids.
+
+    RecBole's ``dataset_save_path`` names a saved dataset to take instead where it was made with the
+    same settings; only a file named there is read. ``save_dataset`` saves one.
+
+    Raises:
+        DataError: it does not exist, cannot be read, or lacks a column.
+    """
+    chosen = dataset_class(config)
+    saved: Dataset | None = saved_dataset(config, chosen)
+    if saved is not None:
+        return saved
+    with told_as_usage(config, f"loading {config['dataset']}"):
+        dataset = chosen(config)
+    if config["save_dataset"]:
+        save_dataset(config, dataset)
+    return dataset
+
+
+def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
+    """Split a dataset and make its training, validation and test loader.
+
+    Returns:
+        RecBole's own loaders or subclasses of them.
+
+    Raises:
+        DataError: a part that is needed has no rows, or a key asks for what the data cannot give.
+    """
+    _check_history(config)
+    _check_trimming(config)
+    saved = saved_parts(config, dataset_class(config))
+    if saved is not None:
+        dataset._change_feat_format()
+        loaders = _loaders_of(config, saved)
+        check_negatives(config, loaders)
+        return loaders
+    evaluation_checks.check_labels(config, dataset)
+    evaluation_checks.check_topk(config, dataset)
+    evaluation_checks.check_list_names(dataset)
+    with told_as_usage(config, f"splitting {config['dataset']}"):
+        built = dataset.build()
+        _check_parts(config, built, dataset)
+        samplers = _samplers(config, dataset, built)
+        loaders = (
+            _train_loader(config, built[0], samplers[0], _triples(config, dataset)),
+            _eval_loader("valid", config, built[1], samplers[1]),
+            _eval_loader("test", config, built[2], samplers[2]),
+        )
+    check_negatives(config, loaders)
+    if config["save_dataloaders"]:
+        save_loaders(config, loaders)
+    return loaders
+
+
+def _loaders_of(config: Any, saved: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    """Loaders by the settings of today from the data and the samplers of saved ones."""
+    train, valid, test = saved
+    sampler, triples = getattr(train, "_sampler", None), None
+    if isinstance(train, KnowledgeBasedDataLoader):
+        sampler, triples = train.general_dataloader._sampler, train.kg_dataloader._sampler
+    return (
+        _train_loader(config, train._dataset, sampler, triples),
+        _eval_loader("valid", config, valid._dataset, valid._sampler),
+        _eval_loader("test", config, test._dataset, test._sampler),
+    )
+
+
+def _check_history(config: Any) -> None:
+    if config["mask_history"] and config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        raise DataError(
+            "mask_history: True leaves a user's history out of the ranking of general models only; "
+            f"{config['model']} is a sequential model, so set mask_history: False"
+        )
+
+
+def _check_trimming(config: Any) -> None:
+    if config["trim_batches"] and config["model"] not in TRIMMABLE:
+        raise DataError(
+            f"trim_batches: True would change the results of {config['model']}; "
+            f"it is for {', '.join(sorted(TRIMMABLE))}"
+        )
+
+
+def _check_parts(config: Any, built: list[Any], dataset: Dataset) -> None:
+    split = dict(config["eval_args"]["split"] or {}).get("LS")
+    filters = "".join(f"; {left}" for left in getattr(dataset, "filtered", ()))
+    if len(built[0]) == 0:
+        why = "no user has two interactions"
+        if split is None:
+            why = f"eval_args.split: {config['eval_args']['split']} leaves no training rows"
+        raise DataError(f"{config['dataset']}: {why}; nothing to train on{filters}")
+    if split == "valid_and_test" and not (len(built[1]) and len(built[2])):
+        raise DataError(
+            f"{config['dataset']}: no user has four interactions, so that validation and test with "
+            f"eval_args.split: {{LS: valid_and_test}} have no rows{filters}"
+        )
+
+
+def _samplers(config: Any, dataset: Dataset, built: list[Any]) -> Any:
+    """RecBole's samplers; they take a row for an interaction, and a window is none."""
+    if isinstance(dataset, UserWindowDataset):
+        if config["train_neg_sample_args"]["distribution"] != "none":
+            raise DataError(
+                f"train_neg_sample_args: {config['train_neg_sample_args']}: user windows are "
+                "trained against all items; set it to None, or training_windows to prefix"
+            )
+        parts = [part.interactions() for part in built]
+        columns = {k: torch.cat([p.inter_feat[k] for p in parts]) for k in parts[0].inter_feat}
+        return create_samplers(config, dataset.copy(Interaction(columns)), parts)
+    return create_samplers(config, dataset, built)
+
+
+def _triples(config: Any, dataset: Dataset) -> KGSampler | None:
+    """The sampler of a knowledge graph, for models that train on one."""
+    if config["MODEL_TYPE"] != ModelType.KNOWLEDGE:
+        return None
+    negatives = config["train_neg_sample_args"]
+    return KGSampler(dataset, negatives["distribution"], negatives["alpha"])
+
+
+def _train_loader(config: Any, part: Any, sampler: Any, triples: KGSampler | None) -> Any:
+    if isinstance(part, UserWindowDataset):
+        return WindowTrainDataLoader(config, part, sampler, shuffle=config["shuffle"])
+    loader = get_dataloader(config, "train")
+    if triples is None:
+        return loader(config, part, sampler, shuffle=config["shuffle"])
+    return loader(config, part, sampler, triples, shuffle=True)
+
+
+def _eval_loader(phase: str, config: Any, part: Any, sampler: Any) -> Any:
+    loader = get_dataloader(config, phase)
+    if loader is FullSortEvalDataLoader and not config["mask_history"]:
+        loader = UnmaskedFullSortEvalDataLoader
+    return loader(config, part, sampler, shuffle=False)
+
+
+class WindowTrainDataLoader(TrainDataLoader):
+    """Batches of user windows, cut to the longest row of the batch: lists are (B, longest)."""
+
+    def collate_fn(self, index: list[int]) -> Interaction:
+        """Make a batch of the rows ``index``."""
+        rows, picked = self._dataset.inter_feat, torch.as_tensor(index)
+        batch = {field: rows[field][picked] for field in rows}
+        longest = int(batch[self._dataset.item_list_length_field].max())
+        cut = {k: v[:, :longest] if v.dim() > 1 else v for k, v in batch.items()}
+        return HostedInteraction(self.transform(self._dataset, Interaction(cut)).interaction)
+
+
+class UnmaskedFullSortEvalDataLoader(FullSortEvalDataLoader):
+    """Full ranking over all items, those of the user's history included, for every kind of model.
+
+    RecBole leaves the history out of the ranking of general models and leaves it in for sequential
+    ones; numbers of the two cannot be compared.
+    """
+
+    def collate_fn(self, index: list[int]) -> tuple[Any, ...]:
+        """Make a batch: users or rows, no history, positives by place and by item."""
+        rows, _, positive_u, positive_i = super().collate_fn(index)
+        return rows, None, positive_u, positive_i

@@ -1,0 +1,1 @@
+"""Ranks of targets, and the metrics that follow from them."""

@@ -1,0 +1,106 @@
+"""The command line of ``run_recbole.py export``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from recbole_fmrlrec.config.arguments import Parser, whole_numbers
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.program import usage_name
+
+DESCRIPTION = """\
+Write a trained model at one of its nested sizes, or at all of them, as small files that serve
+without RecBole: parameters, item table, ids, titles and a description. A family of sizes also gets
+the pages family.md and family.html, with bytes, parameters, time and quality of each.
+"""
+
+
+def build_parser() -> Parser:
+    """The parser; imports nothing heavy."""
+    parser = Parser(prog=f"{usage_name()} export", description=DESCRIPTION)
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="FILE", help="best.pth of a run"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder to write to"
+    )
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--size", type=int, metavar="S", help="one size, written to DIR itself")
+    size.add_argument(
+        "--sizes", default="all", metavar="S,S", help="sizes, each written to DIR/S; all (default)"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "int8"),
+        default="float32",
+        help="how item vectors are stored; int8 has a float32 scale per item (float32)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("safetensors", "onnx"),
+        default="safetensors",
+        help="onnx adds the encoder and its one-step form as ONNX graphs (safetensors)",
+    )
+    _add_data_options(parser)
+    return parser
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--catalogue",
+        type=Path,
+        metavar="DIR",
+        help="a dataset folder whose items, scored from their features, are added",
+    )
+    parser.add_argument(
+        "--same_encoder",
+        action="store_true",
+        help="the catalogue's features come from the training's encoder, whatever it is called",
+    )
+    parser.add_argument(
+        "--data_path", metavar="DIR", help="folder of the datasets, if not where training had it"
+    )
+    parser.add_argument(
+        "--no_evaluation", action="store_true", help="do not measure the quality of the files"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command; returns 0.
+
+    Raises:
+        UsageError: an option, a checkpoint, a size, a dataset or a catalogue that cannot be used.
+    """
+    options = build_parser().parse_args(words)
+    sizes = None if options.sizes == "all" else whole_numbers("--sizes", options.sizes)
+    from recbole_fmrlrec.deploy.errors import DeployError
+    from recbole_fmrlrec.export.export import Export
+
+    request = Export(
+        checkpoint=options.checkpoint,
+        output=options.output,
+        sizes=sizes if options.size is None else [options.size],
+        family=options.size is None,
+        table_dtype=options.dtype,
+        onnx=options.format == "onnx",
+        catalogue=options.catalogue,
+        same_encoder=options.same_encoder,
+        evaluate=not options.no_evaluation,
+        data_path=options.data_path,
+    )
+    try:
+        family = request.run()
+    except DeployError as error:
+        raise UsageError(str(error)) from error
+    print(family.text())
+    print(
+        "parameters: the blocks and the projector of the features; learned vectors of items, which "
+        "a\ntraining counts too, are in the item table"
+    )
+    print(options.output / ("family.html" if request.family else "model.json"))
+    sys.stdout.flush()
+    return 0

@@ -1,0 +1,90 @@
+"""How good the deployed files are: test metrics with each kind of item table at each size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from logging import getLogger
+
+import torch
+from torch import Tensor
+
+from recbole_fmrlrec.deploy.description import TABLE_DTYPES
+from recbole_fmrlrec.deploy.items import restore_vectors, store_vectors
+from recbole_fmrlrec.evaluation.ranking import nested_mean_ranks, rank_metrics
+from recbole_fmrlrec.export.source import Rows, Trained
+from recbole_fmrlrec.nn.network import FMRLRecNetwork
+
+Metrics = dict[str, float]
+
+#: Users encoded at once.
+BATCH = 1024
+
+#: Above this a metric measured now is another than the one that the run wrote down.
+TOLERANCE = 2e-4
+
+
+@torch.no_grad()
+def deployed_metrics(trained: Trained, sizes: Sequence[int]) -> dict[int, dict[str, Metrics]]:
+    """Test metrics by size and by type of the item table.
+
+    The table is stored and restored as a deployed model does it, and serves both as input of the
+    encoder and as candidates. A float table of a size is the first columns of the largest one, so
+    one pass measures all sizes; an int8 table has a scale of its own at each size.
+
+    Args:
+        trained: the model and its test rows.
+        sizes: nested sizes wanted, ascending.
+    """
+    network, table = trained.model.network, trained.model.item_table()
+    found: dict[int, dict[str, Metrics]] = {size: {} for size in sizes}
+    for dtype in TABLE_DTYPES:
+        if dtype != "int8":
+            vectors = restore_vectors(store_vectors(table, dtype))
+            for size, metrics in _metrics(trained, network, vectors, network.sizes).items():
+                if size in found:
+                    found[size][dtype] = metrics
+            continue
+        for size in sizes:
+            vectors = restore_vectors(store_vectors(table[:, :size], dtype))
+            found[size][dtype] = _metrics(trained, network.cut(size), vectors, (size,))[size]
+    _compare_with_record(trained, found)
+    return found
+
+
+def _metrics(
+    trained: Trained, network: FMRLRecNetwork, vectors: Tensor, sizes: Sequence[int]
+) -> dict[int, Metrics]:
+    config = trained.config
+    ranks = _ranks(network.eval(), vectors, trained.test, sizes)
+    settings = config["metrics"], config["topk"], config["metric_decimal_place"]
+    return {
+        size: dict(rank_metrics(ranks[k], len(vectors) - 1, *settings))
+        for k, size in enumerate(sizes)
+    }
+
+
+def _ranks(network: FMRLRecNetwork, vectors: Tensor, rows: Rows, sizes: Sequence[int]) -> Tensor:
+    """Mean ranks ``(K, B)`` of the targets."""
+    parts = []
+    for at in range(0, len(rows.targets), BATCH):
+        part = slice(at, at + BATCH)
+        hidden = network.encode_last(vectors, rows.items[part], rows.lengths[part])
+        parts.append(nested_mean_ranks(hidden, vectors[1:], rows.targets[part] - 1, sizes))
+    return torch.cat(parts, dim=1)
+
+
+def _compare_with_record(trained: Trained, found: dict[int, dict[str, Metrics]]) -> None:
+    """Say where the float32 model is not what the run measured at the end of its training."""
+    for size, by_type in found.items():
+        recorded = trained.recorded.get(size, {})
+        off = [
+            f"{name} {by_type['float32'][name]:.4f}, recorded {value:.4f}"
+            for name, value in recorded.items()
+            if name in by_type["float32"] and abs(by_type["float32"][name] - value) > TOLERANCE
+        ]
+        if off:
+            getLogger().warning(
+                "size %d: %s: the dataset or its features have changed since the training",
+                size,
+                "; ".join(off),
+            )

@@ -1,0 +1,50 @@
+"""Whether an output can be written, found out before hours of work and not after them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.files.names import name_fault
+from recbole_fmrlrec.rules import shown
+
+
+def check_folder(folder: Path, name: str) -> None:
+    """Make a folder, and a file in it that goes away again.
+
+    Args:
+        name: of the option or key that names the folder.
+
+    Raises:
+        UsageError: it cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{name}: cannot write to {folder.absolute()}: {error.strerror}; choose another folder"
+        ) from None
+
+
+def check_name(what: str, value: object, below: str) -> None:
+    """Refuse what is no name of a file or folder: a path, nothing, or none that a system takes.
+
+    Args:
+        what: the option or key, and where it stands.
+        below: the folder that the name is put in, in words.
+
+    Raises:
+        UsageError: it has the name.
+    """
+    if fault := name_fault(value):
+        raise UsageError(f"{what} = {shown(value)}: a name below {below} {fault}")
+
+
+def check_file(file: Path, name: str) -> None:
+    """Likewise for a file, which is not made yet."""
+    if file.is_dir():
+        raise UsageError(f"{name}: {file} is a folder; give the name of a file in it")
+    check_folder(file.parent, name)

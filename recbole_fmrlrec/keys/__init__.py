@@ -1,0 +1,1 @@
+"""Every key that a configuration may have, its values, and the YAML files that hold them."""

@@ -1,0 +1,1 @@
+"""The contract of models: their names, what a class can declare, and models from outside."""

@@ -1,0 +1,145 @@
+"""Names to classes: our models, data sets and trainer first, then RecBole's.
+
+Nothing heavy is imported before a class is asked for: the names of RecBole's models are read from
+its files.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec.errors import RunError, UsageError, missing_package
+from recbole_fmrlrec.program import command_name
+
+OUR_MODELS = {
+    "fMRLRec": "recbole_fmrlrec.models.fmrlrec",
+    "fMRLRecID": "recbole_fmrlrec.models.fmrlrec",
+}
+
+
+@functools.cache
+def recbole_dir() -> Path:
+    """The folder of the installed RecBole, found without importing it.
+
+    Raises:
+        RunError: RecBole is not installed.
+    """
+    spec = importlib.util.find_spec("recbole")
+    if spec is None or not spec.submodule_search_locations:
+        raise RunError(
+            "RecBole is not installed; `pip install --no-deps recbole==1.2.1` installs it"
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+@functools.cache
+def recbole_models() -> dict[str, str]:
+    """RecBole's models: class name to module.
+
+    A model's file bears the class's name in small letters; the class is found by that, in the text.
+    """
+    models = {}
+    for file in sorted((recbole_dir() / "model").glob("*_recommender/*.py")):
+        source = file.read_text(encoding="utf-8")
+        for name in re.findall(r"^class (\w+)\(", source, re.MULTILINE):
+            if name.lower() == file.stem:
+                models[name] = f"recbole.model.{file.parent.name}.{file.stem}"
+    return models
+
+
+def list_models() -> dict[str, list[str]]:
+    """Every model name by kind: ours, then RecBole's kinds (``sequential``, ``general`` ...)."""
+    kinds: dict[str, list[str]] = {"ours": list(OUR_MODELS)}
+    for name, module in recbole_models().items():
+        kinds.setdefault(module.split(".")[2].removesuffix("_recommender"), []).append(name)
+    return kinds
+
+
+def nearest(name: str, known: list[str], count: int = 5) -> list[str]:
+    """The known names most like ``name``, the likest first; capital letters do not count."""
+    by_small: dict[str, list[str]] = {}
+    for candidate in known:
+        by_small.setdefault(candidate.lower(), []).append(candidate)
+    close = difflib.get_close_matches(name.lower(), list(by_small), n=count, cutoff=0.6)
+    return [candidate for small in close for candidate in by_small[small]][:count]
+
+
+def is_known(name: str) -> bool:
+    """Whether a model of this name is ours or RecBole's."""
+    return name in OUR_MODELS or name in recbole_models()
+
+
+def check_model_name(name: str) -> None:
+    """Refuse a name that is no model's.
+
+    Raises:
+        UsageError: it names the right spelling where only capital letters differ, else near names.
+    """
+    if is_known(name):
+        return
+    known = [*OUR_MODELS, *recbole_models()]
+    spelled = [candidate for candidate in known if candidate.lower() == name.lower()]
+    if spelled:
+        raise UsageError(f"there is no model `{name}`: it is spelled `{spelled[0]}`")
+    ours = nearest(name, list(OUR_MODELS)) or list(OUR_MODELS)
+    theirs = nearest(name, list(recbole_models()))
+    hint = f"ours: {', '.join(ours)}"
+    if theirs:
+        hint += f"; near names of RecBole: {', '.join(theirs)}"
+    raise UsageError(f"there is no model `{name}` ({hint}); `{command_name()} models` lists all")
+
+
+def get_model_class(name: str) -> type:
+    """The class of a model, ours first, then RecBole's.
+
+    Raises:
+        UsageError: there is no such model, or it needs a package that is not installed.
+    """
+    check_model_name(name)
+    module = OUR_MODELS.get(name) or recbole_models()[name]
+    try:
+        found: type = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "recbole", "recbole_fmrlrec"):
+            raise
+        raise UsageError(f"the model `{name}` cannot be used: {missing_package(error)}") from error
+    return found
+
+
+def is_ours(model_class: type) -> bool:
+    """Whether a model, or a model that somebody derived from it, is of this package."""
+    return any(base.__module__ in OUR_MODELS.values() for base in model_class.__mro__)
+
+
+def get_dataset_class(config: Any) -> type:
+    """The dataset class of a configuration: user windows, or RecBole's class in exact order."""
+    from recbole_fmrlrec.data.loaders import dataset_class
+
+    return dataset_class(config)
+
+
+def get_trainer_class(config: Any) -> type:
+    """The trainer of a configuration's model.
+
+    RecBole's special trainers (``KGTrainer``, ``S3RecTrainer`` ...) keep their models and have ours
+    before them, for its checkpoints, its resume and its ranks; those of decision trees stay alone.
+    Ours takes the place of the ordinary one, and of the one that only sets the number of epochs to
+    1.
+    """
+    from recbole.trainer import Trainer as RecBoleTrainer
+    from recbole.trainer.trainer import DecisionTreeTrainer, TraditionalTrainer
+    from recbole.utils import get_trainer
+
+    theirs: type = get_trainer(config["MODEL_TYPE"], config["model"])
+    if issubclass(theirs, DecisionTreeTrainer):
+        return theirs
+    from recbole_fmrlrec.train.trainer import Trainer, resumable
+
+    return Trainer if theirs in (RecBoleTrainer, TraditionalTrainer) else resumable(theirs)

@@ -1,0 +1,1 @@
+"""The mathematics of fMRLRec: layers, recurrence, network, losses. Imports nothing of RecBole."""

@@ -1,0 +1,360 @@
+"""The nested cross-entropy: the softmax loss over all items at every nested size at once.
+
+Logits of a size are the running sum of the chunks' products, ``logits_k = logits_{k-1} +
+h[:, chunk k] @ items[:, chunk k].T``, so that all sizes cost what the largest costs. The gradient
+of chunk k is that of all sizes that read it, ``G_k = sum_{m >= k} dloss/dlogits_m``, summed from
+the largest size down. Positions are worked through in blocks and their gradients are made in the
+forward pass, so memory depends on the block and not on T x N x K.
+
+Items may be given as a table of their first dimensions and a product for the others, ``features
+@ weight.T``. Where positions are few (a batch of 32 users has fewer than 200), ``(h @ weight) @
+features.T`` is cheaper than the table's columns: see `table_width`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recbole_fmrlrec.nn.linear import chunk_bounds, working_dtype
+
+#: Bytes of logits held at once when no block size is asked for. Products need a few hundred rows
+#: to reach their full speed.
+BLOCK_BYTES = 160 * 2**20
+
+#: Bytes of one size's logits that pass through the element-wise steps together: they should stay
+#: in the cache from one step to the next.
+CACHED_BYTES = 4 * 2**20
+
+#: Positions that a block has at least, whatever they take: each block reads the whole item table.
+FEWEST_ROWS = 64
+
+#: Chunks below this width take their gradients the other way round, ``(c, N) @ (N, n)``: on a CPU
+#: products with so few columns are several times slower than those with so few rows, and less
+#: exact.
+NARROW = 16
+
+#: Rows of logits begin at multiples of this many numbers: a matrix product into rows that begin
+#: anywhere takes half as long again.
+ALIGNED = 32
+
+
+def block_rows(num_items: int, num_sizes: int, positions: int) -> int:
+    """Positions per block: so many that its logits take about `BLOCK_BYTES`, or `FEWEST_ROWS`."""
+    fitting = max(FEWEST_ROWS, BLOCK_BYTES // (4 * max(1, num_items) * num_sizes))
+    blocks = -(-positions // fitting)
+    return -(-positions // max(1, blocks))
+
+
+def table_width(positions: int, sizes: Sequence[int], feature_width: int) -> int:
+    """How many leading dimensions of the items to project into a table.
+
+    A chunk of c dimensions costs ``N (2 F c + 3 T c)`` multiplications with the table (projection,
+    logits, three gradients) and ``2 N T F`` without. All chunks behind the result are cheaper
+    without.
+
+    Args:
+        positions: T.
+        sizes: nested sizes.
+        feature_width: F.
+    """
+    width = sizes[-1]
+    for start, end in reversed(chunk_bounds(sizes)):
+        if (end - start) * (2 * feature_width + 3 * positions) <= 2 * positions * feature_width:
+            break
+        width = start
+    return width
+
+
+class Tail(NamedTuple):
+    """The items' last dimensions as a product that is never formed: ``features @ weight.T``.
+
+    Attributes:
+        features: ``(N, F)``, constant.
+        weight: ``(d - w, F)``, w the width of the item table.
+    """
+
+    features: Tensor
+    weight: Tensor
+
+
+class _NestedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        items: Tensor,
+        weight: Tensor | None,
+        features: Tensor | None,
+        targets: Tensor,
+        sizes: tuple[int, ...],
+        distillation: float,
+        rows: int,
+        bias: Tensor | None,
+    ) -> Tensor:
+        tail = None if weight is None or features is None else Tail(features, weight)
+        products = _Products(hidden, items, tail, sizes)
+        logits = _Logits(products, len(items), distillation, min(rows, len(hidden)), bias)
+        scale = 1.0 / (len(sizes) * len(targets))
+        needed = any(ctx.needs_input_grad[:3])
+        if needed:
+            products.start_gradients(scale)
+        total = torch.zeros((), dtype=torch.float64, device=hidden.device)
+        for start in range(0, len(targets), rows):
+            part = slice(start, start + rows)
+            total += logits.run(part, targets[part, None], needed)
+            if needed:
+                products.add_gradients(part, logits.gradients)
+        if needed:
+            ctx.save_for_backward(*products.gradients())
+        return (total * scale).to(_accumulator(hidden.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        upstream, found = grads[0], ctx.saved_tensors
+        # A loss's own gradient is nearly always 1, and a look at it costs nothing on a CPU.
+        if upstream.device.type != "cpu" or upstream.item() != 1.0:
+            found = [None if grad is None else grad * upstream for grad in found]
+        return (*found, None, None, None, None, None, None)
+
+
+def _accumulator(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
+
+
+class _Products:
+    """The operands of each chunk's logits, ``left @ right.T``, and the gradients of what made them.
+
+    A chunk inside the item table has ``(T, c)`` outputs for its left and ``(N, c)`` items for its
+    right operand; one of the tail has ``h W`` ``(T, F)`` and the features ``(N, F)``.
+    """
+
+    def __init__(
+        self, hidden: Tensor, items: Tensor, tail: Tail | None, sizes: Sequence[int]
+    ) -> None:
+        low = working_dtype(hidden)
+        self.hidden, self.items, self.bounds = hidden, items, chunk_bounds(sizes)
+        self.in_table = sum(end <= items.shape[1] for _, end in self.bounds)
+        h, table = hidden.to(low), items.to(low)
+        self.lefts = [h[:, start:end] for start, end in self.bounds]
+        self.rights = [table[:, start:end] for start, end in self.bounds[: self.in_table]]
+        self.weights: list[Tensor] = []
+        if tail is not None:
+            weight, width = tail.weight.to(low), items.shape[1]
+            self.weight_dtype = tail.weight.dtype
+            self.outputs = self.lefts[self.in_table :]
+            self.weights = [weight[a - width : b - width] for a, b in self.bounds[self.in_table :]]
+            pairs = zip(self.outputs, self.weights, strict=True)
+            self.lefts[self.in_table :] = [output @ part for output, part in pairs]
+            self.rights += [tail.features.to(low)] * len(self.weights)
+
+    def start_gradients(self, scale: float) -> None:
+        """Make room; ``scale`` multiplies every gradient."""
+        self.scale = scale
+        self.grad_lefts = [torch.empty_like(left) for left in self.lefts]
+        self.grad_items = torch.zeros_like(self.items)
+
+    def add_gradients(self, part: slice, of_logits: Sequence[Tensor]) -> None:
+        """Take in ``(n, N)`` gradients of each chunk's logits at the positions ``part``."""
+        for k, (start, end) in enumerate(self.bounds):
+            low = of_logits[k].to(self.rights[k].dtype)
+            narrow = k < self.in_table and end - start < NARROW
+            if narrow:
+                self.grad_lefts[k][part] = (self.rights[k].t() @ low.t()).t()
+            else:
+                torch.mm(low, self.rights[k], out=self.grad_lefts[k][part])
+            if k >= self.in_table:
+                continue
+            columns, left = self.grad_items[:, start:end], self.lefts[k][part]
+            if narrow:
+                columns.add_((left.t() @ low).t(), alpha=self.scale)
+            elif columns.dtype == low.dtype:
+                columns.addmm_(low.t(), left, alpha=self.scale)
+            else:
+                columns.add_(low.t() @ left, alpha=self.scale)
+
+    def gradients(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Gradients of the outputs ``(T, d)``, the item table and the tail's weight."""
+        inner, outer = self.grad_lefts[: self.in_table], self.grad_lefts[self.in_table :]
+        grad_weight = None
+        if self.weights:
+            inner += [grad @ part.t() for grad, part in zip(outer, self.weights, strict=True)]
+            pairs = zip(self.outputs, outer, strict=True)
+            grad_weight = torch.cat([output.t() @ grad for output, grad in pairs])
+            grad_weight = grad_weight.to(self.weight_dtype).mul_(self.scale)
+        grad_hidden = torch.cat(inner, dim=1).to(self.hidden.dtype).mul_(self.scale)
+        return grad_hidden, self.grad_items, grad_weight
+
+
+class _Logits:
+    """Work space of one block of positions: logits, then probabilities, then gradients, in place.
+
+    Attributes:
+        gradients: after `run`, for each chunk the ``(n, N)`` gradient of the logits it adds to.
+    """
+
+    def __init__(
+        self,
+        products: _Products,
+        num_items: int,
+        distillation: float,
+        rows: int,
+        bias: Tensor | None,
+    ) -> None:
+        self.products, self.num_items, self.bias = products, num_items, bias
+        count = len(products.lefts)
+        self.distillation = distillation if count > 1 else 0.0
+        dtype, device = _accumulator(products.lefts[0].dtype), products.lefts[0].device
+        padded = -(-num_items // ALIGNED) * ALIGNED
+        self.buffers = torch.empty((count, rows, padded), dtype=dtype, device=device)
+        self.cached = rows
+        if device.type == "cpu":
+            self.cached = max(1, CACHED_BYTES // (padded * self.buffers.element_size()))
+        self.gradients: list[Tensor] = []
+
+    def run(self, part: slice, column: Tensor, with_gradients: bool) -> Tensor:
+        """Sum of the losses of the positions ``part`` with targets ``column`` ``(n, 1)``."""
+        buffers = self.buffers[:, : len(column)]
+        self._fill(part, buffers[:, :, : self.num_items])
+        # Columns that only fill up a row: their probabilities are 0, and 0 times this is 0.
+        buffers[:, :, self.num_items :] = torch.finfo(buffers.dtype).min / 2
+        total = torch.zeros((), dtype=torch.float64, device=column.device)
+        for start in range(0, len(column), self.cached):
+            rows = slice(start, start + self.cached)
+            total += self._reduce(buffers[:, rows], column[rows], with_gradients)
+        self.gradients = list(buffers[:, :, : self.num_items])
+        return total
+
+    def _fill(self, part: slice, buffers: Tensor) -> None:
+        pairs = zip(self.products.lefts, self.products.rights, strict=True)
+        for k, (left, right) in enumerate(pairs):
+            rows, right_t = left[part], right.t()
+            if rows.dtype != buffers.dtype:
+                product = rows @ right_t
+                torch.add(buffers[k - 1], product, out=buffers[k]) if k else buffers[0].copy_(
+                    product
+                )
+            elif k == 0:
+                torch.mm(rows, right_t, out=buffers[0])
+            else:
+                torch.addmm(buffers[k - 1], rows, right_t, out=buffers[k])
+
+    def _reduce(self, buffers: Tensor, column: Tensor, with_gradients: bool) -> Tensor:
+        """From logits ``(K, n, N)`` to summed losses; gradients are left in their place."""
+        total = torch.zeros((), dtype=torch.float64, device=column.device)
+        teacher: Tensor | None = None
+        above: Tensor | None = None
+        for block in reversed(buffers.unbind()):
+            if self.bias is not None:
+                add_bias(block[:, : self.num_items], self.bias, column)
+            total += self._loss_and_softmax(block, column, teacher)
+            soft = self.distillation if teacher is not None else 0.0
+            if teacher is None and self.distillation > 0:
+                teacher = block.clone()
+            if not with_gradients:
+                continue
+            if soft and teacher is not None:
+                block.sub_(teacher, alpha=soft)
+            block.scatter_add_(1, column, block.new_full(column.shape, soft - 1.0))
+            if above is not None:
+                block += above
+            above = block
+        return total
+
+    def _loss_and_softmax(self, block: Tensor, column: Tensor, teacher: Tensor | None) -> Tensor:
+        """Turn logits into probabilities in place and return the sum of the losses."""
+        expected = block.gather(1, column).squeeze(1)
+        if teacher is not None:
+            soft = torch.linalg.vecdot(teacher, block)
+            expected = (1 - self.distillation) * expected + self.distillation * soft
+        largest = block.amax(1)
+        torch.softmax(block, dim=1, out=block)
+        # The likeliest item has probability exp(0) / sum, which never underflows.
+        log_total = largest - block.amax(1).log()
+        return (log_total - expected).sum(dtype=torch.float64)
+
+
+def add_bias(logits: Tensor, bias: Tensor, column: Tensor) -> None:
+    """Add ``(N,)`` to rows ``(T, N)`` in place, except where ``column`` ``(T, 1)`` points."""
+    hit = logits.gather(1, column)
+    logits += bias
+    logits.scatter_(1, column, hit)
+
+
+def nested_cross_entropy(
+    hidden: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    sizes: Sequence[int],
+    self_distillation: float = 0.0,
+    block_size: int | None = None,
+    tail: Tail | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Mean over sizes and positions of the softmax cross-entropy over all items.
+
+    With ``self_distillation = a`` the target below the largest size is (1 - a) times the one-hot
+    target plus a times the largest size's softmax, taken as constant.
+
+    Args:
+        hidden: ``(T, d)`` outputs of the sequence encoder.
+        items: ``(N, w)`` item table without padding; w = d, or with a tail one of the sizes or 0.
+        targets: ``(T,)`` row of ``items`` that is next, 0..N-1.
+        sizes: nested sizes, strictly ascending; d = sizes[-1].
+        self_distillation: a, in [0, 1].
+        block_size: positions worked through at once; chosen from the shapes when None.
+        tail: the items' dimensions from w on.
+        bias: ``(N,)`` constants added to the logits of every size, but not to that of a
+            position's own target: see `recbole_fmrlrec.nn.sampled_loss`.
+
+    Returns:
+        Scalar loss.
+
+    Raises:
+        ValueError: there is no position, table and tail together are not d wide, or w is not one
+            of the sizes.
+
+    Source: Wang et al., fMRLRec, Findings of EMNLP 2024, section 3.4 (the sum over sizes).
+    """
+    width = items.shape[1] + (0 if tail is None else len(tail.weight))
+    if width != sizes[-1] or items.shape[1] not in (0, *sizes):
+        raise ValueError(
+            f"the table is {items.shape[1]} wide and together with its tail {width}: it must end "
+            f"at one of the sizes {list(sizes)}, and both together at the last"
+        )
+    if not len(targets):
+        raise ValueError("there is no position to train: the batch has no targets")
+    rows = block_size or block_rows(len(items), len(sizes), len(targets))
+    features, weight = (None, None) if tail is None else tail
+    result: Tensor = _NestedCrossEntropy.apply(
+        hidden, items, weight, features, targets, tuple(sizes), float(self_distillation), rows, bias
+    )
+    return result
+
+
+def nested_cross_entropy_reference(
+    hidden: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    sizes: Sequence[int],
+    self_distillation: float = 0.0,
+    tail: Tail | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """`nested_cross_entropy` by its definition: slow, plain, for the tests."""
+    if tail is not None:
+        items = torch.cat([items, tail.features @ tail.weight.t()], dim=1)
+    onehot = functional.one_hot(targets, len(items)).to(hidden.dtype)
+    added = 0.0 if bias is None else (1 - onehot) * bias
+    teacher = torch.softmax(hidden @ items.t() + added, dim=1).detach()
+    losses = []
+    for size in sizes:
+        soft = self_distillation if size != sizes[-1] else 0.0
+        target = (1 - soft) * onehot + soft * teacher
+        logits = hidden[:, :size] @ items[:, :size].t() + added
+        losses.append(functional.cross_entropy(logits, target))
+    return torch.stack(losses).mean()

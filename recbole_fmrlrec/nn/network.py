@@ -1,0 +1,298 @@
+"""fMRLRec in plain torch: item table, sequence encoder, one step, and the cut to a smaller size.
+
+Knows nothing of RecBole, so that a deployed model needs nothing of it.
+
+Source: Wang et al., "Train Once, Deploy Anywhere: Matryoshka Representation Learning for
+Multimodal Recommendation", Findings of EMNLP 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recbole_fmrlrec.nn.devices import send
+from recbole_fmrlrec.nn.dropout import Dropout
+from recbole_fmrlrec.nn.linear import (
+    MatryoshkaFeedForward,
+    MatryoshkaLayerNorm,
+    MatryoshkaLinear,
+    check_sizes,
+)
+from recbole_fmrlrec.nn.loss import Tail, table_width
+from recbole_fmrlrec.nn.projection import FeatureRows, project
+from recbole_fmrlrec.nn.recurrence import LinearRecurrence, Packing, final_states, packed_scan
+
+#: Id vectors that get their first values together.
+INIT_ROWS = 2**16
+
+
+class Block(nn.Module):
+    """Pre-norm residual block: linear recurrence, then gated feed-forward."""
+
+    def __init__(self, sizes: Sequence[int], dropout: float, r_min: float, r_max: float) -> None:
+        super().__init__()
+        self.norm_recurrence = MatryoshkaLayerNorm(sizes)
+        self.recurrence = LinearRecurrence(sizes, r_min, r_max)
+        self.norm_feedforward = MatryoshkaLayerNorm(sizes)
+        self.feedforward = MatryoshkaFeedForward(sizes, dropout)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+        """Map packed ``(T, d)`` to ``(T, d)``."""
+        x = x + self.dropout(self.recurrence(self.norm_recurrence(x), batch_sizes))
+        return self._mix(x)
+
+    def drive(self, x: Tensor) -> Tensor:
+        """What ``(T, d)`` inputs add to the recurrence's state, ``(T, d)`` complex."""
+        drive: Tensor = self.recurrence.drive(self.norm_recurrence(x))
+        return drive
+
+    def finish(self, x: Tensor, state: Tensor) -> Tensor:
+        """From ``(B, d)`` inputs and complex states after them to ``(B, d)`` outputs."""
+        return self._mix(x + self.dropout(self.recurrence.read(state)))
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One event of B sequences: ``(B, d)`` inputs and complex states to the same."""
+        out, state = self.recurrence.step(self.norm_recurrence(x), state)
+        return self._mix(x + self.dropout(out)), state
+
+    def _mix(self, x: Tensor) -> Tensor:
+        mixed: Tensor = self.dropout(self.feedforward(self.norm_feedforward(x)))
+        return x + mixed
+
+
+class FMRLRecNetwork(nn.Module):
+    """The network: ``items = W features + b (+ id vectors)``, then blocks over the sequence.
+
+    Args:
+        sizes: nested sizes, strictly ascending; d = sizes[-1].
+        feature_width: F, width of the concatenated frozen features; 0 for none.
+        num_id_items: rows of the id embedding (padding row 0 included), 0 for none.
+        num_blocks: number of blocks.
+        dropout: probability inside and after the recurrence and the feed-forward.
+        input_dropout: probability on the item vectors that enter the first block.
+        r_min: lower bound of the recurrence's eigenvalues at the start.
+        r_max: upper bound of the recurrence's eigenvalues at the start.
+
+    Raises:
+        ValueError: sizes are not ascending, or there are neither features nor ids.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        feature_width: int,
+        num_id_items: int = 0,
+        num_blocks: int = 1,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        r_min: float = 0.0,
+        r_max: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.sizes = check_sizes(sizes)
+        if feature_width < 1 and num_id_items < 1:
+            raise ValueError("the model needs item features, an id embedding, or both")
+        self.settings: dict[str, Any] = {
+            "feature_width": feature_width,
+            "num_id_items": num_id_items,
+            "num_blocks": num_blocks,
+            "dropout": dropout,
+            "input_dropout": input_dropout,
+            "r_min": r_min,
+            "r_max": r_max,
+        }
+        width = self.sizes[-1]
+        self.projector = nn.Linear(feature_width, width) if feature_width else None
+        self.id_embedding = nn.Embedding(num_id_items, width) if num_id_items else None
+        self.blocks = nn.ModuleList(
+            Block(self.sizes, dropout, r_min, r_max) for _ in range(num_blocks)
+        )
+        self.input_dropout = Dropout(input_dropout)
+        self._init_item_side()
+
+    @torch.no_grad()
+    def _init_item_side(self, std: float = 0.02) -> None:
+        if self.projector is not None:
+            nn.init.trunc_normal_(self.projector.weight, std=std, a=-2 * std, b=2 * std)
+            nn.init.zeros_(self.projector.bias)
+        if self.id_embedding is not None:
+            # torch draws all of a tensor again until no number is outside, in copies of it.
+            for rows in self.id_embedding.weight.split(INIT_ROWS):
+                nn.init.trunc_normal_(rows, std=std, a=-2 * std, b=2 * std)
+
+    @property
+    def width(self) -> int:
+        """d, the largest size."""
+        return self.sizes[-1]
+
+    def item_table(
+        self, features: Tensor | FeatureRows | None, ids: Tensor | None = None
+    ) -> Tensor:
+        """Item vectors.
+
+        Args:
+            features: ``(N+1, F)`` frozen features, row 0 zeros, in memory or elsewhere; None for
+                a model of ids only.
+            ids: rows wanted, on the CPU or with the weights; all when None.
+
+        Returns:
+            ``(N+1, d)``, or a row for each of ``ids``. Row 0 is the empty input.
+        """
+        table: Tensor | None = None
+        if self.projector is not None and features is not None:
+            if isinstance(features, Tensor):
+                rows = features if ids is None else features[send(ids, features.device)]
+                table = self.projector(rows)
+            else:
+                table = project(features, self.projector.weight, self.projector.bias, ids)
+        if self.id_embedding is not None:
+            vectors = self.id_embedding.weight
+            if ids is not None:
+                vectors = self.id_embedding(send(ids, vectors.device))
+            table = vectors if table is None else table + vectors
+        if table is None:
+            raise ValueError("a model of features needs the feature matrix")
+        return table
+
+    def split_items(
+        self, features: Tensor | FeatureRows | None, positions: int
+    ) -> tuple[Tensor, Tail | None]:
+        """All items for a step of training: a table, and a tail where that is cheaper.
+
+        Args:
+            features: ``(N+1, F)``, row 0 zeros; None for a model of ids only. Only those in memory
+                make a tail.
+            positions: T, the positions whose loss is wanted.
+
+        Returns:
+            ``(N+1, w)`` first dimensions; the others as `Tail` of all N+1 rows, None for w = d. The
+            tail has no bias: one number added to all logits of a position leaves the softmax as is.
+        """
+        width = self.width
+        if self.projector is None or self.id_embedding is not None:
+            return self.item_table(features), None
+        if isinstance(features, Tensor):
+            width = table_width(positions, self.sizes, features.shape[1])
+        if width == self.width or not isinstance(features, Tensor):
+            return self.item_table(features), None
+        weight, bias = self.projector.weight, self.projector.bias
+        table = functional.linear(features, weight[:width], bias[:width])
+        return table, Tail(features, weight[width:])
+
+    def item_inputs(self, vectors: Tensor, tail: Tail | None, ids: Tensor) -> Tensor:
+        """Item vectors ``(T, d)`` of ``ids`` ``(T,)`` from their rows ``(T, w)`` and the tail."""
+        if tail is None or self.projector is None:
+            return vectors
+        bias = self.projector.bias[vectors.shape[1] :]
+        last = functional.linear(tail.features[ids], tail.weight, bias)
+        return torch.cat([vectors, last], dim=1)
+
+    def encode(self, x: Tensor, packing: Packing) -> Tensor:
+        """Run packed item vectors ``(T, d)`` through the blocks; ``(T, d)`` outputs."""
+        x = self.input_dropout(x)
+        for block in self.blocks:
+            x = block(x, packing.batch_sizes)
+        return x
+
+    def encode_last(
+        self, table: Tensor, item_seq: Tensor, item_seq_len: Tensor, drives: Tensor | None = None
+    ) -> Tensor:
+        """Output at the last item of each right-padded sequence.
+
+        What only the other positions' outputs need is left out.
+
+        Args:
+            table: ``(N+1, d)`` item vectors.
+            item_seq: ``(B, L)`` items, right-padded with 0.
+            item_seq_len: ``(B,)`` valid positions of each row, 1 or more.
+            drives: `item_drives` of the same table; spares the products of every position.
+
+        Returns:
+            ``(B, d)``.
+        """
+        packing = Packing.from_lengths(item_seq_len, item_seq.shape[1])
+        ids = packing.pack(item_seq)
+        last = self.blocks[-1]
+        assert isinstance(last, Block)
+        decay = last.recurrence.decay()
+        if drives is not None:
+            states = final_states(drives, ids, decay, packing.batch_sizes)
+            return last.finish(table[ids[packing.last]], states[packing.rank])
+        x = self.input_dropout(table[ids])
+        for block in self.blocks[:-1]:
+            x = block(x, packing.batch_sizes)
+        states = packed_scan(last.drive(x), decay, packing.batch_sizes)
+        return last.finish(x[packing.last], states[packing.last])
+
+    def item_drives(self, table: Tensor) -> Tensor | None:
+        """What each item adds to the recurrence's state, ``(N+1, d)`` complex, for `encode_last`.
+
+        It hangs on the item alone where there is one block and no dropout.
+
+        Args:
+            table: ``(N+1, d)`` item vectors.
+
+        Returns:
+            None with several blocks.
+        """
+        first = self.blocks[0]
+        assert isinstance(first, Block)
+        return first.drive(table) if len(self.blocks) == 1 else None
+
+    def initial_state(self, batch: int) -> list[Tensor]:
+        """A zero complex state ``(batch, d)`` for each block."""
+        parameter = next(self.parameters())
+        dtype = torch.complex128 if parameter.dtype == torch.float64 else torch.complex64
+        zeros = torch.zeros(batch, self.width, dtype=dtype, device=parameter.device)
+        return [zeros for _ in self.blocks]
+
+    def step(self, x: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """One event of B sequences: item vectors ``(B, d)`` and states to outputs and states."""
+        states = []
+        for block, old in zip(self.blocks, state, strict=True):
+            assert isinstance(block, Block)
+            x, new = block.step(x, old)
+            states.append(new)
+        return x, states
+
+    def parameter_count(self, size: int | None = None) -> int:
+        """Numbers learned by the model cut to ``size``; zeros of nested layers do not count."""
+        network = self if size in (None, self.width) else self.cut(size)
+        held = sum(parameter.numel() for parameter in network.parameters())
+        linear = [m for m in network.modules() if isinstance(m, MatryoshkaLinear)]
+        return held - sum(module.zero_count() for module in linear)
+
+    @torch.no_grad()
+    def cut(self, size: int | None) -> FMRLRecNetwork:
+        """The model's own first ``size`` dimensions as a network of its own (copied).
+
+        Raises:
+            ValueError: ``size`` is not one of the nested sizes.
+        """
+        if size not in self.sizes:
+            raise ValueError(f"size must be one of {list(self.sizes)}, got {size}")
+        sizes = self.sizes[: self.sizes.index(size) + 1]
+        with torch.random.fork_rng(devices=[]):  # building draws numbers; training must not see it
+            small = FMRLRecNetwork(sizes, **self.settings).to(next(self.parameters()))
+        small.train(self.training)
+        for own, other in zip(small.modules(), self.modules(), strict=True):
+            _copy_cut(own, other, size)
+        return small
+
+
+def _copy_cut(own: nn.Module, other: nn.Module, size: int) -> None:
+    """Copy into one module of a cut network its part of the same module of the larger one."""
+    if isinstance(own, MatryoshkaLinear) and isinstance(other, MatryoshkaLinear):
+        rows, cols = size * own.out_copies, size * own.in_copies
+        own.load_full(other.full_weight()[:rows, :cols], other.bias[:rows])
+    elif isinstance(own, nn.Embedding) and isinstance(other, nn.Embedding):
+        own.weight.copy_(other.weight[:, :size])
+    elif isinstance(own, nn.Linear | MatryoshkaLayerNorm | LinearRecurrence):
+        for name, parameter in own.named_parameters(recurse=False):
+            parameter.copy_(getattr(other, name)[:size])

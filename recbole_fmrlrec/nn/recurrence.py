@@ -1,0 +1,234 @@
+"""The linear recurrence (LRU) on packed, time-major sequences.
+
+A batch is packed as `torch.nn.utils.rnn.pack_padded_sequence` packs it: sequences sorted by
+falling length, all first positions, then all second positions, and so on. Every position-wise
+operation then runs on the T valid positions only, and the scan over shrinking batches costs
+nothing for padding.
+
+Source: Orvieto et al., "Resurrecting Recurrent Neural Networks for Long Sequences", ICML 2023
+(the LRU and its initialisation); Wang et al., fMRLRec, Findings of EMNLP 2024, section 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recbole_fmrlrec.nn.devices import send
+from recbole_fmrlrec.nn.linear import MatryoshkaLinear
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where each packed position comes from.
+
+    Attributes:
+        index: ``(T,)`` position in the flattened right-padded ``(B * L)`` batch.
+        batch_sizes: number of sequences that reach step 0, 1, 2, ...
+        last: ``(B,)`` packed position of each sequence's last item, in the batch's own order.
+        rank: ``(B,)`` place of each sequence among all, the longest first.
+    """
+
+    index: Tensor
+    batch_sizes: list[int]
+    last: Tensor
+    rank: Tensor
+
+    @classmethod
+    def from_lengths(cls, lengths: Tensor, width: int) -> Packing:
+        """Lay out right-padded sequences of the given lengths.
+
+        Worked out on the CPU: lengths on a GPU cost one wait for it.
+
+        Args:
+            lengths: ``(B,)`` valid positions of each row, 1 to ``width``. The result is on their
+                device.
+            width: padded length L of the batch.
+
+        Raises:
+            ValueError: a length lies outside 1..width.
+        """
+        device, lengths = lengths.device, lengths.cpu()
+        low, high = (int(lengths.min()), int(lengths.max())) if lengths.numel() else (1, 1)
+        if low < 1 or high > width:
+            raise ValueError(f"sequence lengths must lie in 1..{width}, got {low}..{high}")
+        ordered, order = torch.sort(lengths, descending=True, stable=True)
+        steps = torch.arange(high)
+        reached = steps[:, None] < ordered[None, :]
+        step, rank = reached.nonzero(as_tuple=True)
+        counts = reached.sum(1)
+        offsets = counts.cumsum(0) - counts
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order))
+        last = offsets[lengths - 1] + place
+        return cls(order[rank] * width + step, counts.tolist(), last, place).to(device)
+
+    def to(self, device: torch.device) -> Packing:
+        """The same on another device."""
+        return replace(
+            self,
+            index=send(self.index, device),
+            last=send(self.last, device),
+            rank=send(self.rank, device),
+        )
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """Gather ``(B, L, ...)`` into ``(T, ...)``."""
+        return padded.flatten(0, 1)[self.index]
+
+    def unpack(self, packed: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Scatter ``(T, ...)`` back into zeros of ``(B, L, ...)``."""
+        padded = packed.new_zeros(shape[0] * shape[1], *packed.shape[1:])
+        return padded.index_copy(0, self.index, packed).unflatten(0, shape)
+
+
+class _PackedScan(torch.autograd.Function):
+    """``h_t = lam * h_{t-1} + v_t`` over shrinking batches, state zero before the first step."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, lam: Tensor, batch_sizes: list[int]) -> Tensor:
+        h = v.clone()
+        previous, start = 0, batch_sizes[0] if batch_sizes else 0
+        for count in batch_sizes[1:]:
+            h[start : start + count].addcmul_(h[previous : previous + count], lam)
+            previous, start = start, start + count
+        ctx.save_for_backward(h, lam)
+        ctx.batch_sizes = batch_sizes
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        h, lam = ctx.saved_tensors
+        grad_v = grads[0].clone()
+        conj = lam.conj().resolve_conj()
+        grad_lam = torch.zeros_like(lam)
+        start = len(h)
+        for step in range(len(ctx.batch_sizes) - 1, 0, -1):
+            count = ctx.batch_sizes[step]
+            start -= count
+            previous = start - ctx.batch_sizes[step - 1]
+            carried = grad_v[start : start + count]
+            grad_lam += (carried * h[previous : previous + count].conj()).sum(0)
+            grad_v[previous : previous + count].addcmul_(carried, conj)
+        return grad_v, grad_lam, None
+
+
+def packed_scan(v: Tensor, lam: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+    """Scan packed complex inputs.
+
+    Args:
+        v: ``(T, d)`` complex, the inputs in packed order.
+        lam: ``(d,)`` complex, the decay of each position.
+        batch_sizes: sequences that reach each step, falling, summing to T.
+
+    Returns:
+        ``(T, d)`` complex states.
+    """
+    result: Tensor = _PackedScan.apply(v, lam, list(batch_sizes))
+    return result
+
+
+def packed_scan_reference(v: Tensor, lam: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+    """`packed_scan` by plain differentiable steps: slow, for the tests."""
+    states = []
+    previous = v.new_zeros(batch_sizes[0], v.shape[1])
+    for inputs in v.split(list(batch_sizes)):
+        previous = lam * previous[: len(inputs)] + inputs
+        states.append(previous)
+    return torch.cat(states)
+
+
+def final_states(table: Tensor, ids: Tensor, lam: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+    """Last states of `packed_scan` over rows of a table; no state before them is kept.
+
+    It works in place and has no gradient: torch refuses it where one is asked for.
+
+    Args:
+        table: ``(N, d)`` complex inputs.
+        ids: ``(T,)`` rows of the table in packed order.
+        lam: ``(d,)`` complex decay.
+        batch_sizes: sequences that reach each step.
+
+    Returns:
+        ``(B, d)`` complex, the longest sequence first (`Packing.rank`).
+    """
+    steps = ids.split(list(batch_sizes))
+    states = table[steps[0]]
+    for rows in steps[1:]:
+        reached = states[: len(rows)]
+        torch.addcmul(table[rows], reached, lam, out=reached)
+    return states
+
+
+class LinearRecurrence(nn.Module):
+    """``h_t = lam * h_{t-1} + gamma * (B x_t + b_B)``, output ``Re(C h_t) + b_C``.
+
+    ``lam_j = exp(-exp(nu_j) + i exp(theta_j))``. B maps real to complex and C complex to real, so
+    that each is one real product: the input projection holds (Re B, Im B) and the output
+    projection (Re C, -Im C) side by side for every position.
+
+    Args:
+        sizes: nested sizes, strictly ascending; d = sizes[-1].
+        r_min: lower bound of |lam| at the start.
+        r_max: upper bound of |lam| at the start.
+    """
+
+    def __init__(self, sizes: Sequence[int], r_min: float = 0.0, r_max: float = 0.1) -> None:
+        super().__init__()
+        self.in_proj = MatryoshkaLinear(sizes, out_copies=2)
+        self.out_proj = MatryoshkaLinear(sizes, in_copies=2)
+        width = sizes[-1]
+        self.nu_log = nn.Parameter(torch.empty(width))
+        self.theta_log = nn.Parameter(torch.empty(width))
+        self.gamma_log = nn.Parameter(torch.empty(width))
+        self.reset_parameters(r_min, r_max)
+
+    @torch.no_grad()
+    def reset_parameters(self, r_min: float, r_max: float) -> None:
+        """Eigenvalues uniform on the ring r_min..r_max; B and C real."""
+        u1, u2 = torch.rand_like(self.nu_log), torch.rand_like(self.theta_log)
+        # An exact zero has no logarithm; the clamp moves only draws below 1e-7.
+        ring = (u1 * (r_max**2 - r_min**2) + r_min**2).clamp_min(1e-14)
+        self.nu_log.copy_(torch.log(-0.5 * torch.log(ring)))
+        self.theta_log.copy_(torch.log(2 * math.pi * u2.clamp_min(1e-7)))
+        self.gamma_log.copy_(torch.log(torch.sqrt(1 - self.decay().abs() ** 2)))
+        for weight in self.in_proj.weights:
+            weight[1::2] = 0
+        for weight in self.out_proj.weights:
+            weight[:, 1::2] = 0
+
+    def decay(self) -> Tensor:
+        """``(d,)`` complex eigenvalues lam."""
+        return torch.polar(torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log))
+
+    def drive(self, x: Tensor) -> Tensor:
+        """``gamma * (B x + b_B)``: ``(T, d)`` real to ``(T, d)`` complex."""
+        projected = self.in_proj(x).to(self.gamma_log.dtype).unflatten(1, (-1, 2))
+        return torch.view_as_complex(projected) * torch.exp(self.gamma_log)
+
+    def read(self, h: Tensor) -> Tensor:
+        """``Re(C h) + b_C``: ``(T, d)`` complex to ``(T, d)`` real."""
+        result: Tensor = self.out_proj(torch.view_as_real(h).flatten(1))
+        return result
+
+    def forward(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
+        """Map packed ``(T, d)`` to ``(T, d)``."""
+        return self.read(packed_scan(self.drive(x), self.decay(), batch_sizes))
+
+    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One event of B sequences.
+
+        Args:
+            x: ``(B, d)`` inputs.
+            state: ``(B, d)`` complex states, zeros at the start.
+
+        Returns:
+            ``(B, d)`` outputs and ``(B, d)`` complex new states.
+        """
+        state = self.decay() * state + self.drive(x)
+        return self.read(state), state

@@ -1,0 +1,77 @@
+"""Numbers of a stored configuration, held against the tensors beside it before a model is built."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.keys.known import model_keys
+from recbole_fmrlrec.model_api.registry import is_ours
+from recbole_fmrlrec.rules import is_whole
+
+# Keys of RecBole's models that say how large a part of a model is.
+_EXTENT = re.compile(r"size|dim|hidden|layer|channel|head|factor|kernel|num_|_num", re.IGNORECASE)
+
+
+def check_bounds(path: Path, config: Any, state: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint whose configuration asks for a larger model than its tensors are.
+
+    Of our models width and number of blocks must be those of the tensors; no extent of a model of
+    RecBole's may exceed the count of all numbers in them.
+
+    Raises:
+        UsageError: it has the number and what the tensors say.
+    """
+    tensors = state.get("state_dict")
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise UsageError(f"{path}: damaged: its state_dict holds no tensors by name")
+    if is_ours(config.model_class):
+        _check_ours(path, config, tensors)
+    else:
+        total = sum(tensor.numel() for tensor in tensors.values())
+        for key, value in _extents(config):
+            if tensors and value > total:
+                raise UsageError(
+                    f"{path}: damaged: its configuration has {key} = {value:,}, and its tensors "
+                    f"have {total:,} numbers in all"
+                )
+    _check_length(path, config)
+
+
+def _check_ours(path: Path, config: Any, tensors: Mapping[str, Tensor]) -> None:
+    blocks = {name.split(".")[2] for name in tensors if name.startswith("network.blocks.")}
+    first = tensors.get("network.blocks.0.norm_recurrence.weight")
+    width = 0 if first is None else first.numel()
+    for key, said, found in (
+        ("num_blocks", config["num_blocks"], len(blocks)),
+        ("the largest of sizes", config["sizes"][-1], width),
+    ):
+        if said != found:
+            raise UsageError(
+                f"{path}: damaged: its configuration has {key} = {said:,}, its tensors {found:,}"
+            )
+
+
+def _extents(config: Any) -> Iterator[tuple[str, int]]:
+    for key in sorted(model_keys(config["model"])):
+        value = config[key]
+        values = value if isinstance(value, list) else [value]
+        if _EXTENT.search(key):
+            yield from ((key, one) for one in values if is_whole(one))
+
+
+def _check_length(path: Path, config: Any) -> None:
+    """A history is no longer than its file has bytes."""
+    file, length = Path(config["data_path"]) / f"{config['dataset']}.inter", 0
+    if file.is_file() and is_whole(config["MAX_ITEM_LIST_LENGTH"]):
+        length = config["MAX_ITEM_LIST_LENGTH"]
+    if length > 10_000 and length > file.stat().st_size:
+        raise UsageError(
+            f"{path}: damaged: its configuration has MAX_ITEM_LIST_LENGTH = {length:,}, more than "
+            f"{file} has bytes"
+        )

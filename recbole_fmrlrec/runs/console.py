@@ -1,0 +1,106 @@
+"""What a person sees of a run while it lasts; everything else stands in ``run.log`` alone.
+
+RecBole logs through the root logger: its lines, with the text of dataset and model, go to the file.
+What is said here by `say`, and every warning, goes to standard error as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_LOGGER = "recbole_fmrlrec.runs.console"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# How RecBole's trainers begin the lines in which they count epochs, from 0.
+_EPOCH = re.compile(r"^(epoch |Finished training, best eval result in epoch )(\d+)")
+
+
+def say(line: str) -> None:
+    """Show a line to whoever watches the run; it stands in the log as well."""
+    logging.getLogger(_LOGGER).info(line)
+
+
+class LogFormatter(logging.Formatter):
+    """Time, level, message without colours; epochs counted from 1, as people do."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        plain = _COLOUR.sub("", record.message)
+        if record.name != _LOGGER:
+            plain = _EPOCH.sub(lambda found: f"{found[1]}{int(found[2]) + 1}", plain)
+        record.message = plain
+        return super().formatMessage(record)
+
+
+class _ScreenFormatter(logging.Formatter):
+    """The message alone; a warning is called one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = _COLOUR.sub("", record.getMessage())
+        if record.levelno < logging.WARNING:
+            return message
+        return f"{record.levelname.lower()}: {message}"
+
+
+def _for_people(record: logging.LogRecord) -> bool:
+    return record.name == _LOGGER or record.levelno >= logging.WARNING
+
+
+class _LogFile(logging.FileHandler):
+    """A log on a full disk loses lines, once with a word about it, and never ends the run."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8")
+        self._said = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say what went wrong, the first time."""
+        if not self._said:
+            self._said = True
+            print(f"warning: {self.baseFilename}: {sys.exc_info()[1]}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Close the file; what a full disk does not take is lost."""
+        try:
+            super().close()
+        except OSError:
+            self.stream = None
+
+
+class _Screen(logging.StreamHandler):
+    """Standard error, which may be a pipe that nobody reads any more."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nobody is there to hear it."""
+
+
+@contextmanager
+def run_log(file: Path, level: str | None) -> Iterator[None]:
+    """Log to ``file`` while the run lasts, and what is meant for people to standard error.
+
+    Args:
+        level: the least level that is logged; INFO when None.
+    """
+    root = logging.getLogger()
+    before = root.level
+    screen, log = _Screen(sys.stderr), _LogFile(file)
+    screen.setFormatter(_ScreenFormatter())
+    screen.addFilter(_for_people)
+    log.setFormatter(LogFormatter())
+    root.addHandler(screen)
+    root.addHandler(log)
+    root.setLevel((level or "INFO").upper())
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+        for handler in (screen, log):
+            root.removeHandler(handler)
+            handler.close()

@@ -1,0 +1,240 @@
+"""The folder of one run: what was asked, how far it is, its log, its result."""
+
+from __future__ import annotations
+
+import _thread
+import glob
+import hashlib
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.files.atomic import write_json
+from recbole_fmrlrec.runs.console import run_log
+from recbole_fmrlrec.runs.lock import Lock
+from recbole_fmrlrec.runs.result import RunResult
+
+#: What was asked for, and what came out of it.
+CONFIG, RESULT = "config.json", "result.json"
+_LOG = "run.log"
+_IDENTITY = ("model", "dataset", "fingerprint", "overrides")
+#: The checkpoints: of the best epoch, and of the one after which a killed run goes on.
+BEST, LAST = "best.pth", "last.pth"
+
+
+class FolderInUse(UsageError):
+    """A process that is alive is at work on the run."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``config.json``, ``run.log``, ``best.pth``, ``last.pth`` and ``result.json`` of one run."""
+
+    path: Path
+    model: str
+    dataset: str
+    fingerprint: str
+    overrides: dict[str, Any]
+
+    @classmethod
+    def create(cls, root: Path, config: Any) -> RunFolder:
+        """A new folder ``MODEL-DATASET-TIME`` below ``root``."""
+        model, dataset = config["model"], config["dataset"]
+        # Before there is a folder: it may make features, and it may refuse them.
+        identity = model, dataset, run_fingerprint(config), config.overrides()
+        stem = f"{model}-{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
+        for attempt in range(1, 1000):
+            path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            return cls(path, *identity)
+        raise UsageError(f"no free folder name for {stem} in {root}")
+
+    @classmethod
+    def at(cls, path: Path, config: Any) -> RunFolder:
+        """A folder for a run of a configuration, whatever is in it."""
+        fingerprint = run_fingerprint(config)
+        return cls(path, config["model"], config["dataset"], fingerprint, config.overrides())
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run.
+
+        Raises:
+            UsageError: there is none, or its ``config.json`` is damaged.
+        """
+        file = path / CONFIG
+        if not file.is_file():
+            raise UsageError(f"--resume: no run in {path.absolute()} ({CONFIG} is not there)")
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            found = cls(path, *(content[key] for key in _IDENTITY))
+            for key, kind in zip(_IDENTITY, (str, str, str, dict), strict=True):
+                if not isinstance(getattr(found, key), kind):
+                    raise TypeError(f"{key} is no {'text' if kind is str else 'mapping'}")
+            return found
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UsageError(
+                f"{file.absolute()}: damaged ({type(error).__name__}: {error}), so that nobody can "
+                "say what the run was; start it anew without --resume"
+            ) from error
+
+    @classmethod
+    def latest(cls, root: Path, config: Any) -> RunFolder | None:
+        """The run of this very configuration that was started last, if there is one."""
+        wanted = run_fingerprint(config)
+        candidates = []
+        for file in root.glob(f"{glob.escape(config['model'])}-*/{CONFIG}"):
+            try:
+                found = cls.open(file.parent)
+            except UsageError as error:
+                logging.getLogger().warning("--resume passes over a run: %s", error)
+                continue
+            if found.fingerprint == wanted:
+                candidates.append((file.stat().st_mtime_ns, found.path.name, found))
+        return max(candidates)[-1] if candidates else None
+
+    def is_begun(self) -> bool:
+        """Whether the configuration is on record."""
+        return (self.path / CONFIG).is_file()
+
+    def threads(self) -> int | None:
+        """The number of threads that the run was begun with.
+
+        None where it is not begun; 0 where nothing is on record: versions before that took all.
+        """
+        if not self.is_begun():
+            return None
+        content = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+        recorded: int | None = content.get("threads", 0)
+        return recorded
+
+    def begin(self, config: Any, threads: int | None = None) -> None:
+        """Record the configuration; clear away what a killed write has left.
+
+        Args:
+            threads: as many as the run uses, to go on with the same.
+        """
+        for leftover in self.path.glob(".*.partial"):
+            leftover.unlink(missing_ok=True)
+        content = {
+            "model": self.model,
+            "dataset": self.dataset,
+            "fingerprint": self.fingerprint,
+            "overrides": self.overrides,
+            "config": config.effective(),
+            "threads": threads,
+        }
+        if not self.is_begun() or (threads and self.threads() is None):
+            write_json(self.path / CONFIG, content)
+
+    def discard_unstarted(self) -> None:
+        """Remove the folder of a run that ended before there was anything to go on with.
+
+        A best checkpoint without a last one is the half of a first epoch, and no run.
+        """
+        if {file.name for file in self.path.glob("*.pth")} <= {BEST}:
+            shutil.rmtree(self.path)
+
+    def finish(self, result: RunResult) -> None:
+        """Record the result."""
+        write_json(self.path / RESULT, result.to_json())
+
+    def result(self) -> RunResult | None:
+        """The result of a finished run.
+
+        Raises:
+            UsageError: ``result.json`` is damaged.
+        """
+        file = self.path / RESULT
+        if not file.is_file():
+            return None
+        try:
+            return RunResult.from_json(json.loads(file.read_text(encoding="utf-8")), self.path)
+        except (ValueError, TypeError, KeyError) as error:
+            raise UsageError(
+                f"{file.absolute()}: damaged, or of another version of this package "
+                f"({type(error).__name__}: {error}); remove it, and --resume tests the run again"
+            ) from error
+
+    def can_continue(self) -> bool:
+        """Whether there is an epoch after which the run can be taken up."""
+        return (self.path / LAST).is_file()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes off the run meanwhile, by the lock files ``run.lock.N``.
+
+        Raises:
+            FolderInUse: a process that is alive, here or on another machine, is at work on it.
+            RunError: a process elsewhere took the run over while this one was asleep.
+        """
+        lock, lost = Lock(self.path / "run"), Event()
+        if not lock.acquire():
+            raise FolderInUse(
+                f"{self.path.absolute()}: {lock.owner()} is at work on this run; let it finish, or "
+                "stop it and then give --resume"
+            )
+
+        def taken_over() -> str:
+            return f"{self.path.absolute()}: {lock.owner()} took this run over meanwhile"
+
+        def stop() -> None:
+            lost.set()
+            if callable(signal.getsignal(signal.SIGINT)):
+                _thread.interrupt_main()
+                return
+            # Nothing here hears an interruption, as in the workers of `tune`.
+            print(f"error: {taken_over()}", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        lock.keep(stop)
+        try:
+            yield
+            if lost.is_set():
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            if not lost.is_set():
+                raise
+            raise RunError(taken_over()) from None
+        finally:
+            lock.release()
+
+    def logging(self, level: str | None) -> AbstractContextManager[None]:
+        """Log to ``run.log`` while the run lasts, and what is for people to standard error."""
+        return run_log(self.path / _LOG, level)
+
+
+def run_fingerprint(config: Any, remake: bool = True) -> str:
+    """What a run is: its settings, and the content of the dataset's atomic files and features.
+
+    Args:
+        remake: as in `features_fingerprint`.
+
+    Raises:
+        UsageError: its model reads features, and they cannot be used.
+    """
+    from recbole_fmrlrec.data.item_features import features_fingerprint
+
+    digest = hashlib.sha256(config.fingerprint().encode())
+    names = sorted(Path(config["data_path"]).glob(f"{glob.escape(config['dataset'])}.*"))
+    files = [file for file in names if file.is_file()]
+    for file in files:
+        digest.update(file.name.encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    if files:  # else RecBole may download the dataset, or say that there is none
+        digest.update(features_fingerprint(config, remake).encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,320 @@
+"""One run: configuration, data, training, evaluation, and the record of all of it in a folder."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec import compat
+from recbole_fmrlrec.config.refusals import told_as_usage
+from recbole_fmrlrec.data.prepare_missing import prepare_missing
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.files.disk import NoRoom, is_no_room, no_room
+from recbole_fmrlrec.runs.console import say
+from recbole_fmrlrec.runs.folder import CONFIG, FolderInUse, RunFolder, run_fingerprint
+from recbole_fmrlrec.runs.result import RunResult, machine_facts, peak_memory
+from recbole_fmrlrec.train.allocator import keep_freed_memory
+from recbole_fmrlrec.train.epoch_lines import EpochLines
+from recbole_fmrlrec.train.summary import data_line, model_lines
+from recbole_fmrlrec.train.threads import take_threads, wait_passively
+
+#: Seconds between two looks at a run folder in which another process is at work.
+WAIT = 5.0
+
+Metrics = dict[str, float]
+
+
+def run(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: Iterable[str | Path] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    cli_args: Mapping[str, Any] | None = None,
+    resume: bool | str | Path = False,
+    test: bool = True,
+    after_validation: Callable[[int, float], None] | None = None,
+) -> RunResult:
+    """Train a model on a dataset and test it.
+
+    Args:
+        model: name (ours or RecBole's) or class; fMRLRec when neither this nor a file says.
+        dataset: name of a folder below ``data_path``; ml-100k likewise.
+        config_file_list: YAML files, later ones win.
+        config_dict: settings that win over the files.
+        cli_args: settings as text, that win over all.
+        resume: True continues the latest run of the same configuration, a path that run.
+        test: False leaves the test data alone and the run without ``result.json``, so that
+            ``resume`` tests it later, without training again.
+        after_validation: called with the epoch (from 0) and its validation score; what it raises
+            ends the run. Models whose RecBole trainer takes no such function do without.
+
+    Returns:
+        The result: metrics, times, places; `RunResult.table` is the table of test metrics.
+
+    Raises:
+        UsageError: a key, value, name or file that cannot be used, or a run that another process
+            is at work on.
+        RunError: the run itself failed.
+    """
+    keep_freed_memory()
+    wait_passively()
+    compat.apply()
+    from recbole_fmrlrec.config.config import Config
+
+    started = time.time()
+    folder = recorded = None
+    if resume and not isinstance(resume, bool):
+        folder = RunFolder.open(Path(resume))
+        model, dataset = model or folder.model, dataset or folder.dataset
+        recorded = folder.overrides, str(folder.path / CONFIG)
+    config = Config(model, dataset, config_file_list, config_dict, cli_args, recorded)
+    prepare_missing(config)
+    folder = _choose_folder(config, folder, bool(resume))
+    if (finished := folder.result()) is not None:
+        print(f"{folder.path} is finished: this is its result", file=sys.stderr)
+        return finished
+    attempt = _Run(config, folder, bool(resume), started, test, after_validation)
+    is_new = not folder.is_begun()
+    with folder.held():
+        try:
+            with folder.logging(config["state"]):
+                return attempt.execute()
+        except KeyboardInterrupt:
+            if folder.can_continue():
+                raise KeyboardInterrupt("--resume takes the run up after its last epoch") from None
+            raise
+        except Exception as error:
+            if is_new:
+                folder.discard_unstarted()
+            raise _explained(error, folder) from error
+
+
+def _explained(error: Exception, folder: RunFolder) -> Exception:
+    """The error that ends a run; of a full disk with the way on."""
+    if not is_no_room(error):
+        return error
+    place = error.filename if isinstance(error, OSError) else None
+    found = error if isinstance(error, NoRoom) else no_room(Path(place or folder.path), None)
+    way = "--resume goes on after the last epoch" if folder.can_continue() else "start it again"
+    return NoRoom(f"{found}. Make room, or choose another disk by --checkpoint_dir; then {way}")
+
+
+def run_when_free(*words: Any, **keys: Any) -> RunResult:
+    """`run`, once nobody else is at work in its folder.
+
+    For a caller who has the run by a lock of its own: a process that died elsewhere may still look
+    alive by the lock of the run folder, for as long as that is touched last.
+    """
+    said = False
+    while True:
+        try:
+            return run(*words, **keys)
+        except FolderInUse as error:
+            if not said:
+                print(f"waiting: {error}", file=sys.__stderr__, flush=True)
+            said = True
+        time.sleep(WAIT)
+
+
+def _choose_folder(config: Any, named: RunFolder | None, resume: bool) -> RunFolder:
+    root = Path(config["checkpoint_dir"])
+    if named is not None:
+        if named.fingerprint != run_fingerprint(config, remake=False):
+            raise UsageError(
+                f"{named.path} belongs to another configuration or other data (items, "
+                "interactions, features); give the settings that it was started with (config.json "
+                "there holds them), or start a new run without --resume"
+            )
+        return named
+    if resume:
+        found = RunFolder.latest(root, config)
+        if found is not None:
+            return found
+        logging.getLogger().warning(
+            "--resume: no run of this configuration in %s yet; starting one", root.absolute()
+        )
+    return RunFolder.create(root, config)
+
+
+@dataclass
+class _Run:
+    """The steps of one run, in their order."""
+
+    config: Any
+    folder: RunFolder
+    resume: bool
+    started: float
+    test: bool
+    after_validation: Callable[[int, float], None] | None
+
+    def execute(self) -> RunResult:
+        from recbole.utils import init_seed
+
+        from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
+
+        config = self.config
+        threads = take_threads(config["num_threads"], self.folder.threads())
+        self.folder.begin(config, threads.count)
+        for note in config.notes:
+            say(note)
+        init_seed(config["seed"], config["reproducibility"])
+        clock = time.perf_counter()
+        dataset = create_dataset(config)
+        logging.getLogger().info(dataset)
+        users, items, events = dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num
+        loaders = data_preparation(config, dataset)
+        seconds = {"data": time.perf_counter() - clock}
+        say(data_line(config, (users, items, events), loaders))
+        trainer = self._make_trainer(loaders[0])
+        for line in model_lines(config, trainer.model):
+            say(line)
+        say(f"threads: {threads}")
+        say(f"folder:  {self.folder.path}")
+        return self._train_and_test(trainer, loaders, seconds)
+
+    def _make_trainer(self, train_data: Any) -> Any:
+        from recbole.utils import init_seed
+
+        from recbole_fmrlrec.model_api.registry import get_trainer_class
+
+        config = self.config
+        init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+        config["checkpoint_dir"] = str(self.folder.path)
+        with told_as_usage(config, f"making {config['model']}"):
+            model = config.model_class(config, train_data._dataset).to(config["device"])
+        logging.getLogger().info(model)
+        tensorboard_in(self.folder.path)
+        trainer = get_trainer_class(config)(config, model)
+        if not hasattr(trainer, "resume"):
+            logging.getLogger().warning(
+                "%s of RecBole cannot continue an interrupted run: with --resume it starts from "
+                "its beginning",
+                type(trainer).__name__,
+            )
+        elif self.resume:
+            trainer.resume()
+        return trainer
+
+    def _train_and_test(
+        self, trainer: Any, loaders: tuple[Any, Any, Any], seconds: dict[str, float]
+    ) -> RunResult:
+        config = self.config
+        train_data, valid_data, test_data = loaders
+        shown = bool(config["show_progress"])
+        clock = time.perf_counter()
+        with self._first_epoch(trainer):
+            score, valid = trainer.fit(
+                train_data, valid_data, show_progress=shown, **self._hook(trainer)
+            )
+        if isinstance(trainer, EpochLines):
+            trainer.end_lines()
+        seconds["training"] = _training_seconds(trainer, time.perf_counter() - clock)
+        test = None
+        if self.test:
+            clock = time.perf_counter()
+            test = trainer.evaluate(test_data, load_best_model=True, show_progress=shown)
+            seconds["test"] = time.perf_counter() - clock
+            self._save_ranks(trainer, test_data)
+        seconds["total"] = time.time() - self.started
+        result = RunResult(
+            model=config["model"],
+            dataset=config["dataset"],
+            run_dir=self.folder.path,
+            seed=config["seed"],
+            valid_metric=config["valid_metric"],
+            best_valid_score=float(score) if math.isfinite(score) else None,
+            best_epoch=_best_epoch(trainer),
+            epochs_run=len(getattr(trainer, "history", [])) or None,
+            valid=_rows(trainer.model, valid, getattr(trainer, "best_by_size", None)),
+            test=_rows(trainer.model, test, getattr(trainer, "by_size", None)),
+            history=[
+                {**record, "epoch": record["epoch"] + 1}
+                for record in getattr(trainer, "history", [])
+            ],
+            seconds={name: round(value, 3) for name, value in seconds.items()},
+            peak_memory_bytes=peak_memory(),
+            features=getattr(trainer.model, "feature_info", {}),
+            fingerprint=self.folder.fingerprint,
+            config=config.effective(),
+            machine=machine_facts(),
+        )
+        if self.test:
+            self.folder.finish(result)
+        return result
+
+    @contextmanager
+    def _first_epoch(self, trainer: Any) -> Iterator[None]:
+        """Tell as wrong use what fails before an epoch is done: shapes meet in the first batch."""
+        try:
+            with told_as_usage(self.config, f"training {self.config['model']}"):
+                yield
+        except UsageError as error:
+            begun = getattr(trainer, "history", None) or self.folder.can_continue()
+            if begun and error.__cause__ is not None:
+                raise error.__cause__ from None
+            raise
+
+    def _hook(self, trainer: Any) -> dict[str, Any]:
+        takes = "callback_fn" in inspect.signature(trainer.fit).parameters
+        return {"callback_fn": self.after_validation} if takes and self.after_validation else {}
+
+    def _save_ranks(self, trainer: Any, test_data: Any) -> None:
+        ranks = getattr(trainer, "ranks", None)
+        if ranks is None:
+            return
+        from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS
+        from recbole_fmrlrec.evaluation.trainer_mixin import rank_record
+
+        sizes = getattr(trainer, "by_size", None) or ()
+        rank_record(ranks, tuple(sizes), test_data).save(self.folder.path / TEST_RANKS)
+
+
+def _best_epoch(trainer: Any) -> int | None:
+    """The epoch whose model is kept, from 1: the last one that was no worse than the best."""
+    validated = [record for record in getattr(trainer, "history", []) if "valid" in record]
+    if not validated:
+        return None
+    metric = trainer.valid_metric
+    values = [record["valid"][metric] for record in validated]
+    best = max(values) if trainer.valid_metric_bigger else min(values)
+    last = [r["epoch"] for r, value in zip(validated, values, strict=True) if value == best][-1]
+    return int(last) + 1
+
+
+def _training_seconds(trainer: Any, measured: float) -> float:
+    """Time of all epochs, those before a resume included; as measured where none are recorded."""
+    history = getattr(trainer, "history", [])
+    if not history:
+        return measured
+    return sum(epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in history)
+
+
+def _rows(model: Any, metrics: Any, by_size: dict[int, Metrics] | None) -> list[dict[str, Any]]:
+    """A row per nested size, or the one row of another model: size, parameters, metrics."""
+    if metrics is None:
+        return []
+    if by_size:
+        return [
+            {"size": size, "parameters": model.network.parameter_count(size), "metrics": dict(at)}
+            for size, at in by_size.items()
+        ]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    plain = {name: float(value) for name, value in metrics.items()}
+    return [{"size": None, "parameters": count, "metrics": plain}]
+
+
+def tensorboard_in(folder: Path) -> None:
+    """Let RecBole's trainers write their scalars into the run's folder, not the working folder."""
+    import recbole.trainer.trainer as recbole_trainer
+
+    from recbole_fmrlrec.train.scalars import Scalars
+
+    recbole_trainer.get_tensorboard = lambda logger: Scalars(folder / "tensorboard")

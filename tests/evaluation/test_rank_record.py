@@ -1,0 +1,77 @@
+"""Files of ranks: what is written is read, what cannot be used is refused by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.rank_record import RankRecord
+
+RECORD = RankRecord(
+    users=np.array(["u 1", "ü", "3"]),
+    targets=np.array(["a", "b", "a"]),
+    sizes=np.array([8, 16]),
+    ranks=np.array([[1, 2, 11], [3, 1, 1]], dtype=np.int32),
+)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    RECORD.save(tmp_path / "ranks.npz")
+    read = RankRecord.load(tmp_path / "ranks.npz")
+    assert read.users.tolist() == ["u 1", "ü", "3"] and read.targets.tolist() == ["a", "b", "a"]
+    assert read.sizes.tolist() == [8, 16] and read.ranks.dtype == np.int32
+    assert read.ranks.tolist() == [[1, 2, 11], [3, 1, 1]]
+    assert [file.name for file in tmp_path.iterdir()] == ["ranks.npz"]
+
+
+def test_metrics_of_every_row_by_hand() -> None:
+    assert RECORD.metric("MRR", 10).tolist() == [[1, 0.5, 0], [1 / 3, 1, 1]]
+    assert RECORD.metric("NDCG", 2).tolist() == [[1, 1 / np.log2(3), 0], [0, 1, 1]]
+    assert RECORD.metric("recall", 3).tolist() == [[1, 1, 0], [1, 1, 1]]
+
+
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    whole = tmp_path / "ranks.npz"
+    RECORD.save(whole)
+    (tmp_path / "cut.npz").write_bytes(whole.read_bytes()[:300])
+    (tmp_path / "text.npz").write_text("no ranks")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    np.savez(tmp_path / "other.npz", users=RECORD.users)
+    np.savez(tmp_path / "pickled.npz", users=np.array([{}], dtype=object))
+    np.save(tmp_path / "array", RECORD.ranks)
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    for name in ("cut", "text", "empty", "other", "pickled", "array"):
+        with pytest.raises(UsageError, match=f"{name}.npz: "):
+            RankRecord.load(tmp_path / f"{name}.npz")
+    with pytest.raises(UsageError, match=r"nowhere.npz: there is no such file"):
+        RankRecord.load(tmp_path / "nowhere.npz")
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("users", np.array(["a"]), r"shapes do not agree: users \(1,\), targets \(3,\)"),
+        ("sizes", np.array([8]), "shapes do not agree"),
+        ("ranks", np.zeros((2, 3), dtype=np.int32), "a rank is below 1"),
+        ("ranks", np.ones((2, 3)), "ranks is of type float64"),
+        ("targets", np.array([1, 2, 3]), "targets is of type int64"),
+    ],
+)
+def test_records_that_contradict_themselves(part: str, value: np.ndarray, message: str) -> None:
+    parts = {name: getattr(RECORD, name) for name in ("users", "targets", "sizes", "ranks")}
+    with pytest.raises(ValueError, match=message):
+        RankRecord(**{**parts, part: value})
+
+
+def test_reading_needs_neither_torch_nor_recbole() -> None:
+    code = (
+        "import sys, recbole_fmrlrec.evaluation.rank_record\n"
+        "print({'torch', 'recbole'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
