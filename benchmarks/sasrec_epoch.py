@@ -197,7 +197,7 @@ def _as_here(kind: str, dataset: str, data_path: str) -> tuple[Any, Any]:
 
     from recbole_fmrlrec.config.config import Config
     from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
-    from recbole_fmrlrec.model_api.registry import get_trainer_class
+    from recbole_fmrlrec.train.trainer import trainer_class
 
     model = "SASRec" if kind == "here" else kind
     keys: dict[str, Any] = {"data_path": data_path, "show_progress": False, "use_gpu": False}
@@ -206,7 +206,7 @@ def _as_here(kind: str, dataset: str, data_path: str) -> tuple[Any, Any]:
     config = Config(model, dataset, config_dict=keys)
     init_seed(config["seed"], config["reproducibility"])
     train, *_ = data_preparation(config, create_dataset(config))
-    trainer = get_trainer_class(config)(config, config.model_class(config, train._dataset))
+    trainer = trainer_class(config)(config, config.model_class(config, train._dataset))
     if hasattr(trainer, "_start_schedule"):
         trainer._start_schedule(trainer.epochs * len(train))
     return trainer, train

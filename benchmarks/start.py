@@ -97,8 +97,9 @@ def _measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
 
     from recbole_fmrlrec.config.config import Config
     from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
-    from recbole_fmrlrec.model_api.registry import get_model_class, get_trainer_class
+    from recbole_fmrlrec.model_api.registry import get_model_class
     from recbole_fmrlrec.train.threads import use_threads
+    from recbole_fmrlrec.train.trainer import trainer_class
 
     (model,), (dataset,) = options.model, options.dataset
     get_model_class(model)
@@ -106,7 +107,7 @@ def _measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     mark()
     keys = {"data_path": options.data_path, "show_progress": False, "use_gpu": False}
     config = Config(model, dataset, config_dict=keys)
-    get_trainer_class(config)
+    trainer_class(config)
     mark()
     init_seed(config["seed"], config["reproducibility"])
     train, *_ = data_preparation(config, create_dataset(config))

@@ -13,7 +13,7 @@ from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.compare.slices import slices
 from recbole_fmrlrec.compare.statistics import bootstrap_means, holm, interval, paired, per_user
 from recbole_fmrlrec.compare.training import curves, savings
-from recbole_fmrlrec.model_api.registry import OUR_MODELS
+from recbole_fmrlrec.keys.known import our_model_file
 
 #: p-values below it bear a mark.
 LEVEL = 0.05
@@ -214,7 +214,7 @@ def _settings(plan: Plan, datasets: Sequence[DatasetRuns]) -> list[dict[str, Any
         {
             "variant": variant.name,
             "model": variant.model,
-            "defaults": ours if variant.model in OUR_MODELS else "RecBole's defaults",
+            "defaults": ours if our_model_file(variant.model) else "RecBole's defaults",
             "settings": plan.in_force(variant.settings),
             "tuned": variant.tuned,
         }

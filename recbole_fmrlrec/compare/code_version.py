@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import importlib.metadata
 from pathlib import Path
 
-#: Parts of the package that take no part in training and ranking: a change in them leaves the
-#: finished cells of a comparison as they are.
-_NOT_IN_A_RUN: tuple[str, ...] = (
-    "compare/",
-    "deploy/",
-    "tuning",
-    "export",
-    "cli.py",
-    "help_text.py",
+#: The rooms whose code trains and ranks. A change anywhere else, and one of comments or docstrings
+#: anywhere, leaves the finished cells of a comparison as they are.
+ROOMS = (
+    "atomic_files",
+    "compat",
+    "config",
+    "data",
+    "evaluation",
+    "keys",
+    "model_api",
+    "models",
+    "nn",
+    "train",
 )
-_NOT_IN_A_RUN += ("locks.py", "mend.py", "owner.py", "places.py", "prepare.py", "yaml_lines.py")
-_NOT_IN_A_RUN += ("latency.py",)
 
 
 @functools.cache
 def code_version() -> str:
-    """12 hexadecimal digits over the package's sources that a run executes, and RecBole's version.
+    """12 hexadecimal digits over the syntax of what a run executes, and RecBole's version.
 
     Properties and data are no part of it: they enter a cell's key by the configuration that they
     make and by their own hashes.
     """
-    root = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256(importlib.metadata.version("recbole").encode())
-    for file in sorted(root.rglob("*.py")):
-        name = file.relative_to(root).as_posix()
-        if not name.startswith(_NOT_IN_A_RUN):
-            digest.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    for room in ROOMS:
+        for file in sorted((package / room).rglob("*.py")):
+            name = file.relative_to(package).as_posix()
+            digest.update(name.encode() + b"\0" + syntax(file.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()[:12]
+
+
+def syntax(source: str) -> str:
+    """What a module does: its syntax tree as text, without comments, docstrings and layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            match node.body:
+                case [ast.Expr(value=ast.Constant(value=str())), *_]:
+                    node.body[0] = ast.Pass()
+    return ast.dump(tree)

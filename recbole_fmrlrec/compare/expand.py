@@ -13,7 +13,7 @@ from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.plan_checks import rows_fault
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.model_api.registry import OUR_MODELS
+from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.program import command_name
 from recbole_fmrlrec.runs.folder import run_fingerprint
 
@@ -91,7 +91,7 @@ def _cell(
     config = _config(plan, dataset, variant, seed, alone)
     settings = _run_settings(plan, dataset, variant, seed, alone)
     names = dataset, variant.name, variant.model
-    trained = tuple(config["sizes"]) if variant.model in OUR_MODELS else ()
+    trained = tuple(config["sizes"]) if issubclass(config.model_class, NestedModel) else ()
     wanted = variant.sizes if alone is None else None
     shown = tuple(size for size in trained if wanted is None or size in wanted)
     return Cell(*names, seed, alone, settings, key_of(config), plan.output, trained, shown)
@@ -108,11 +108,11 @@ def _key(config: Any) -> str:
 def _known_key(config: Any) -> str:
     """The key of a run by what is there, `UNKNOWN` where that is too little; writes nothing."""
     from recbole_fmrlrec.data.item_features import find_features
-    from recbole_fmrlrec.model_api.registry import is_ours
 
     absent = _absent_files(config)
-    reads = is_ours(config.model_class) and config["use_features"]
-    if absent or (reads and not config["feature_path"] and find_features(config) is None):
+    if absent or (
+        config.reads_features and not config["feature_path"] and find_features(config) is None
+    ):
         return UNKNOWN
     try:
         return _hash(run_fingerprint(config, remake=False))
@@ -164,10 +164,9 @@ def _absent_files(config: Any) -> list[str]:
 
 
 def _check_budget(plan: Plan, variant: Variant, config: Any) -> None:
-    from recbole_fmrlrec.model_api.registry import get_trainer_class
-    from recbole_fmrlrec.train.trainer import Trainer
+    from recbole_fmrlrec.train.trainer import Trainer, trainer_class
 
-    if plan.minutes is not None and not issubclass(get_trainer_class(config), Trainer):
+    if plan.minutes is not None and not issubclass(trainer_class(config), Trainer):
         raise UsageError(
             f"{variant.where}: budget.minutes: {variant.model} has a trainer of RecBole's own, "
             "which keeps no time; budget.epochs limits every model"

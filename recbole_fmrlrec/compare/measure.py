@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from recbole_fmrlrec.compare.cells import COST, ROWS
 from recbole_fmrlrec.evaluation.latency import by_clock, by_processor, least_median
 from recbole_fmrlrec.files.atomic import replacing, write_json
+from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.runs.folder import BEST
 
 #: Users whose answer is timed one by one, in several rounds, after those that warm up.
@@ -27,8 +28,8 @@ def measure(config: Any, folder: Path) -> None:
         RunError: the checkpoint is damaged.
     """
     from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
-    from recbole_fmrlrec.export.source import saved_model
     from recbole_fmrlrec.runs.checkpoint import load_checkpoint
+    from recbole_fmrlrec.train.restore import saved_model
 
     dataset = create_dataset(config)
     counts = count_interactions(dataset)
@@ -124,7 +125,7 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def _cost(model: Any, loader: Any) -> dict[str, Any]:
     users = _single_rows(loader, TIMED)
     by_size = {}
-    for size in getattr(model, "sizes", None) or [0]:
+    for size in model.sizes if isinstance(model, NestedModel) else [0]:
         with _at_size(model, size):
             by_size[str(size)] = {
                 "latency_ms": _latency(model, users),
@@ -143,20 +144,9 @@ def _processor() -> str:
         return "CPU"
 
 
-@contextmanager
-def _at_size(model: Any, size: int) -> Iterator[None]:
+def _at_size(model: Any, size: int) -> AbstractContextManager[None]:
     """The model cut to one of its sizes, as it would be deployed; others as they are."""
-    if not size:
-        yield
-        return
-    network, whole = model.network, model.size
-    model.network, model.size = network.cut(size).eval(), size
-    model.eval()  # drops what the model keeps for an evaluation
-    try:
-        yield
-    finally:
-        model.network, model.size = network, whole
-        model.eval()
+    return model.at_size(size) if isinstance(model, NestedModel) else nullcontext()
 
 
 def _single_rows(loader: Any, count: int) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from recbole_fmrlrec.compare.plan import Variant
 from recbole_fmrlrec.config import settings as setting_rules
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.model_api.registry import OUR_MODELS
+from recbole_fmrlrec.model_api.registry import is_nested
 
 #: Settings that the comparison itself makes, and where they are said: in its file, or else where
 #: there is none by which option.
@@ -87,9 +87,10 @@ def check_labels(models: Sequence[Variant]) -> None:
         if model.name.startswith("_"):
             raise UsageError(f"{model.where}: {model.name!r}: a model's name cannot begin with _")
     for nested, other in itertools.permutations(models, 2):
-        sized, plain = (model.model in OUR_MODELS for model in (nested, other))
         label = re.escape(nested.name) + r" \d+( alone)?"
-        if sized and not plain and re.fullmatch(label, other.name):
+        if not re.fullmatch(label, other.name):
+            continue
+        if is_nested(nested.model) and not is_nested(other.model):
             raise UsageError(
                 f"{other.where}: tables call a size of {nested.name} {other.name!r} too; give it "
                 "another name"

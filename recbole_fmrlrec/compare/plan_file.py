@@ -12,7 +12,7 @@ from recbole_fmrlrec.compare.plan_values import PlanValues
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.schema import MAX_SEED
 from recbole_fmrlrec.keys.yaml_lines import Place, load_with_places
-from recbole_fmrlrec.model_api.registry import OUR_MODELS, check_model_name
+from recbole_fmrlrec.model_api.registry import check_model_name, is_nested
 from recbole_fmrlrec.rules import is_number, is_whole, shown
 
 #: Keys of the file.
@@ -132,9 +132,9 @@ class _Reader(PlanValues):
             check_model_name(model)
         except UsageError as error:
             raise self.wrong((*place, "model"), str(error)) from None
-        ours = model in OUR_MODELS
+        nested = is_nested(model)
         about_sizes = [key for key in ("show_sizes", OLD_SIZES) if key in entry]
-        if not ours and (entry.get("independent") or about_sizes):
+        if not nested and (entry.get("independent") or about_sizes):
             key = [*about_sizes, "independent"][0]
             raise self.wrong((*place, key), f"`{key}` is for models with sizes; {model} has none")
         return Variant(
@@ -143,7 +143,7 @@ class _Reader(PlanValues):
             settings=self.mapping((*place, "settings"), entry.get("settings")),
             sizes=self._sizes(place, entry, about_sizes),
             independent=self.flag((*place, "independent"), entry.get("independent", False)),
-            baseline=self.flag((*place, "baseline"), entry.get("baseline", not ours)),
+            baseline=self.flag((*place, "baseline"), entry.get("baseline", not nested)),
             tuned=None if not entry.get("tuned") else self.text((*place, "tuned"), entry["tuned"]),
             where=self.where(place),
         )

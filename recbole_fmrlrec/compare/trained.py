@@ -53,7 +53,7 @@ class TrainedPart:
             UsageError: a key cannot have its value; the checkpoint is missing or damaged, or says
                 nothing of its model.
         """
-        from recbole_fmrlrec.export.source import saved_config
+        from recbole_fmrlrec.train.restore import saved_config
 
         # Any metrics of ranks will do: it is ranks that are asked for.
         watched = {"metrics": ["NDCG"], "topk": [1], "valid_metric": "NDCG@1"}
@@ -65,9 +65,10 @@ class TrainedPart:
     @property
     def sizes(self) -> list[int]:
         """The model's nested sizes; one 0 where it has none."""
-        from recbole_fmrlrec.model_api.registry import is_ours
+        from recbole_fmrlrec.model_api.protocols import NestedModel
 
-        return sorted(self.config["sizes"]) if is_ours(self.config.model_class) else [0]
+        nested = issubclass(self.config.model_class, NestedModel)
+        return sorted(self.config["sizes"]) if nested else [0]
 
     def read(self) -> PartRows:
         """Read the data.
@@ -114,7 +115,7 @@ class PartRows:
             UsageError: the dataset's items or features have changed since the training.
         """
         from recbole_fmrlrec.evaluation.trainer_mixin import rank_record
-        from recbole_fmrlrec.export.source import saved_model
+        from recbole_fmrlrec.train.restore import saved_model
 
         config, source = self.source.config, self.source
         model = saved_model(source.checkpoint, config, source.state, self.train_loader)
@@ -122,8 +123,8 @@ class PartRows:
         return record, _in_order_of(record, self.known)
 
     def _ranks(self, model: Any) -> Any:
-        from recbole_fmrlrec.model_api.registry import get_trainer_class
         from recbole_fmrlrec.train.run import tensorboard_in
+        from recbole_fmrlrec.train.trainer import trainer_class
 
         config = self.source.config
         with (
@@ -131,7 +132,7 @@ class PartRows:
         ):  # RecBole's trainers write when they are made
             config["checkpoint_dir"] = scratch
             tensorboard_in(Path(scratch))
-            trainer = get_trainer_class(config)(config, model)
+            trainer = trainer_class(config)(config, model)
             shown = config["show_progress"]
             trainer.evaluate(self.loader, load_best_model=False, show_progress=shown)
             trainer.tensorboard.close()

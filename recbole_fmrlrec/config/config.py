@@ -21,10 +21,16 @@ from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files import trust
 from recbole_fmrlrec.files.writable import check_name
 from recbole_fmrlrec.keys.class_keys import class_keys
-from recbole_fmrlrec.keys.known import dataset_properties, our_model_file, recbole_model_file
+from recbole_fmrlrec.keys.known import (
+    capability_defaults,
+    dataset_properties,
+    our_model_file,
+    recbole_model_file,
+)
 from recbole_fmrlrec.keys.schema import VALUE_METRICS
 from recbole_fmrlrec.keys.yaml_files import Loader, load_yaml, properties_dir
 from recbole_fmrlrec.model_api import registry
+from recbole_fmrlrec.model_api.protocols import FeatureModel, WindowModel
 
 # What the user's environment shows of the GPUs, before RecBole's Config overwrites it.
 _VISIBLE_GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -130,6 +136,7 @@ class Config(RecBoleConfig):
             # It predicts clicks: RecBole's labelled evaluation belongs to its training data.
             overall = {key: value for key, value in overall.items() if key not in _EVALUATION}
         values.update(overall)
+        values.update(capability_defaults(model_class))
         if ours := our_model_file(model):
             values.update(load_yaml(ours))
         values.update(dataset_properties(model, dataset))
@@ -172,12 +179,13 @@ class Config(RecBoleConfig):
     def _train_without_negatives(self) -> None:
         """A softmax over all items samples no negatives: RecBole refuses its own default there."""
         values = self.final_config_dict
-        ours, loss = registry.is_ours(self.model_class), values.get("loss_type")
-        if not ours and (hasattr(self.model_class, "input_type") or loss != "CE"):
+        by_itself = issubclass(self.model_class, WindowModel)
+        loss = values.get("loss_type")
+        if not by_itself and (hasattr(self.model_class, "input_type") or loss != "CE"):
             return
         asked = self._overrides.get("train_neg_sample_args")
         if asked and asked.get("distribution", "uniform") not in (None, "none", "None"):
-            way_out = "" if ours else ", or set loss_type to BPR if the model has it"
+            way_out = "" if by_itself else ", or set loss_type to BPR if the model has it"
             raise UsageError(
                 f"train_neg_sample_args: {self.model} ranks all items in its loss and samples no "
                 f"negatives; leave the key out{way_out}"
@@ -203,6 +211,11 @@ class Config(RecBoleConfig):
             import torch
 
             values["device"] = torch.device("cpu")
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether the model reads item features in this configuration."""
+        return issubclass(self.model_class, FeatureModel) and self["use_features"] is not False
 
     def overrides(self) -> dict[str, Any]:
         """What the user set; as ``config_dict`` it makes this configuration again."""

@@ -23,7 +23,6 @@ from dataset_tools.files import file_sha256
 from dataset_tools.text import TFIDF_NAME, make_text_features, remake_text_features, texts_changed
 from recbole_fmrlrec.data.mapped_features import MappedFeatures, MappedModality
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.model_api.registry import is_ours
 from recbole_fmrlrec.runs.console import say
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def features_fingerprint(config: Any, remake: bool = True) -> str:
     Raises:
         UsageError: as `load_item_features`, or they are of an encoder that is not at hand here.
     """
-    if not is_ours(config.model_class) or config["use_features"] is False:
+    if not config.reads_features:
         return ""
     folder, names = chosen_features(config)
     if remake and "text" in names and not config["feature_path"]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.model_api.registry import is_ours
 
 
 def prepare_missing(config: Any) -> None:
@@ -31,7 +30,7 @@ def prepare_missing(config: Any) -> None:
 
     name = config["dataset"]
     description, choices = read_description(name), Choices(root=Path(config["dataset_root"]))
-    if not (is_ours(config.model_class) and config["use_features"]):
+    if not config.reads_features:
         choices = replace(choices, text_model="none", image_model="none")
     _say(f"{name} is not in {choices.root.absolute()}: preparing it from {description.path}")
     try:

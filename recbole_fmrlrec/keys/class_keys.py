@@ -12,7 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from recbole_fmrlrec.keys.known import model_keys
-from recbole_fmrlrec.model_api.registry import is_known, is_ours
+from recbole_fmrlrec.model_api.protocols import capability_keys
+from recbole_fmrlrec.model_api.registry import is_known
 
 #: Packages whose sources read no keys of a user's model.
 _LIBRARIES = {"recbole", "recbole_fmrlrec", "dataset_tools", "torch", "numpy"}
@@ -33,8 +34,7 @@ def class_keys(model_class: type) -> frozenset[str] | None:
     for base in model_class.__mro__:
         if is_known(base.__name__) and _of_package(base.__module__, _LIBRARIES):
             found |= model_keys(base.__name__)
-    if is_ours(model_class):
-        found |= model_keys("fMRLRec")
+    found |= capability_keys(model_class)
     for base in model_class.__mro__:
         if base is object or _is_library(sys.modules.get(base.__module__)):
             continue

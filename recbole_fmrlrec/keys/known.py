@@ -10,7 +10,14 @@ from typing import Any
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.schema import LOSSES, RULES, SAMPLED_LOSSES, TEACHERS
 from recbole_fmrlrec.keys.yaml_files import load_yaml, properties_dir
-from recbole_fmrlrec.model_api.registry import OUR_MODELS, nearest, recbole_dir, recbole_models
+from recbole_fmrlrec.model_api.registry import (
+    OUR_MODELS,
+    get_model_class,
+    is_known,
+    nearest,
+    recbole_dir,
+    recbole_models,
+)
 from recbole_fmrlrec.rules import Rule, choice, flag, is_number, is_whole, mapping, text, whole
 
 # Read by RecBole's code and in none of its YAML files.
@@ -75,6 +82,14 @@ def dataset_properties(model: str, dataset: str) -> dict[str, Any]:
     values.pop("source", None)  # where the raw files come from: for dataset_tools
     of_models = values.pop("models", None) or {}
     return values | (of_models.get(model) or {})
+
+
+def capability_defaults(model_class: type) -> dict[str, Any]:
+    """The keys that come with what a class declares (`model_api.protocols`), with defaults."""
+    from recbole_fmrlrec.model_api.protocols import capability_keys
+
+    published = model_defaults("fMRLRec")
+    return {key: published[key] for key in sorted(capability_keys(model_class))}
 
 
 @functools.cache
@@ -142,7 +157,7 @@ def _owners(key: str) -> list[str]:
 def rule_of(key: str, default: Any, model: str = "") -> Rule:
     """The rule of a key of a model: the schema's, else a value of its default's type."""
     if key == "loss_type" and model and model not in recbole_models():
-        return choice("CE", *([] if model in OUR_MODELS else LOSSES[1:]), *SAMPLED_LOSSES)
+        return choice(*_loss_types(model))
     if key == "teacher" and model == "KD_DAGFM":  # RecBole evaluates it
         return choice(*TEACHERS)
     if key in RULES:
@@ -158,6 +173,12 @@ def rule_of(key: str, default: Any, model: str = "") -> Rule:
     if isinstance(default, str):
         return text()
     return mapping("a mapping") if isinstance(default, dict) else _list_like(default)
+
+
+def _loss_types(model: str) -> tuple[str, ...]:
+    """The values of ``loss_type`` for a model that is not RecBole's."""
+    declared = getattr(get_model_class(model), "loss_types", None) if is_known(model) else None
+    return declared or (*LOSSES, *SAMPLED_LOSSES)
 
 
 def _list_like(default: list[Any]) -> Rule:

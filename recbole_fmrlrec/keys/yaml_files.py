@@ -33,9 +33,9 @@ class Entry:
 
 def properties_dir() -> Path:
     """The folder of our YAML files: in an installed package, or beside it in a checkout."""
-    here = Path(__file__).resolve().parent
-    installed = here / "properties"
-    return installed if installed.is_dir() else here.parent / "properties"
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "properties"
+    return installed if installed.is_dir() else package.parent / "properties"
 
 
 def shipped_file(kind: str, file: Path) -> Path:

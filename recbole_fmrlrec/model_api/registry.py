@@ -1,4 +1,4 @@
-"""Names to classes: our models, data sets and trainer first, then RecBole's.
+"""Names to classes: our models first, then RecBole's.
 
 Nothing heavy is imported before a class is asked for: the names of RecBole's models are read from
 its files.
@@ -12,7 +12,6 @@ import importlib
 import importlib.util
 import re
 from pathlib import Path
-from typing import Any
 
 from recbole_fmrlrec.errors import RunError, UsageError, missing_package
 from recbole_fmrlrec.program import command_name
@@ -113,33 +112,12 @@ def get_model_class(name: str) -> type:
     return found
 
 
-def is_ours(model_class: type) -> bool:
-    """Whether a model, or a model that somebody derived from it, is of this package."""
-    return any(base.__module__ in OUR_MODELS.values() for base in model_class.__mro__)
+def is_nested(name: str) -> bool:
+    """Whether the model of a name has nested sizes; RecBole's are not imported for the answer.
 
-
-def get_dataset_class(config: Any) -> type:
-    """The dataset class of a configuration: user windows, or RecBole's class in exact order."""
-    from recbole_fmrlrec.data.loaders import dataset_class
-
-    return dataset_class(config)
-
-
-def get_trainer_class(config: Any) -> type:
-    """The trainer of a configuration's model.
-
-    RecBole's special trainers (``KGTrainer``, ``S3RecTrainer`` ...) keep their models and have ours
-    before them, for its checkpoints, its resume and its ranks; those of decision trees stay alone.
-    Ours takes the place of the ordinary one, and of the one that only sets the number of epochs to
-    1.
+    Raises:
+        UsageError: as `get_model_class`.
     """
-    from recbole.trainer import Trainer as RecBoleTrainer
-    from recbole.trainer.trainer import DecisionTreeTrainer, TraditionalTrainer
-    from recbole.utils import get_trainer
+    from recbole_fmrlrec.model_api.protocols import NestedModel
 
-    theirs: type = get_trainer(config["MODEL_TYPE"], config["model"])
-    if issubclass(theirs, DecisionTreeTrainer):
-        return theirs
-    from recbole_fmrlrec.train.trainer import Trainer, resumable
-
-    return Trainer if theirs in (RecBoleTrainer, TraditionalTrainer) else resumable(theirs)
+    return name not in recbole_models() and issubclass(get_model_class(name), NestedModel)

@@ -6,6 +6,8 @@ Multimodal Recommendation", Findings of EMNLP 2024 (arXiv 2409.16627).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +24,12 @@ from recbole_fmrlrec.data.windows import START_TARGET, TARGETS
 from recbole_fmrlrec.evaluation.ranking import nested_mean_ranks
 from recbole_fmrlrec.keys.known import model_defaults
 from recbole_fmrlrec.keys.schema import SAMPLED_LOSSES
+from recbole_fmrlrec.model_api.protocols import (
+    ExportableModel,
+    FeatureModel,
+    NestedModel,
+    WindowModel,
+)
 from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.loss import Tail, nested_cross_entropy
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
@@ -61,7 +69,7 @@ class _Settings:
         return key in self.config or key in self.defaults
 
 
-class fMRLRec(SequentialRecommender):
+class fMRLRec(NestedModel, FeatureModel, WindowModel, ExportableModel, SequentialRecommender):
     """One model whose first s dimensions are a model of their own, for every nested size s.
 
     Trains on rows of user windows (`recbole_fmrlrec.data.loaders.UserWindowDataset`) and, without
@@ -76,6 +84,8 @@ class fMRLRec(SequentialRecommender):
     """
 
     input_type = InputType.POINTWISE
+    loss_types = ("CE", *SAMPLED_LOSSES)
+    network: FMRLRecNetwork
     features: Tensor | MappedFeatures | None
 
     def __init__(self, config: Any, dataset: Any) -> None:
@@ -140,6 +150,22 @@ class fMRLRec(SequentialRecommender):
     def sizes(self) -> tuple[int, ...]:
         """The nested sizes, ascending."""
         return self.network.sizes
+
+    def parameter_count(self, size: int) -> int:
+        """Numbers learned by the model cut to ``size``."""
+        return self.network.parameter_count(size)
+
+    @contextmanager
+    def at_size(self, size: int) -> Iterator[None]:
+        """The model cut to one of its sizes, meanwhile."""
+        network, whole = self.network, self.size
+        self.network, self.size = network.cut(size).eval(), size
+        self.eval()  # drops what the model keeps for an evaluation
+        try:
+            yield
+        finally:
+            self.network, self.size = network, whole
+            self.eval()
 
     def no_decay_parameters(self) -> list[nn.Parameter]:
         """Biases, norms and the recurrence's nu, theta, gamma: weight decay leaves them alone."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.known import model_keys
-from recbole_fmrlrec.model_api.registry import is_ours
+from recbole_fmrlrec.model_api.protocols import ExportableModel
 from recbole_fmrlrec.rules import is_whole
 
 # Keys of RecBole's models that say how large a part of a model is.
@@ -30,8 +30,8 @@ def check_bounds(path: Path, config: Any, state: Mapping[str, Any]) -> None:
     tensors = state.get("state_dict")
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise UsageError(f"{path}: damaged: its state_dict holds no tensors by name")
-    if is_ours(config.model_class):
-        _check_ours(path, config, tensors)
+    if issubclass(config.model_class, ExportableModel):
+        _check_network(path, config, tensors)
     else:
         total = sum(tensor.numel() for tensor in tensors.values())
         for key, value in _extents(config):
@@ -43,7 +43,7 @@ def check_bounds(path: Path, config: Any, state: Mapping[str, Any]) -> None:
     _check_length(path, config)
 
 
-def _check_ours(path: Path, config: Any, tensors: Mapping[str, Tensor]) -> None:
+def _check_network(path: Path, config: Any, tensors: Mapping[str, Tensor]) -> None:
     blocks = {name.split(".")[2] for name in tensors if name.startswith("network.blocks.")}
     first = tensors.get("network.blocks.0.norm_recurrence.weight")
     width = 0 if first is None else first.numel()

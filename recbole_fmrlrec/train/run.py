@@ -183,7 +183,7 @@ class _Run:
     def _make_trainer(self, train_data: Any) -> Any:
         from recbole.utils import init_seed
 
-        from recbole_fmrlrec.model_api.registry import get_trainer_class
+        from recbole_fmrlrec.train.trainer import trainer_class
 
         config = self.config
         init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
@@ -192,7 +192,7 @@ class _Run:
             model = config.model_class(config, train_data._dataset).to(config["device"])
         logging.getLogger().info(model)
         tensorboard_in(self.folder.path)
-        trainer = get_trainer_class(config)(config, model)
+        trainer = trainer_class(config)(config, model)
         if not hasattr(trainer, "resume"):
             logging.getLogger().warning(
                 "%s of RecBole cannot continue an interrupted run: with --resume it starts from "
@@ -303,7 +303,7 @@ def _rows(model: Any, metrics: Any, by_size: dict[int, Metrics] | None) -> list[
         return []
     if by_size:
         return [
-            {"size": size, "parameters": model.network.parameter_count(size), "metrics": dict(at)}
+            {"size": size, "parameters": model.parameter_count(size), "metrics": dict(at)}
             for size, at in by_size.items()
         ]
     count = sum(parameter.numel() for parameter in model.parameters())

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from recbole.trainer import Trainer as RecBoleTrainer
-from recbole.utils import ModelType
+from recbole.trainer.trainer import DecisionTreeTrainer, TraditionalTrainer
+from recbole.utils import ModelType, get_trainer
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
@@ -22,7 +23,7 @@ from recbole_fmrlrec.data.trimming import encode_by_length
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.evaluation.ranking import rank_metrics, whole_ranks
 from recbole_fmrlrec.evaluation.trainer_mixin import RankEvaluation, serves_ranks
-from recbole_fmrlrec.model_api.registry import is_ours
+from recbole_fmrlrec.model_api.protocols import NestedModel, SparesDecay, WindowModel
 from recbole_fmrlrec.nn.devices import emulates
 from recbole_fmrlrec.runs.checkpoint import (
     load_checkpoint,
@@ -73,7 +74,7 @@ class Trainer(EpochLines, RankEvaluation, RecBoleTrainer):
 
     def __init__(self, config: Any, model: Any, run_dir: Path | None = None) -> None:
         super().__init__(config, model)
-        if config["trim_batches"] and not is_ours(type(model)):  # ours computes no padding anyway
+        if config["trim_batches"] and not isinstance(model, WindowModel):
             encode_by_length(model)
         low = self._low_dtype()
         if self.enable_amp and self.device.type == "cpu" and emulates(low):
@@ -121,7 +122,7 @@ class Trainer(EpochLines, RankEvaluation, RecBoleTrainer):
     # Optimiser and schedule
 
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
-        if kwargs or self.learner.lower() != "adamw" or not is_ours(type(self.model)):
+        if kwargs or self.learner.lower() != "adamw" or not isinstance(self.model, SparesDecay):
             optimizer: Optimizer = super()._build_optimizer(**kwargs)
             return optimizer
         return adamw(self.model, self.learning_rate, self.weight_decay)
@@ -359,7 +360,7 @@ class Trainer(EpochLines, RankEvaluation, RecBoleTrainer):
             load_model_state(self.model, self._best(model_file))
         self.model.eval()
         self.by_size = None
-        if not is_ours(type(self.model)):
+        if not isinstance(self.model, NestedModel):
             return self._recbole_metrics(eval_data, show_progress)
         if serves_ranks(self.config, eval_data):
             self.by_size = self._rank_metrics(eval_data, show_progress)
@@ -407,3 +408,17 @@ def resumable(trainer_class: type) -> type:
     """A trainer of RecBole's for special models with `Trainer` before it, under its own name."""
     body = {"__doc__": trainer_class.__doc__, "__module__": __name__}
     return type(trainer_class.__name__, (Trainer, trainer_class), body)
+
+
+def trainer_class(config: Any) -> type:
+    """The trainer of a configuration's model.
+
+    RecBole's special trainers (``KGTrainer``, ``S3RecTrainer`` ...) keep their models and have ours
+    before them, for its checkpoints, its resume and its ranks; those of decision trees stay alone.
+    Ours takes the place of the ordinary one, and of the one that only sets the number of epochs to
+    1.
+    """
+    theirs: type = get_trainer(config["MODEL_TYPE"], config["model"])
+    if issubclass(theirs, DecisionTreeTrainer):
+        return theirs
+    return Trainer if theirs in (RecBoleTrainer, TraditionalTrainer) else resumable(theirs)

@@ -13,8 +13,8 @@ from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.expand import make_cells
 from recbole_fmrlrec.compare.plan import Variant
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.model_api import registry
 from recbole_fmrlrec.runs.lock import Lock
+from recbole_fmrlrec.train import trainer
 from tests import toy
 from tests.compare.synthetic import make_plan
 
@@ -130,7 +130,7 @@ def test_a_setting_that_cannot_be_names_the_model(plan):
 def test_time_is_kept_by_our_trainer_only(plan, monkeypatch):
     from recbole.trainer.trainer import DecisionTreeTrainer
 
-    monkeypatch.setattr(registry, "get_trainer_class", lambda config: DecisionTreeTrainer)
+    monkeypatch.setattr(trainer, "trainer_class", lambda config: DecisionTreeTrainer)
     tree = Variant("tree", "Pop", {}, where="a.yaml, line 3")
     with pytest.raises(UsageError, match=r"budget\.minutes: Pop has a trainer of RecBole's own"):
         make_cells(replace(plan, models=(tree,), minutes=1.0))

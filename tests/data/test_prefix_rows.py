@@ -20,7 +20,8 @@ from recbole_fmrlrec.data import exact_order
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 from recbole_fmrlrec.data.prefix_rows import PrefixRows
 from recbole_fmrlrec.data.trimming import TRIMMABLE
-from recbole_fmrlrec.model_api.registry import get_trainer_class, list_models
+from recbole_fmrlrec.model_api.registry import list_models
+from recbole_fmrlrec.train.trainer import trainer_class
 from tests.conftest import MakeConfig
 
 
@@ -165,7 +166,7 @@ def one_epoch(config: Any) -> tuple[Any, Any, Any]:
     init_seed(1, True)
     train, valid, test = data_preparation(config, create_dataset(config))
     model = config.model_class(config, train._dataset)
-    trainer = get_trainer_class(config)(config, model)
+    trainer = trainer_class(config)(config, model)
     trainer.fit(train, valid, verbose=False, saved=False)
     result = trainer.evaluate(test, load_best_model=False)
     return dict(trainer.train_loss_dict), result, model.state_dict()
@@ -188,7 +189,7 @@ def test_trimmed_batches_give_the_same_scores_losses_and_gradients(rich: Path, m
         torch.manual_seed(1)
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
-        get_trainer_class(config)(config, network)
+        trainer_class(config)(config, network)
         batch, scored = next(iter(train)), next(iter(test))[0]
         assert batch["item_id_list"].shape[1] == (int(batch["item_length"].max()) if trim else 9)
         assert len(set(batch["item_length"].tolist())) > 2  # several groups of rows

@@ -13,8 +13,8 @@ from recbole.trainer import Trainer as RecBoleTrainer
 
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 from recbole_fmrlrec.evaluation.trainer_mixin import rank_record
-from recbole_fmrlrec.model_api.registry import get_model_class, get_trainer_class
-from recbole_fmrlrec.train.trainer import resumable
+from recbole_fmrlrec.model_api.registry import get_model_class
+from recbole_fmrlrec.train.trainer import resumable, trainer_class
 from tests.conftest import LEAVE_ONE_OUT, MakeConfig
 from tests.data.test_loaders import UNIFORM
 
@@ -26,7 +26,7 @@ def trained(config: Any) -> tuple[Any, Any]:
     train, _, test = data_preparation(config, create_dataset(config))
     torch.manual_seed(1)
     model = get_model_class(config["model"])(config, train._dataset)
-    trainer = get_trainer_class(config)(config, model)
+    trainer = trainer_class(config)(config, model)
     trainer.eval_collector.data_collect(train)
     return trainer, test
 

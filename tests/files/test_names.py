@@ -15,9 +15,9 @@ from recbole_fmrlrec.compare.cells import Cell, read_record
 from recbole_fmrlrec.compare.plan_file import read_plan
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.export.source import saved_config
 from recbole_fmrlrec.files.names import name_fault
 from recbole_fmrlrec.runs.checkpoint import save_checkpoint
+from recbole_fmrlrec.train.restore import saved_config
 from tests import toy
 
 NO_NAMES = [

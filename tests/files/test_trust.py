@@ -19,9 +19,9 @@ from recbole_fmrlrec import compat
 from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.export.source import saved_config
 from recbole_fmrlrec.files import trust
 from recbole_fmrlrec.runs.checkpoint import load_checkpoint, load_model_state, save_checkpoint
+from recbole_fmrlrec.train.restore import saved_config
 from tests import toy
 from tests.conftest import MakeConfig
 

@@ -8,8 +8,10 @@ import sys
 import pytest
 
 from recbole_fmrlrec.config.config import Config
+from recbole_fmrlrec.data.loaders import dataset_class
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.model_api import registry
+from recbole_fmrlrec.train.trainer import Trainer, trainer_class
 
 
 def test_recboles_models_are_found_in_its_files() -> None:
@@ -32,8 +34,8 @@ def test_ours_come_first() -> None:
     ours, with_ids = (registry.get_model_class(name) for name in registry.OUR_MODELS)
     assert ours.__module__ == "recbole_fmrlrec.models.fmrlrec"
     assert issubclass(with_ids, ours)
-    assert registry.is_ours(with_ids)
-    assert not registry.is_ours(registry.get_model_class("SASRec"))
+    assert registry.is_nested("fMRLRecID")
+    assert not registry.is_nested("SASRec")
 
 
 @pytest.mark.parametrize(
@@ -85,25 +87,25 @@ def test_without_recbole(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_recboles_special_trainers_keep_their_models() -> None:
     for model, trainer in [("CKE", "KGTrainer"), ("KGAT", "KGATTrainer")]:
-        assert registry.get_trainer_class(Config(model, "ml-100k")).__name__ == trainer
+        assert trainer_class(Config(model, "ml-100k")).__name__ == trainer
 
 
 def test_dataset_classes() -> None:
-    ours = registry.get_dataset_class(Config("fMRLRec", "ml-100k"))
-    theirs = registry.get_dataset_class(Config("BERT4Rec", "ml-100k"))
+    ours = dataset_class(Config("fMRLRec", "ml-100k"))
+    theirs = dataset_class(Config("BERT4Rec", "ml-100k"))
     assert ours.__name__ == "UserWindowDataset"
     assert [kind.__name__ for kind in theirs.__mro__].count("SequentialDataset") == 1
 
 
 def test_our_trainer_serves_the_others() -> None:
-    trainer = registry.importlib.import_module("recbole_fmrlrec.train.trainer").Trainer
     for model in ("fMRLRec", "SASRec", "BPR", "Pop"):
-        assert registry.get_trainer_class(Config(model, "ml-100k")) is trainer
+        assert trainer_class(Config(model, "ml-100k")) is Trainer
 
 
 def test_looking_names_up_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from recbole_fmrlrec import registry, keys; registry.list_models();"
+        "import sys; from recbole_fmrlrec.model_api import registry;"
+        "from recbole_fmrlrec.keys import known as keys; registry.list_models();"
         "keys.general_keys(); print({'torch', 'recbole', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

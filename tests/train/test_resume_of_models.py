@@ -14,10 +14,10 @@ from recbole.utils import init_seed
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
-from recbole_fmrlrec.model_api.registry import get_trainer_class, list_models
+from recbole_fmrlrec.model_api.registry import list_models
 from recbole_fmrlrec.runs.checkpoint import load_checkpoint, save_checkpoint
 from recbole_fmrlrec.train.run import tensorboard_in
-from recbole_fmrlrec.train.trainer import Trainer
+from recbole_fmrlrec.train.trainer import Trainer, trainer_class
 from tests.data.test_prefix_rows import COLUMNS, small
 from tests.data.test_prefix_rows import KEYS as ROWS
 
@@ -66,7 +66,7 @@ def begin(root: Path, folder: Path, model: str) -> tuple[Any, Any, Any]:
     init_seed(1, True)
     train, valid, _ = data_preparation(config, create_dataset(config))
     tensorboard_in(folder)
-    trainer = get_trainer_class(config)(config, config.model_class(config, train._dataset))
+    trainer = trainer_class(config)(config, config.model_class(config, train._dataset))
     return trainer, train, valid
 
 

@@ -1,0 +1,122 @@
+"""What a model can do beyond RecBole's own contract.
+
+A class declares a capability by inheriting from it; the rest of the package asks for the capability
+that it needs, with ``issubclass`` or ``isinstance``, and never for the place where a class lives.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from recbole_fmrlrec.evaluation.ranking import score_ranks
+
+
+class NestedModel(ABC):
+    """A model whose first s dimensions are a model of their own, for every nested size s.
+
+    It is ranked, tabulated and measured at every size.
+
+    Attributes:
+        size: the size at which ``predict`` and ``full_sort_predict`` score.
+    """
+
+    size: int
+
+    @property
+    @abstractmethod
+    def sizes(self) -> tuple[int, ...]:
+        """The nested sizes, ascending."""
+
+    @abstractmethod
+    def parameter_count(self, size: int) -> int:
+        """Numbers that the model of that size has learned."""
+
+    @contextmanager
+    def at_size(self, size: int) -> Iterator[None]:
+        """The model as it would be deployed at one of its sizes, meanwhile."""
+        before, self.size = self.size, size
+        try:
+            yield
+        finally:
+            self.size = before
+
+    @torch.no_grad()
+    def full_sort_mean_ranks(self, interaction: Any, targets: Tensor) -> Tensor:
+        """Mean ranks ``(K, B)`` of the target items ``(B,)`` among all items, at every size."""
+        ranks = []
+        for size in self.sizes:
+            with self.at_size(size):
+                scores = self.full_sort_predict(interaction)  # type: ignore[attr-defined]
+            scores = scores.view(len(targets), -1)
+            scores[:, 0] = -torch.inf  # the padding is no candidate
+            ranks.append(score_ranks(scores, targets)[0])
+        return torch.stack(ranks)
+
+
+class FeatureModel:
+    """A model that reads item features (`recbole_fmrlrec.data.item_features.load_item_features`).
+
+    The files of the features belong to what a run is: its fingerprint, the key of its cell, the
+    preparation of a dataset. The key ``use_features: False`` turns that off.
+
+    Attributes:
+        feature_info: what was read: encoders, widths, numbers of missing items.
+        own_keys: the keys that come with it.
+    """
+
+    feature_info: dict[str, Any]
+    own_keys: ClassVar[tuple[str, ...]] = (
+        *("use_features", "modalities", "feature_path", "feature_scale", "feature_memory_mb"),
+        *("feature_block_size", "max_missing_features"),
+    )
+
+
+class WindowModel:
+    """A model trained on user windows as well as on RecBole's row per prefix.
+
+    Every target is ranked by the model's own loss: RecBole draws no negatives for it, and its
+    sequences are computed without their padding.
+
+    Attributes:
+        loss_types: the values that the key ``loss_type`` may have.
+        own_keys: the keys that come with it.
+    """
+
+    loss_types: ClassVar[tuple[str, ...]] = ("CE",)
+    own_keys: ClassVar[tuple[str, ...]] = ("training_windows", "MAX_ITEM_LIST_LENGTH", "loss_type")
+
+
+class ExportableModel(ABC):
+    """A nested model that `recbole_fmrlrec.deploy` can serve: its network is an `FMRLRecNetwork`.
+
+    Attributes:
+        network: item side and encoder.
+        predict_first_item: whether the first item of a history was trained from an empty input.
+    """
+
+    network: nn.Module
+    predict_first_item: bool
+
+    @abstractmethod
+    def item_table(self) -> Tensor:
+        """``(N+1, d)`` item vectors, row 0 the empty input."""
+
+
+def capability_keys(model_class: type) -> frozenset[str]:
+    """The keys that come with what a class declares; `fMRLRec.yaml` has their defaults."""
+    declared = (kind for kind in (FeatureModel, WindowModel) if issubclass(model_class, kind))
+    return frozenset(key for kind in declared for key in kind.own_keys)
+
+
+@runtime_checkable
+class SparesDecay(Protocol):
+    """A model some of whose parameters weight decay leaves alone."""
+
+    def no_decay_parameters(self) -> list[nn.Parameter]:
+        """The parameters that do not decay."""

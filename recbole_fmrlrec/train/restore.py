@@ -1,0 +1,102 @@
+"""A trained model put together again from its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_fmrlrec import compat
+from recbole_fmrlrec.errors import RunError, UsageError
+
+
+def saved_config(
+    path: Path,
+    data_path: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    machine: Mapping[str, str] | None = None,
+) -> tuple[Any, dict[str, Any]]:
+    """The configuration of a checkpoint, on the CPU, and its content.
+
+    Args:
+        path: ``best.pth`` of a run.
+        data_path: the folder that holds the dataset, where it is not where training had it.
+        settings: changes that leave the shape of the model alone.
+        machine: likewise, as text of the command line.
+
+    Raises:
+        UsageError: a checkpoint that is missing or damaged, or one that holds no configuration.
+    """
+    compat.apply()
+    from recbole_fmrlrec.runs.checkpoint import load_checkpoint
+    from recbole_fmrlrec.runs.checkpoint_bounds import check_bounds
+
+    try:
+        state = load_checkpoint(path)
+    except RunError as error:  # of a run that goes on it is a failure; here the user names the file
+        raise UsageError(f"--checkpoint: {error}") from error
+    if "config" not in state:
+        raise UsageError(f"{path}: says nothing of its model; give the best.pth of that run")
+    _check_names(path, state["config"], data_path)
+    config = _config(state["config"], path, data_path, settings or {}, machine or {})
+    check_bounds(path, config, state)
+    return config, state
+
+
+def _check_names(path: Path, saved: Any, data_path: str | None) -> None:
+    """A stored configuration has everything that is asked of it below."""
+    for key in ("model", "dataset", *([] if data_path else ["dataset_root"])):
+        value = saved.get(key) if isinstance(saved, dict) else None
+        if not isinstance(value, str) or not value:
+            raise UsageError(f"{path}: damaged: its configuration does not say its {key}")
+
+
+def saved_model(path: Path, config: Any, state: dict[str, Any], train_data: Any) -> Any:
+    """The model of a checkpoint, in evaluation mode on the configuration's device.
+
+    Raises:
+        UsageError: the dataset's items or features have changed since the training.
+    """
+    from recbole_fmrlrec.runs.checkpoint import load_model_state
+
+    model = config.model_class(config, train_data._dataset).to(config["device"])
+    try:
+        load_model_state(model, state)
+    except RuntimeError as error:
+        raise UsageError(
+            f"{path} does not fit {config['dataset']} in {config['data_path']}: its items or the "
+            f"width of their features have changed since the training ({error})"
+        ) from None
+    corpus = state.get("corpus")
+    if corpus and corpus != model.feature_info.get("corpus"):
+        raise UsageError(
+            f"{path} does not fit {config['dataset']} in {config['data_path']}: its TF-IDF "
+            "features were made anew, from other texts, since the training; train the model anew"
+        )
+    return model.eval()
+
+
+def _config(
+    saved: dict[str, Any],
+    path: Path,
+    data_path: str | None,
+    settings: Mapping[str, Any],
+    machine: Mapping[str, str],
+) -> Any:
+    """The configuration of a checkpoint: what in it differs from the defaults of today."""
+    from recbole_fmrlrec.config.config import NOT_IN_FINGERPRINT, Config
+
+    if data_path and not Path(data_path).is_dir():
+        raise UsageError(f"--data_path: there is no folder {Path(data_path).absolute()}")
+    names = saved["model"], saved["dataset"]
+    places = {"data_path": data_path or saved["dataset_root"], "use_gpu": False}
+    today = Config(*names, config_dict=places).effective()
+    skipped = {"model", "dataset", *NOT_IN_FINGERPRINT}
+    changed = {
+        key: value
+        for key, value in saved.items()
+        if key not in skipped and key in today and today[key] != value
+    }
+    recorded = changed, f"the configuration in {path}"
+    now = {**places, **settings}
+    return Config(*names, config_dict=now, cli_args=machine, recorded=recorded)
