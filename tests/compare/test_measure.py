@@ -16,6 +16,8 @@ from recbole_fmrlrec.compare.gather import order_rows
 from recbole_fmrlrec.compare.measure import _at_size, _bytes_per_item, measure
 from recbole_fmrlrec.compare.statistics import per_user
 from recbole_fmrlrec.compare.trained import PartRows, TrainedPart
+from recbole_fmrlrec.config.config import Config
+from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.runs.checkpoint import save_checkpoint
 from tests import toy
@@ -190,22 +192,21 @@ def _given(result):
     }
 
 
-def test_latency_is_that_of_the_cut_model():
-    from recbole_fmrlrec.nn.network import FMRLRecNetwork
-
-    class Model:
-        network = FMRLRecNetwork([2, 4], 3).eval()
-        size = 4
-        table = "kept"
-
-        def eval(self):
-            self.table = None
-
-    model = Model()
+def test_latency_is_that_of_the_cut_model(tmp_path):
+    toy.write_toy(tmp_path)
+    keys = {**toy.SMALL, "sizes": [2, 4], "data_path": str(tmp_path), "use_gpu": False}
+    config = Config("fMRLRec", "toy", config_dict=keys)
+    train_data = data_preparation(config, create_dataset(config))[0]
+    model = config.model_class(config, train_data._dataset).eval()
     whole = model.network
-    with _at_size(model, 2):
-        assert model.network.width == 2 and model.size == 2 and model.table is None
+    with torch.no_grad():
+        model.item_table()
+    with _at_size(model, 2), torch.no_grad():
+        assert model.network.width == 2 and model.size == 2
+        assert model.item_table().shape[1] == 2  # nothing kept of the whole model
     assert model.network is whole and model.size == 4
+    with torch.no_grad():
+        assert model.item_table().shape[1] == 4
 
 
 def test_bytes_of_arrays_with_a_row_for_each_item():

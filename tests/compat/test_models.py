@@ -58,7 +58,8 @@ def test_pop_counts_interactions(config: MakeConfig, tmp_path: Path) -> None:
 def test_pop_is_mended_once_and_only_when_it_is_imported() -> None:
     script = """
 import sys
-from recbole_fmrlrec import compat, compat_models
+from recbole_fmrlrec import compat
+from recbole_fmrlrec.compat import models as compat_models
 compat.apply()
 name = "recbole.model.general_recommender.pop"
 assert name not in sys.modules

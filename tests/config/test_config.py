@@ -67,7 +67,7 @@ def test_our_model_stands_over_overall_and_dataset_over_model(
         "epochs: 3\nsource: {url: x}\n"
         "models:\n  SASRec: {n_heads: 1}\n  BPR: {embedding_size: 8}\n",
     )
-    for module in ("config", "keys"):
+    for module in ("config.config", "keys.known"):
         monkeypatch.setattr(f"recbole_fmrlrec.{module}.properties_dir", lambda: tmp_path)
     config = Config("SASRec", "d")
     assert (config["epochs"], config["seed"], config["worker"]) == (3, 2, 1)

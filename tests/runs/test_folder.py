@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Trains until the given validation, and stops there as Ctrl-Z stops a process: it is alive.
 STOPS = """
 import os, signal, sys
-from recbole_fmrlrec import cli, trainer
+from recbole_fmrlrec.cli import main as cli
+from recbole_fmrlrec.train import trainer
 
 real, at = trainer.Trainer._save_last, int(sys.argv[1])
 

@@ -156,7 +156,7 @@ def test_resuming_what_is_not_there_or_another_configuration(toy_run, tmp_path):
 DRIVER = """
 import os, signal, sys
 import torch
-from recbole_fmrlrec import cli
+from recbole_fmrlrec.cli import main as cli
 
 kind, at = sys.argv[1], int(sys.argv[2])
 seen = 0
