@@ -10,10 +10,10 @@ ROOT = Path(__file__).parent
 
 def version() -> str:
     """The version that the package says it has, read without importing it."""
-    text = (ROOT / "recbole_fmrlrec" / "__init__.py").read_text(encoding="utf-8")
+    text = (ROOT / "recbole_fmrlrec" / "version.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
     if found is None:
-        raise ValueError('recbole_fmrlrec/__init__.py has no line __version__ = "..."')
+        raise ValueError('recbole_fmrlrec/version.py has no line __version__ = "..."')
     return found.group(1)
 
 

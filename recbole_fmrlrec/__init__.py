@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from recbole_fmrlrec.version import __version__
+
 if TYPE_CHECKING:
     from recbole_fmrlrec.train.run import run
 
 __all__ = ["__version__", "run"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

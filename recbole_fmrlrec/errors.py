@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 
 class UsageError(Exception):
     """A key, a value, a name or a file that the user gave cannot be used (exit code 2)."""
+
+
+class DataError(UsageError, ValueError):
+    """A dataset that is missing, malformed or asked for in an unsupported way."""
 
 
 class RunError(Exception):
@@ -19,13 +21,6 @@ DIVERGED = (
     "(clip_grad_norm: {max_norm: 5}), and enable_amp: False where it is on"
 )
 
-# Defined where they are raised, in modules that stand without this one.
-_ELSEWHERE = (
-    ("recbole_fmrlrec.atomic_files.reader", "DataError"),
-    ("dataset_tools.errors", "UsageError"),
-    ("dataset_tools.errors", "FeatureError"),
-)
-
 
 def missing_package(error: ModuleNotFoundError) -> str:
     """What to say about a package that is not installed."""
@@ -35,12 +30,14 @@ def missing_package(error: ModuleNotFoundError) -> str:
 
 
 def usage_errors() -> tuple[type[BaseException], ...]:
-    """Every exception class that means wrong use, of the modules that are loaded so far."""
-    found = [getattr(sys.modules.get(module), name, None) for module, name in _ELSEWHERE]
-    return (UsageError, *(kind for kind in found if isinstance(kind, type)))
+    """Every exception class that means wrong use or wrong input."""
+    from dataset_tools import errors as tools  # here, since what deploys stands without it
+
+    return UsageError, tools.UsageError, tools.FeatureError
 
 
 def plain_errors() -> tuple[type[BaseException], ...]:
     """Exception classes whose message is made for the user and needs no name before it."""
-    tools = getattr(sys.modules.get("dataset_tools.errors"), "DatasetError", None)
-    return (*usage_errors(), RunError, *([tools] if isinstance(tools, type) else []))
+    from dataset_tools import errors as tools
+
+    return UsageError, RunError, tools.DatasetError

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_fmrlrec.atomic_files.reader import Column, DataError, Lines
+from recbole_fmrlrec.atomic_files.lines import Column, Lines
+from recbole_fmrlrec.errors import DataError
 
 
 def check_asked(

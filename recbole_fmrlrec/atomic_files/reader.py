@@ -6,34 +6,20 @@ import csv
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from recbole.utils import FeatureSource, FeatureType, set_color
 
-from dataset_tools.atomic import numbered_cells, undecodable_line, with_mark
-from dataset_tools.errors import DatasetError
+from dataset_tools.atomic import undecodable_line, with_mark
+from recbole_fmrlrec.atomic_files import columns as column_checks
+from recbole_fmrlrec.atomic_files.lines import Column, Lines
+from recbole_fmrlrec.errors import DataError
 
 #: What stands for a missing number.
 _NO_NUMBER = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"]
 _PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
-
-
-class DataError(ValueError):
-    """A dataset that is missing, malformed or asked for in an unsupported way."""
-
-
-class Column(NamedTuple):
-    """A column of an atomic file: the header ``user_id:token`` is the field user_id, type token.
-
-    ``place`` is its number from the left, from 0.
-    """
-
-    field: str
-    kind: FeatureType
-    header: str
-    place: int
 
 
 def load_feat(self: Any, filepath: str | Path, source: FeatureSource | str) -> pd.DataFrame | None:
@@ -49,7 +35,6 @@ def load_feat(self: Any, filepath: str | Path, source: FeatureSource | str) -> p
         DataError: the file is empty, or its header, encoding or a number in it cannot be read, or
             a key names a column that it has not.
     """
-    from recbole_fmrlrec.atomic_files import columns as column_checks
 
     self.logger.debug(
         set_color(f"Loading feature from [{filepath}] (source: [{source}]).", "green")
@@ -132,47 +117,6 @@ def read_table(
     frame = frame[[column.place for column in columns]]
     frame.columns = pd.Index([column.field for column in columns], dtype=object)
     return frame
-
-
-class Lines:
-    """Where the rows of an atomic file stand in it; read only when a row is to be named."""
-
-    def __init__(self, filepath: str | Path, separator: str, encoding: str) -> None:
-        self.filepath, self.separator, self.encoding = filepath, separator, encoding
-
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """The line and the cells of every row below the header.
-
-        Raises:
-            DataError: a quote that nothing closes; it names the line.
-        """
-        try:
-            rows = numbered_cells(self.filepath, self.separator, self.encoding)
-            next(rows, None)
-            yield from rows
-        except DatasetError as error:
-            raise DataError(str(error)) from None
-
-    def number(self, row: int) -> int:
-        """The line of row ``row``, which counts from 0; lines count from 1, the header's."""
-        for place, (line, _) in enumerate(self.rows()):
-            if place == row:
-                return line
-        return 0
-
-    def refuse_short_rows(self, suspects: np.ndarray, width: int) -> None:
-        """Refuse the first of the rows ``suspects`` that has fewer cells than the header.
-
-        pandas fills such a row up with missing values.
-        """
-        wanted = set(suspects.tolist())
-        if not wanted:
-            return
-        for place, (line, cells) in enumerate(self.rows()):
-            if place in wanted and len(cells) < width:
-                raise DataError(
-                    f"{self.filepath}, line {line}: {len(cells)} cells, the header has {width}"
-                )
 
 
 def _options(lines: Lines, columns: list[Column], width: int) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def _settings(options: argparse.Namespace, rest: Sequence[str]) -> dict[str, str
     Raises:
         UsageError: an option has no value, or is one of single runs.
     """
-    from recbole_fmrlrec.cli.main import parse
+    from recbole_fmrlrec.config.command_line import parse
 
     for name in _VALUED:
         if (value := getattr(options, name)) is not None and not str(value).strip():

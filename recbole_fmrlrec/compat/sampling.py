@@ -219,6 +219,6 @@ def _draw_allowed(sampler: Any, used: set[int], count: int) -> Any:
 
 
 def _error(text: str) -> Exception:
-    from recbole_fmrlrec.atomic_files.reader import DataError
+    from recbole_fmrlrec.errors import DataError
 
     return DataError(text)

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from recbole.utils import InputType, ModelType
 
-from recbole_fmrlrec.atomic_files.reader import DataError
-from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.errors import DataError, UsageError
 from recbole_fmrlrec.keys.schema import NO_K_METRICS, VALUE_METRICS
 
 #: Metrics that take a label for the answer to a yes-or-no question.

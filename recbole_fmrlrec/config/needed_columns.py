@@ -80,7 +80,8 @@ def _named(values: Mapping[str, Any], given: set[str]) -> Iterator[tuple[tuple[s
 
 def _headers(values: Mapping[str, Any], dataset: str) -> dict[str, list[str]]:
     """The columns of the files that are there; a fault in one is told when it is loaded."""
-    from recbole_fmrlrec.atomic_files.reader import DataError, read_header
+    from recbole_fmrlrec.atomic_files.reader import read_header
+    from recbole_fmrlrec.errors import DataError
 
     parts = values["benchmark_filename"] or [None]
     names = {"inter": f"{dataset}.{parts[0]}.inter" if parts[0] else f"{dataset}.inter"}

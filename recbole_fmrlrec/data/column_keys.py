@@ -9,7 +9,8 @@ from typing import Any
 
 from recbole.utils import FeatureType
 
-from recbole_fmrlrec.atomic_files.reader import DataError, read_header
+from recbole_fmrlrec.atomic_files.reader import read_header
+from recbole_fmrlrec.errors import DataError
 from recbole_fmrlrec.keys.schema import is_interval
 from recbole_fmrlrec.rules import is_number, is_whole
 

@@ -11,11 +11,11 @@ import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureType
 
-from recbole_fmrlrec.atomic_files.reader import DataError
 from recbole_fmrlrec.data import benchmark_rows
 from recbole_fmrlrec.data import column_keys as data_checks
 from recbole_fmrlrec.data.interaction_filter import filter_by_inter_num
 from recbole_fmrlrec.data.prefix_rows import PrefixRows, prefix_rows
+from recbole_fmrlrec.errors import DataError
 
 
 class ExactOrder(Dataset):

@@ -21,9 +21,9 @@ from dataset_tools.features import (
 )
 from dataset_tools.files import file_sha256
 from dataset_tools.text import TFIDF_NAME, make_text_features, remake_text_features, texts_changed
+from recbole_fmrlrec.console import say
 from recbole_fmrlrec.data.mapped_features import MappedFeatures, MappedModality
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.runs.console import say
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset

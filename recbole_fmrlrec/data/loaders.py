@@ -17,7 +17,6 @@ from recbole.data.utils import create_samplers, get_dataloader
 from recbole.sampler import KGSampler
 from recbole.utils import ModelType
 
-from recbole_fmrlrec.atomic_files.reader import DataError
 from recbole_fmrlrec.config import evaluation_checks
 from recbole_fmrlrec.config.refusals import told_as_usage
 from recbole_fmrlrec.data.batch import HostedInteraction
@@ -26,6 +25,7 @@ from recbole_fmrlrec.data.negatives import check_negatives
 from recbole_fmrlrec.data.saved_data import save_dataset, save_loaders, saved_dataset, saved_parts
 from recbole_fmrlrec.data.trimming import TRIMMABLE
 from recbole_fmrlrec.data.windows import UserWindowDataset
+from recbole_fmrlrec.errors import DataError
 
 __all__ = ["DataError", "create_dataset", "data_preparation", "dataset_class"]
 

@@ -10,8 +10,8 @@ from recbole.data.dataloader import KnowledgeBasedDataLoader
 from recbole.data.dataloader.abstract_dataloader import NegSampleDataLoader
 from recbole.sampler import RepeatableSampler
 
-from recbole_fmrlrec.atomic_files.reader import DataError
 from recbole_fmrlrec.compat.sampling import drawn_from
+from recbole_fmrlrec.errors import DataError
 
 _PHASES = ("train", "valid", "test")
 

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from recbole.utils import dataset_arguments
 
-from recbole_fmrlrec.atomic_files.reader import DataError
+from recbole_fmrlrec.errors import DataError
 from recbole_fmrlrec.files.atomic import replacing
-from recbole_fmrlrec.runs.checkpoint import random_state, set_random_state
+from recbole_fmrlrec.nn.random_state import random_state, set_random_state
 
 #: Settings that make the rows of a dataset, beside those that RecBole compares.
 _ROWS = (*dataset_arguments, "seed", "repeatable", "dataset", "eval_args", "discretization")

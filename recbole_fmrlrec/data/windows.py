@@ -10,10 +10,10 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_fmrlrec.atomic_files.reader import DataError
 from recbole_fmrlrec.data.benchmark_rows import by_user, is_plain, prefix_parts
 from recbole_fmrlrec.data.exact_order import ExactOrder
 from recbole_fmrlrec.data.prefix_rows import gather_rows, sequence_rows
+from recbole_fmrlrec.errors import DataError
 
 TARGETS = "target_id_list"
 START_TARGET = "start_target"

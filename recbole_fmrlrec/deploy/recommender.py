@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import torch
 from numpy.typing import ArrayLike
@@ -22,11 +22,9 @@ from recbole_fmrlrec.deploy.real import RealStep
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.deploy.retrieval import ExactSearch, Search
 from recbole_fmrlrec.deploy.search_settings import History, SearchSettings
+from recbole_fmrlrec.deploy.session import Session, Sessions
 from recbole_fmrlrec.deploy.store import load_model, save_model
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
-
-if TYPE_CHECKING:
-    from recbole_fmrlrec.deploy.session import Session, Sessions
 
 #: Histories encoded at once.
 BATCH = 1024
@@ -182,14 +180,10 @@ class Recommender(SearchSettings):
 
     def session(self) -> Session:
         """A session of one user: feed it events, ask it at any time."""
-        from recbole_fmrlrec.deploy.session import Session
-
         return Session(self)
 
     def sessions(self, count: int) -> Sessions:
         """Sessions of ``count`` users, moved on together."""
-        from recbole_fmrlrec.deploy.session import Sessions
-
         return Sessions(self, count)
 
     # New items

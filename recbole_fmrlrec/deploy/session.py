@@ -8,21 +8,38 @@ latest ``max_history``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.errors import DeployError
-from recbole_fmrlrec.deploy.items import Unknown
+from recbole_fmrlrec.deploy.items import ItemTable, Unknown
 from recbole_fmrlrec.deploy.ranking import Filter, rank_items
 from recbole_fmrlrec.deploy.results import Recommendations
+from recbole_fmrlrec.deploy.retrieval import Search
 from recbole_fmrlrec.deploy.store import PARAMETERS
 from recbole_fmrlrec.rules import is_whole, shown
 
-if TYPE_CHECKING:
-    from recbole_fmrlrec.deploy.recommender import Recommender
+
+class Served(Protocol):
+    """What a session needs of a `Recommender`."""
+
+    description: Description
+    items: ItemTable
+
+    @property
+    def size(self) -> int:
+        """The size of the model."""
+
+    @property
+    def search(self) -> Search:
+        """How the best items are found."""
+
+    def step(self, vectors: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One event of several users: outputs and new states."""
 
 
 _ARRAYS = ("state", "hidden")
@@ -43,7 +60,7 @@ class Sessions:
     """
 
     @torch.no_grad()
-    def __init__(self, recommender: Recommender, count: int) -> None:
+    def __init__(self, recommender: Served, count: int) -> None:
         if count < 1:
             raise DeployError(f"there must be 1 session or more, not {count}")
         self.recommender = recommender
@@ -184,7 +201,7 @@ class Sessions:
 class Session:
     """The session of one user."""
 
-    def __init__(self, recommender: Recommender) -> None:
+    def __init__(self, recommender: Served) -> None:
         self._all = Sessions(recommender, 1)
 
     @property
@@ -223,6 +240,6 @@ def _check_plain(state: Mapping[str, Any]) -> None:
         raise DeployError("a session's seen is None or a list of item ids")
 
 
-def _model_hash(recommender: Recommender) -> str:
+def _model_hash(recommender: Served) -> str:
     """The first 16 digits of the SHA-256 of the parameters' file; empty for an unsaved model."""
     return str(recommender.description.files.get(PARAMETERS, {}).get("sha256", ""))[:16]

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-from recbole_fmrlrec import __version__
 from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.files import (
@@ -41,6 +40,7 @@ from recbole_fmrlrec.deploy.parameters import (
 from recbole_fmrlrec.deploy.tensor_files import read_tensors, write_tensors
 from recbole_fmrlrec.files.atomic import write_json
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
+from recbole_fmrlrec.version import __version__
 
 DESCRIPTION, PARAMETERS = "model.json", "model.safetensors"
 TABLE, ITEMS = "items.safetensors", "items.json"

@@ -10,12 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from recbole_fmrlrec.errors import UsageError
-
-if TYPE_CHECKING:
-    from recbole_fmrlrec.config.settings import Setting
 
 #: Keys whose value is a file that RecBole reads with something that can execute, and for what.
 FILE_KEYS: dict[str, str] = {
@@ -28,6 +25,23 @@ FILE_KEYS: dict[str, str] = {
     "warm_up": "a pretrained model for KD_DAGFM",
     "xgb_model": "a model of XGBoost",
 }
+
+
+class Setting(Protocol):
+    """A key that was set: where, and whether what set it was stored by an earlier command."""
+
+    @property
+    def top(self) -> str:
+        """The key before the first dot."""
+
+    @property
+    def where(self) -> str:
+        """The place, for a message."""
+
+    @property
+    def recorded(self) -> bool:
+        """Whether it comes from a stored file."""
+
 
 _named: set[str] = set()
 _written: dict[str, tuple[int, ...]] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import random
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -137,38 +136,3 @@ def load_model_state(model: nn.Module, state: dict[str, Any]) -> None:
         raise RuntimeError(f"{type(model).__name__} has no other parameter {min(unknown)!r}")
     model.load_state_dict(state["state_dict"])
     model.load_other_parameter(other)  # type: ignore[operator]
-
-
-def random_state(generator: torch.Generator | None) -> dict[str, Any]:
-    """State of every random source that training draws from."""
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position],
-        "numpy_gauss": [has_gauss, cached],
-        "python": _listed(random.getstate()),
-    }
-    if generator is not None:
-        state["loader"] = generator.get_state()
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
-
-
-def set_random_state(state: dict[str, Any], generator: torch.Generator | None) -> None:
-    """Put every random source back to where `random_state` found it."""
-    torch.set_rng_state(state["torch"].cpu())
-    name, keys, position = state["numpy"]
-    has_gauss, cached = state["numpy_gauss"]
-    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    if generator is not None and "loader" in state:
-        generator.set_state(state["loader"].cpu())
-    if torch.cuda.is_available() and "cuda" in state:
-        torch.cuda.set_rng_state_all([value.cpu() for value in state["cuda"]])
-
-
-def _listed(state: tuple[Any, ...]) -> list[Any]:
-    version, internal, gauss = state
-    return [version, list(internal), gauss]

@@ -19,9 +19,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from recbole_fmrlrec.console import run_log
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.atomic import write_json
-from recbole_fmrlrec.runs.console import run_log
 from recbole_fmrlrec.runs.lock import Lock
 from recbole_fmrlrec.runs.result import RunResult
 

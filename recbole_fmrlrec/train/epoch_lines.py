@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_fmrlrec.runs.console import say
+from recbole_fmrlrec.console import say
 
 
 @dataclass(frozen=True)

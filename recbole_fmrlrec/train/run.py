@@ -15,10 +15,10 @@ from typing import Any
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.config.refusals import told_as_usage
+from recbole_fmrlrec.console import say
 from recbole_fmrlrec.data.prepare_missing import prepare_missing
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.disk import NoRoom, is_no_room, no_room
-from recbole_fmrlrec.runs.console import say
 from recbole_fmrlrec.runs.folder import CONFIG, FolderInUse, RunFolder, run_fingerprint
 from recbole_fmrlrec.runs.result import RunResult, machine_facts, peak_memory
 from recbole_fmrlrec.train.allocator import keep_freed_memory

@@ -19,21 +19,20 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from recbole_fmrlrec.console import say
 from recbole_fmrlrec.data.trimming import encode_by_length
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.evaluation.ranking import rank_metrics, whole_ranks
 from recbole_fmrlrec.evaluation.trainer_mixin import RankEvaluation, serves_ranks
 from recbole_fmrlrec.model_api.protocols import NestedModel, SparesDecay, WindowModel
 from recbole_fmrlrec.nn.devices import emulates
+from recbole_fmrlrec.nn.random_state import random_state, set_random_state
 from recbole_fmrlrec.runs.checkpoint import (
     load_checkpoint,
     load_model_state,
     model_state,
-    random_state,
     save_checkpoint,
-    set_random_state,
 )
-from recbole_fmrlrec.runs.console import say
 from recbole_fmrlrec.runs.folder import BEST, LAST
 from recbole_fmrlrec.train.epoch_lines import EpochLines
 from recbole_fmrlrec.train.optimization import adamw, learning_rate_factor

@@ -103,8 +103,8 @@ def _options() -> list[str]:
 
 def _plans(file: Path, options: argparse.Namespace, rest: list[str]) -> list[Plan]:
     from recbole_fmrlrec import compat
-    from recbole_fmrlrec.cli.main import parse
     from recbole_fmrlrec.compare.quick import check_options
+    from recbole_fmrlrec.config.command_line import parse
     from recbole_fmrlrec.keys.yaml_files import shipped_file
     from recbole_fmrlrec.tuning.file import read_drafts
 

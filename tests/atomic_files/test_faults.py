@@ -9,8 +9,8 @@ import pytest
 
 from dataset_tools.atomic import read_item_table
 from dataset_tools.errors import UsageError
-from recbole_fmrlrec.atomic_files.reader import DataError
 from recbole_fmrlrec.data.loaders import create_dataset
+from recbole_fmrlrec.errors import DataError
 from tests.conftest import MakeConfig
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"

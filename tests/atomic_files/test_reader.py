@@ -16,7 +16,8 @@ from recbole.data.dataset import Dataset
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.atomic_files import reader as tables
-from recbole_fmrlrec.atomic_files.reader import DataError, read_header, read_table
+from recbole_fmrlrec.atomic_files.reader import read_header, read_table
+from recbole_fmrlrec.errors import DataError
 from recbole_fmrlrec.model_api.registry import recbole_dir
 from tests.conftest import MakeConfig, as_shipped, write_inter
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from dataset_tools.packages import place
-from recbole_fmrlrec import __version__
 from recbole_fmrlrec.cli.help import help_text
 from recbole_fmrlrec.cli.main import OWN_OPTIONS, Arguments, main, parse
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.keys.yaml_files import shipped_file
+from recbole_fmrlrec.version import __version__
 from tests.patience import children_cpu
 
 ROOT = Path(__file__).parents[2]

@@ -13,9 +13,9 @@ from recbole.data.transform import MaskItemSequence
 from recbole.sampler import sampler as mended
 
 from recbole_fmrlrec import compat
-from recbole_fmrlrec.atomic_files.reader import DataError
 from recbole_fmrlrec.compat import sampling as compat_sampling
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
+from recbole_fmrlrec.errors import DataError
 from tests.conftest import LEAVE_ONE_OUT, MakeConfig, as_shipped, write_inter, write_table
 from tests.data.test_loaders import UNIFORM
 

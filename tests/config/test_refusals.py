@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from recbole_fmrlrec import compat
-from recbole_fmrlrec.atomic_files.reader import DataError
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.config.refusals import told_as_usage
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
-from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.errors import DataError, UsageError
 from recbole_fmrlrec.train.run import run
 from tests.conftest import write_table
 

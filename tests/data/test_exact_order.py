@@ -11,9 +11,9 @@ import pytest
 import torch
 from recbole.data.dataset import Dataset, SequentialDataset
 
-from recbole_fmrlrec.atomic_files.reader import DataError
 from recbole_fmrlrec.data.exact_order import ExactOrder, in_exact_order
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation, dataset_class
+from recbole_fmrlrec.errors import DataError
 from tests.conftest import LEAVE_ONE_OUT, MakeConfig, write_inter, write_table
 
 KINDS = {"windows": ("SASRec", "overlap"), "prefixes": ("SASRec", None), "general": ("BPR", None)}

@@ -14,12 +14,12 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import init_seed
 
-from recbole_fmrlrec.atomic_files.reader import DataError
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.data import exact_order
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 from recbole_fmrlrec.data.prefix_rows import PrefixRows
 from recbole_fmrlrec.data.trimming import TRIMMABLE
+from recbole_fmrlrec.errors import DataError
 from recbole_fmrlrec.model_api.registry import list_models
 from recbole_fmrlrec.train.trainer import trainer_class
 from tests.conftest import MakeConfig

@@ -9,7 +9,7 @@ import pytest
 import torch
 from recbole.trainer import Trainer as RecBoleTrainer
 
-from recbole_fmrlrec.runs.console import run_log, say
+from recbole_fmrlrec.console import run_log, say
 from recbole_fmrlrec.train.epoch_lines import EpochLines
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_LOGGER = "recbole_fmrlrec.runs.console"
+_LOGGER = "recbole_fmrlrec.console"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # How RecBole's trainers begin the lines in which they count epochs, from 0.
 _EPOCH = re.compile(r"^(epoch |Finished training, best eval result in epoch )(\d+)")

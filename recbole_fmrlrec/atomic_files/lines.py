@@ -1,0 +1,67 @@
+"""Columns and lines of an atomic file, and the error that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from recbole.utils import FeatureType
+
+from dataset_tools.atomic import numbered_cells
+from dataset_tools.errors import DatasetError
+from recbole_fmrlrec.errors import DataError
+
+
+class Column(NamedTuple):
+    """A column of an atomic file: the header ``user_id:token`` is the field user_id, type token.
+
+    ``place`` is its number from the left, from 0.
+    """
+
+    field: str
+    kind: FeatureType
+    header: str
+    place: int
+
+
+class Lines:
+    """Where the rows of an atomic file stand in it; read only when a row is to be named."""
+
+    def __init__(self, filepath: str | Path, separator: str, encoding: str) -> None:
+        self.filepath, self.separator, self.encoding = filepath, separator, encoding
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """The line and the cells of every row below the header.
+
+        Raises:
+            DataError: a quote that nothing closes; it names the line.
+        """
+        try:
+            rows = numbered_cells(self.filepath, self.separator, self.encoding)
+            next(rows, None)
+            yield from rows
+        except DatasetError as error:
+            raise DataError(str(error)) from None
+
+    def number(self, row: int) -> int:
+        """The line of row ``row``, which counts from 0; lines count from 1, the header's."""
+        for place, (line, _) in enumerate(self.rows()):
+            if place == row:
+                return line
+        return 0
+
+    def refuse_short_rows(self, suspects: np.ndarray, width: int) -> None:
+        """Refuse the first of the rows ``suspects`` that has fewer cells than the header.
+
+        pandas fills such a row up with missing values.
+        """
+        wanted = set(suspects.tolist())
+        if not wanted:
+            return
+        for place, (line, cells) in enumerate(self.rows()):
+            if place in wanted and len(cells) < width:
+                raise DataError(
+                    f"{self.filepath}, line {line}: {len(cells)} cells, the header has {width}"
+                )

@@ -1,0 +1,94 @@
+"""Command lines of configuration keys: ``[COMMAND] [--KEY=VALUE ...]``, taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from recbole_fmrlrec.errors import UsageError
+
+
+@dataclass
+class Arguments:
+    """The command line, taken apart. ``keys`` holds the text of every configuration key."""
+
+    command: str = "train"
+    named: bool = field(default=False, compare=False)  # the command was given by its name
+    keys: dict[str, str] = field(default_factory=dict)
+    config_files: list[str] = field(default_factory=list)
+    resume: str | bool = False
+    debug: bool = False
+    help: bool = False
+    version: bool = False
+
+
+def parse(argv: Sequence[str], commands: Sequence[str] = ()) -> Arguments:
+    """Take a command line apart.
+
+    Args:
+        argv: the words after the program's name, or after those that a command reads itself.
+        commands: the words that may stand first, without ``--``.
+
+    Raises:
+        UsageError: an unknown command, an option without its value, a value without its option, or
+            a key that is given two values.
+    """
+    words = list(argv)
+    found = Arguments()
+    if commands and words and not words[0].startswith("-"):
+        found.command, found.named = words.pop(0), True
+        if found.command not in commands:
+            known = ", ".join(commands)
+            raise UsageError(
+                f"there is no command `{found.command}`; there are {known}. "
+                "Options begin with --, as in --model=SASRec"
+            )
+    while words:
+        _take_option(words, found)
+    return found
+
+
+def _take_option(words: list[str], found: Arguments) -> None:
+    word = words.pop(0)
+    if word in ("-h", "--help"):
+        found.help = True
+        return
+    if not (word.startswith("--") and word[2:3].isalpha()):
+        raise UsageError(
+            f"`{word}` belongs to no option; options begin with --, as in --model=SASRec"
+        )
+    key, equals, value = word[2:].partition("=")
+    if key == "version":
+        found.version = True
+    elif key == "debug":
+        found.debug = value.lower() != "false"
+    elif key == "resume":
+        found.resume = value or (words.pop(0) if _is_value(words) else True)
+    elif key == "config_files":
+        _take_files(value, words, found)
+    elif equals or _is_value(words):
+        _take_key(key, value if equals else words.pop(0), found)
+    else:
+        raise UsageError(f"--{key} needs a value, as in --{key}=VALUE")
+
+
+def _is_value(words: list[str]) -> bool:
+    return bool(words) and not words[0].startswith("--")
+
+
+def _take_files(value: str, words: list[str], found: Arguments) -> None:
+    values = [value] if value else []
+    while not value and _is_value(words):
+        values.append(words.pop(0))
+    files = [file for part in values for file in part.replace(",", " ").split()]
+    if not files:
+        raise UsageError("--config_files needs a file, as in --config_files=my.yaml")
+    found.config_files += files
+
+
+def _take_key(key: str, value: str, found: Arguments) -> None:
+    if key in ("model", "dataset") and not value:
+        raise UsageError(f"--{key}= needs a name")
+    before = found.keys.setdefault(key, value)
+    if before != value:
+        raise UsageError(f"--{key} is given twice, as {before} and as {value}")
