@@ -48,7 +48,14 @@ REQUIRES = [
     "jinja2>=3.1",
 ]
 EXTRAS = {
-    "test": ["pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8"],
+    "test": [
+        *("pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8"),
+        'import-linter>=2.17; python_version >= "3.11"',
+    ],
+    "docs": [
+        'mkdocs-material>=9.8; python_version >= "3.11"',
+        'mkdocstrings[python]>=1.0; python_version >= "3.11"',
+    ],
     "encoders": ["sentence-transformers>=5.4", "transformers>=4.41", "pillow>=10.0"],
     "parquet": ["pyarrow>=14"],
     "plots": ["matplotlib>=3.7"],
@@ -57,12 +64,33 @@ EXTRAS = {
     "faiss": ["faiss-cpu>=1.8"],
 }
 
+CLASSIFIERS = [
+    "Development Status :: 4 - Beta",
+    "Environment :: Console",
+    "Intended Audience :: Science/Research",
+    "Intended Audience :: Developers",
+    "Operating System :: POSIX :: Linux",
+    *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+    "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    "Typing :: Typed",
+]
+KEYWORDS = [
+    *("recommender-system", "sequential-recommendation", "multimodal", "recbole"),
+    *("matryoshka-representation-learning", "fmrlrec"),
+]
+
 setup(
     name="recbole-fmrlrec",
     version=version(),
     description="fMRLRec, trained once and deployed at any nested size, as a RecBole plug-in",
     long_description=long_description(),
     long_description_content_type="text/markdown",
+    keywords=KEYWORDS,
+    classifiers=CLASSIFIERS,
+    project_urls={
+        "Paper": "https://arxiv.org/abs/2409.16627",
+        "RecBole": "https://github.com/RUCAIBox/RecBole",
+    },
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.10,<3.14",
@@ -76,6 +104,8 @@ setup(
     package_dir={"recbole_fmrlrec.properties": "properties"},
     package_data={
         "recbole_fmrlrec.properties": ["*.yaml", "*/*.yaml"],
+        "recbole_fmrlrec": ["py.typed"],
+        "dataset_tools": ["py.typed"],
         "dataset_tools.page": ["page.css", "page.html.j2"],
     },
     entry_points={
