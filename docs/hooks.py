@@ -1,8 +1,9 @@
 """What the documentation takes from the sources when it is built, so that it cannot fall behind.
 
-A page has a line ``<!-- keys: FILE.yaml -->`` or ``<!-- faults: MODULE -->``; in its place come a
-table of the keys of a file below ``properties/``, or of the faults of RecBole that a module of
-``recbole_fmrlrec.compat`` deals with, each with its docstring.
+A page has a line ``<!-- keys: FILE.yaml -->``, ``<!-- faults: MODULE -->`` or ``<!-- rooms: PACKAGE
+-->``. In its place comes a table: of the keys of a file below ``properties/``; of the faults of
+RecBole that a module of ``recbole_fmrlrec.compat`` deals with; of the sub-packages in the order in
+which they may import each other, as ``pyproject.toml`` has it. All texts are docstrings.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ if str(ROOT) not in sys.path:  # mkdocs is started from its own folder
 from recbole_fmrlrec.keys.yaml_files import entries  # noqa: E402
 
 COMPAT = ROOT / "recbole_fmrlrec" / "compat"
-_PLACE = re.compile(r"^<!-- (keys|faults): (\S+) -->$", re.MULTILINE)
+_PLACE = re.compile(r"^<!-- (keys|faults|rooms): (\S+) -->$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by mkdocs for each page; returns the page with its tables."""
-    makers: dict[str, Callable[[str], str]] = {"keys": keys_table, "faults": faults_table}
+    makers: dict[str, Callable[[str], str]] = {
+        "keys": keys_table,
+        "faults": faults_table,
+        "rooms": rooms_table,
+    }
     return _PLACE.sub(lambda found: makers[found.group(1)](found.group(2)), markdown)
 
 
@@ -60,6 +65,40 @@ def faults_table(module: str) -> str:
         first, _, rest = documents[name].partition("\n")
         rows.append((f"`{name}`", first, " ".join(rest.split())))
     return _table(("function", "what breaks", "why, what is done, and when it can go"), rows)
+
+
+def rooms_table(package: str) -> str:
+    """The sub-packages and modules of a package, from the top layer down, and what each is for.
+
+    Raises:
+        ValueError: a layer names something that is not there, or that has no docstring.
+    """
+    rows = []
+    for layer in _layers(package):
+        names = [name.strip(" ()") for name in re.split("[|:]", layer)]
+        for name in names:
+            says = _purpose(ROOT / package / name)
+            beside = ", ".join(f"`{other}`" for other in names if other != name)
+            rows.append((f"`{name}`", says, beside))
+    return _table(("room", "what is in it", "in one line with"), rows)
+
+
+def _layers(package: str) -> list[str]:
+    import tomllib  # Python 3.11, like mkdocs-material
+
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for contract in settings["tool"]["importlinter"]["contracts"]:
+        if contract["type"] == "layers" and contract["containers"] == [package]:
+            return list(contract["layers"])
+    raise ValueError(f"pyproject.toml has no layers of {package}")
+
+
+def _purpose(path: Path) -> str:
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    says = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    if not says:
+        raise ValueError(f"{file} has no docstring")
+    return says.partition("\n")[0]
 
 
 def applied_functions() -> dict[str, list[str]]:
