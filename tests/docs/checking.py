@@ -14,6 +14,7 @@ from pathlib import Path
 
 from recbole_fmrlrec.cli.main import OWN_OPTIONS, parse
 from recbole_fmrlrec.config import command_line
+from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.known import check_key
 from recbole_fmrlrec.keys.yaml_files import shipped_file
 from tests.docs.snippets import ROOT, Page, Snippet, commands
@@ -44,7 +45,7 @@ def check_shell(snippet: Snippet, page: Page) -> None:
     for words in commands(snippet.text):
         try:
             _check_command(words, written)
-        except (SystemExit, ValueError, KeyError, ImportError) as error:
+        except (SystemExit, UsageError, KeyError, ImportError) as error:
             raise Stale(f"{snippet.place}: {' '.join(words)}: {error}") from error
 
 
