@@ -18,6 +18,7 @@ from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.compare.stored import read_result
 from recbole_fmrlrec.compare.worker import BUSY, WARNING
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.model_api import outside
 from recbole_fmrlrec.train.threads import free_cpus
 
 #: Seconds between two looks at the workers, and at cells that others compute.
@@ -104,6 +105,7 @@ class Schedule:
             )
         assert process.stdin is not None
         job = {"cell": cell.to_json(), "root": str(cell.root), "parent": os.getpid()}
+        job["models"] = outside.specs()
         process.stdin.write(json.dumps(job).encode())
         process.stdin.close()
         return _Job(cell, process, time.monotonic(), log_from)

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Event
@@ -22,6 +22,7 @@ from typing import Any
 from recbole_fmrlrec.console import run_log
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.atomic import write_json
+from recbole_fmrlrec.model_api import outside
 from recbole_fmrlrec.runs.lock import Lock
 from recbole_fmrlrec.runs.result import RunResult
 
@@ -46,6 +47,7 @@ class RunFolder:
     dataset: str
     fingerprint: str
     overrides: dict[str, Any]
+    model_source: str | None = None  # of a model from outside
 
     @classmethod
     def create(cls, root: Path, config: Any) -> RunFolder:
@@ -81,7 +83,9 @@ class RunFolder:
             raise UsageError(f"--resume: no run in {path.absolute()} ({CONFIG} is not there)")
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            found = cls(path, *(content[key] for key in _IDENTITY))
+            source = content.get("config", {}).get("model_source")
+            identity = (content[key] for key in _IDENTITY)
+            found = replace(cls(path, *identity), model_source=source)
             for key, kind in zip(_IDENTITY, (str, str, str, dict), strict=True):
                 if not isinstance(getattr(found, key), kind):
                     raise TypeError(f"{key} is no {'text' if kind is str else 'mapping'}")
@@ -237,4 +241,6 @@ def run_fingerprint(config: Any, remake: bool = True) -> str:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     if files:  # else RecBole may download the dataset, or say that there is none
         digest.update(features_fingerprint(config, remake).encode())
+    if (other := outside.find(config["model"])) is not None:
+        digest.update(other.fingerprint().encode())
     return digest.hexdigest()[:16]

@@ -8,6 +8,7 @@ from typing import Any
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.model_api import registry
 
 
 def saved_config(
@@ -38,6 +39,8 @@ def saved_config(
     if "config" not in state:
         raise UsageError(f"{path}: says nothing of its model; give the best.pth of that run")
     _check_names(path, state["config"], data_path)
+    saved = state["config"]
+    registry.check_recorded(saved["model"], str(path), saved.get("model_source"))
     config = _config(state["config"], path, data_path, settings or {}, machine or {})
     check_bounds(path, config, state)
     return config, state

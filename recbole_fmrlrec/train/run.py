@@ -19,6 +19,7 @@ from recbole_fmrlrec.console import say
 from recbole_fmrlrec.data.prepare_missing import prepare_missing
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.disk import NoRoom, is_no_room, no_room
+from recbole_fmrlrec.model_api import registry
 from recbole_fmrlrec.runs.folder import CONFIG, FolderInUse, RunFolder, run_fingerprint
 from recbole_fmrlrec.runs.result import RunResult, machine_facts, peak_memory
 from recbole_fmrlrec.train.allocator import keep_freed_memory
@@ -73,6 +74,8 @@ def run(
     folder = recorded = None
     if resume and not isinstance(resume, bool):
         folder = RunFolder.open(Path(resume))
+        if model is None:
+            registry.check_recorded(folder.model, str(folder.path / CONFIG), folder.model_source)
         model, dataset = model or folder.model, dataset or folder.dataset
         recorded = folder.overrides, str(folder.path / CONFIG)
     config = Config(model, dataset, config_file_list, config_dict, cli_args, recorded)

@@ -105,9 +105,12 @@ def _plans(file: Path, options: argparse.Namespace, rest: list[str]) -> list[Pla
     from recbole_fmrlrec import compat
     from recbole_fmrlrec.compare.quick import check_options
     from recbole_fmrlrec.config.command_line import parse
+    from recbole_fmrlrec.config.model_names import model_name
     from recbole_fmrlrec.keys.yaml_files import shipped_file
     from recbole_fmrlrec.tuning.file import read_drafts
 
+    if options.model:
+        options.model = model_name(options.model)
     drafts = read_drafts(shipped_file("grid", file))
     models = [str(draft.model) for draft in drafts if draft.model is not None]
     check_options(rest, models or [name for name in [options.model] if name], "tune", _options())

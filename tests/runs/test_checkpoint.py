@@ -13,13 +13,12 @@ from scipy import sparse
 from torch import nn
 
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.nn.random_state import random_state, set_random_state
 from recbole_fmrlrec.runs.checkpoint import (
     from_plain,
     load_checkpoint,
     model_state,
-    random_state,
     save_checkpoint,
-    set_random_state,
     to_plain,
 )
 
