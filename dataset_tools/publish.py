@@ -152,7 +152,9 @@ def tidy(folder: Path) -> list[str]:
             if not is_left_behind(plan.parent):
                 continue
             if not _stays_inside(plan.parent, place):
-                said.append(f"{plan}: names files outside of {folder}, so it was not carried out; convert again")
+                said.append(
+                    f"{plan}: names files outside of {folder}: it was not carried out; convert again"
+                )
             else:
                 finish(plan.parent, place)
                 said.append(f"{folder}: an interrupted conversion was finished")

@@ -23,6 +23,8 @@ from recbole_fmrlrec.console import run_log
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.locks import Lock
 from recbole_fmrlrec.result import RunResult
+from recbole_fmrlrec.rules import is_whole, shown
+from recbole_fmrlrec.schema import MAX_THREADS
 from recbole_fmrlrec.whole_files import write_json
 
 #: What was asked for, and what came out of it.
@@ -120,6 +122,11 @@ class RunFolder:
             return None
         content = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
         recorded: int | None = content.get("threads", 0)
+        if recorded is not None and not (is_whole(recorded) and 0 <= recorded <= MAX_THREADS):
+            raise UsageError(
+                f"{self.path / CONFIG}: damaged: threads = {shown(recorded)}, which is no number "
+                f"of threads from 0 to {MAX_THREADS}; correct it, or remove the entry"
+            )
         return recorded
 
     def begin(self, config: Any, threads: int | None = None) -> None:
@@ -164,7 +171,7 @@ class RunFolder:
             return None
         try:
             return RunResult.from_json(json.loads(file.read_text(encoding="utf-8")), self.path)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(
                 f"{file.absolute()}: damaged, or of another version of this package "
                 f"({type(error).__name__}: {error}); remove it, and --resume tests the run again"

@@ -19,8 +19,10 @@ from recbole_fmrlrec import compat, trust
 from recbole_fmrlrec.checkpoint import load_checkpoint, load_model_state, save_checkpoint
 from recbole_fmrlrec.cli import main
 from recbole_fmrlrec.config import Config
+from recbole_fmrlrec.console import open_to_append, run_log
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.export_source import saved_config
+from recbole_fmrlrec.export_source import _recorded_metrics, saved_config
+from recbole_fmrlrec.run_folder import RunFolder
 from tests import toy
 from tests.conftest import MakeConfig
 
@@ -292,3 +294,72 @@ def test_numbers_of_a_checkpoint_are_those_of_its_tensors(
     save_checkpoint(file, {"config": config, "state_dict": tensors, "other_parameter": {}})
     with pytest.raises(UsageError, match=says):
         saved_config(file)
+
+
+@pytest.mark.parametrize("key", trust.NETWORK_KEYS)
+def test_what_is_stored_joins_no_other_processes(
+    marker: Path, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    folder = marker.parent / "stranger"
+    folder.mkdir()
+    settings = toy.settings(marker.parent, **{key: "example.org" if key == "ip" else 1})
+    content = {"model": "fMRLRec", "dataset": "toy", "fingerprint": "0", "overrides": settings}
+    (folder / "config.json").write_text(json.dumps(content))
+    assert main([f"--resume={folder}"]) == 2
+    assert f"({folder / 'config.json'}) joins this process with others" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("key", "most"), [("worker", 256), ("num_threads", 1024)])
+def test_nobody_asks_for_a_million_processes(marker: Path, key: str, most: int) -> None:
+    places = {"data_path": str(marker.parent), "use_gpu": False}
+    assert Config("Pop", "toy", config_dict={**places, key: most})[key] == most
+    with pytest.raises(UsageError, match=f"{key} must be an integer .* at most {most}"):
+        Config("Pop", "toy", config_dict={**places, key: most + 1})
+
+
+@pytest.mark.parametrize("threads", [10**9, -1, True, "4", [4], 1.5])
+def test_threads_of_a_run_folder_are_a_number_of_threads(tmp_path: Path, threads: Any) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"threads": threads}))
+    with pytest.raises(UsageError, match="damaged: threads = "):
+        RunFolder(tmp_path, "Pop", "toy", "0", {}).threads()
+
+
+def test_nothing_is_appended_to_a_file_that_a_run_folder_links_to(tmp_path: Path) -> None:
+    foreign, log = tmp_path / "profile", tmp_path / "run" / "run.log"
+    foreign.write_text("mine\n")
+    log.parent.mkdir()
+    log.symlink_to(foreign)
+    with pytest.raises(UsageError, match=r"run\.log: a link or no plain file"), run_log(log, None):
+        raise AssertionError("not reached")
+    with pytest.raises(UsageError, match=r"run\.log: a link or no plain file"):
+        open_to_append(log)
+    assert foreign.read_text() == "mine\n"
+    log.unlink()
+    for word in ("a", "b"):
+        with open_to_append(log) as file:
+            file.write(word)
+    assert log.read_text() == "ab"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        "[" * 100_000,
+        '{"test": 3}',
+        '{"test": [3]}',
+        '{"test": [{"size": 4}]}',
+        '{"test": [{"size": 4, "metrics": {"ndcg@10": "0.1"}}]}',
+        '{"test": [{"size": [4], "metrics": {}}]}',
+        '{"test": [{"size": 4, "metrics": {"a": NaN}}]}',
+    ],
+)
+def test_a_damaged_result_beside_a_checkpoint_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(UsageError, match=r"result.json: damaged"):
+        _recorded_metrics(tmp_path / "best.pth")
+    with pytest.raises(UsageError, match=r"result.json: damaged"):
+        RunFolder(tmp_path, "Pop", "toy", "0", {}).result()
+    assert _recorded_metrics(tmp_path / "last.pth") == {}
