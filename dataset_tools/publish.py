@@ -153,7 +153,7 @@ def tidy(folder: Path) -> list[str]:
                 continue
             if not _stays_inside(plan.parent, place):
                 said.append(
-                    f"{plan}: names files outside of {folder}: it was not carried out; convert again"
+                    f"{plan}: names files outside of {folder}: not carried out; convert again"
                 )
             else:
                 finish(plan.parent, place)
