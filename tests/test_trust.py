@@ -281,7 +281,10 @@ def test_sparse_matrices_of_a_checkpoint(tmp_path: Path, kind: str, shape: list[
         ("SASRec", {"hidden_size": 10**9}, "hidden_size = 1,000,000,000, and its tensors have 904"),
         ("SASRec", {"n_layers": 10**9}, "n_layers = 1,000,000,000, and its tensors have 904"),
         ("NeuMF", {"mlp_hidden_size": [8, 10**9]}, "mlp_hidden_size = 1,000,000,000"),
+        ("SRGNN", {"step": 10**9}, "step = 1,000,000,000"),
+        ("DiffRec", {"steps": 10**9}, "steps = 1,000,000,000"),
         ("fMRLRec", {"MAX_ITEM_LIST_LENGTH": 10**9}, "MAX_ITEM_LIST_LENGTH = 1,000,000,000"),
+        ("SRGNN", {"MAX_ITEM_LIST_LENGTH": 9999}, "MAX_ITEM_LIST_LENGTH = 9,999"),
     ],
 )
 def test_numbers_of_a_checkpoint_are_those_of_its_tensors(
