@@ -48,7 +48,15 @@ def metric_values(ranks: np.ndarray, metric: str, k: int) -> np.ndarray:
 
 
 # What reading the bytes of somebody's archive raises.
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, MemoryError)
+_DAMAGE: tuple[type[Exception], ...] = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    AttributeError,
+    TypeError,
+    MemoryError,
+)
 _DAMAGE += (zlib.error, NotImplementedError, RuntimeError)
 # Ids in columns of the longest one's width shrink a hundred times; zeros a thousand times.
 _SMALL, _RATIO = 2**28, 200
