@@ -22,7 +22,9 @@ from typing import Any
 from recbole_fmrlrec.console import run_log
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.atomic import write_json
+from recbole_fmrlrec.keys.schema import MAX_THREADS
 from recbole_fmrlrec.model_api import outside
+from recbole_fmrlrec.rules import is_whole, shown
 from recbole_fmrlrec.runs.lock import Lock
 from recbole_fmrlrec.runs.result import RunResult
 
@@ -124,6 +126,11 @@ class RunFolder:
             return None
         content = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
         recorded: int | None = content.get("threads", 0)
+        if recorded is not None and not (is_whole(recorded) and 0 <= recorded <= MAX_THREADS):
+            raise UsageError(
+                f"{self.path / CONFIG}: damaged: threads = {shown(recorded)}, which is no number "
+                f"of threads from 0 to {MAX_THREADS}; correct it, or remove the entry"
+            )
         return recorded
 
     def begin(self, config: Any, threads: int | None = None) -> None:
@@ -168,7 +175,7 @@ class RunFolder:
             return None
         try:
             return RunResult.from_json(json.loads(file.read_text(encoding="utf-8")), self.path)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(
                 f"{file.absolute()}: damaged, or of another version of this package "
                 f"({type(error).__name__}: {error}); remove it, and --resume tests the run again"

@@ -29,7 +29,7 @@ def saved_config(
         UsageError: a checkpoint that is missing or damaged, or one that holds no configuration.
     """
     compat.apply()
-    from recbole_fmrlrec.runs.checkpoint import load_checkpoint
+    from recbole_fmrlrec.files.checkpoint import load_checkpoint
     from recbole_fmrlrec.runs.checkpoint_bounds import check_bounds
 
     try:
@@ -60,7 +60,7 @@ def saved_model(path: Path, config: Any, state: dict[str, Any], train_data: Any)
     Raises:
         UsageError: the dataset's items or features have changed since the training.
     """
-    from recbole_fmrlrec.runs.checkpoint import load_model_state
+    from recbole_fmrlrec.files.checkpoint import load_model_state
 
     model = config.model_class(config, train_data._dataset).to(config["device"])
     try:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -191,3 +192,20 @@ def test_an_interruption_speaks_of_resume_where_there_is_something_to_resume(tmp
     steps.clear()
     per_epoch = -(-toy.USERS * 2 // toy.SMALL["train_batch_size"])
     assert interrupted(at=2 * per_epoch + 3) == ("--resume takes the run up after its last epoch",)
+
+
+@pytest.mark.parametrize(
+    "change", [{"random": None}, {"optimizer": {}}, {"epoch": "x"}, {"state_dict": {}}]
+)
+def test_a_last_checkpoint_of_wrong_content_says_the_way_on(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """No state of another model ends in a KeyError; nothing outside the folder is written."""
+    toy.write_toy(tmp_path)
+    keys = toy.settings(tmp_path) | {"use_features": False, "epochs": 1}
+    folder = run("fMRLRecID", "toy", config_dict=keys, test=False).run_dir
+    state = torch.load(folder / "last.pth", weights_only=True)
+    torch.save({**state, "best_file": "../../outside.pth", **change}, folder / "last.pth")
+    with pytest.raises(RunError, match=r"last\.pth: damaged.*remove last\.pth, and --resume"):
+        run("fMRLRecID", "toy", config_dict=keys, resume=True)
+    assert not (tmp_path / "outside.pth").exists()
