@@ -12,7 +12,7 @@ import math
 import re
 from datetime import date, datetime, timedelta, timezone
 
-from dataset_tools.date_texts import read_date_text
+from dataset_tools.date_texts import AmbiguousDate, read_date_text
 from dataset_tools.errors import UsageError
 
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -116,8 +116,12 @@ def check_bound(text: str) -> None:
     """Raise ``UsageError`` for a ``--since`` or ``--until`` that is neither number nor date."""
     try:
         read_time(text)
+    except AmbiguousDate:
+        raise UsageError(
+            f"{text!r}: day and month could change places; write the year first (2014-07-31)"
+        ) from None
     except ValueError as error:
-        hint = f" ({error})" if "could" in str(error) else ""
+        hint = f" ({error})" if "is no date" in str(error) else ""
         raise UsageError(
             f"{text!r}: neither a number nor a date such as 2014-07-31{hint}"
         ) from None

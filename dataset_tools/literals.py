@@ -127,6 +127,8 @@ def clean_text(value: object) -> str:
 
 
 def _joined(value: object) -> str:
+    if isinstance(value, bytes):  # Parquet whose writer did not say that this is text
+        value = value.decode("utf-8", "replace")
     if isinstance(value, str):
         value = parse_container(value)
     if isinstance(value, str):

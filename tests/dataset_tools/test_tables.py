@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dataset_tools.__main__ import main
+from dataset_tools.packages import place
 from tests.dataset_tools.test_amazon import rows
 
 LOG = "user_id,item_id,stars\nann,100,4\nbob,101,5\n"
@@ -260,7 +261,9 @@ def test_parquet_without_pyarrow_names_the_extra(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     assert convert(tmp_path, b"PAR1", name="log.parquet") == 2
-    assert "pip install 'recbole-fmrlrec[parquet]'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "log.parquet: reading Parquet: the package `pyarrow` is not installed" in said
+    assert f'pip install "{place()}[parquet]"' in said
 
 
 @pytest.mark.parametrize(

@@ -210,3 +210,20 @@ def test_dates_that_nanoseconds_do_not_reach(
 ) -> None:
     assert convert(tmp_path, ["9999-12-31", DAY * 10**9]) == 2
     assert "9999-12-31 00:00 beside stamps in nanoseconds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [
+        ("03/04/2024", "day and month could change places; write the year first"),
+        ("2024-02-30", "'2024-02-30' is no date: day is out of range for month"),
+    ],
+)
+def test_a_bound_that_is_no_date_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bound: str, said: str
+) -> None:
+    assert convert(tmp_path, ["2024-01-01"], "--since", bound) == 2
+    err = capsys.readouterr().err
+    assert said in err and "--time-format" not in err
+    assert convert(tmp_path, [bound]) == 2
+    assert f"log.csv, line 2: t '{bound}'" in capsys.readouterr().err
