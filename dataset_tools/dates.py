@@ -116,12 +116,10 @@ def check_bound(text: str) -> None:
     """Raise ``UsageError`` for a ``--since`` or ``--until`` that is neither number nor date."""
     try:
         read_time(text)
-    except AmbiguousDate:
-        raise UsageError(
-            f"{text!r}: day and month could change places; write the year first (2014-07-31)"
-        ) from None
     except ValueError as error:
         hint = f" ({error})" if "is no date" in str(error) else ""
+        if isinstance(error, AmbiguousDate):
+            hint = " (day and month could change places; write the year first)"
         raise UsageError(
             f"{text!r}: neither a number nor a date such as 2014-07-31{hint}"
         ) from None
