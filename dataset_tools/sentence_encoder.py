@@ -51,8 +51,7 @@ class SentenceModel:
             steps = _pooled_by(steps, pooling, model)
         if max_length is not None or _is_endless(steps):
             steps.max_seq_length = max_length or ENDLESS_LENGTH
-        room, length = _positions(steps), _length_of(steps)
-        if max_length is None and room and length and length > room:
+        elif (room := _positions(steps)) and (_length_of(steps) or 0) > room:
             steps.max_seq_length = room  # the files promise more than the weights can hold
         self._steps = _place(steps, dtype, device)
         self.tokenizer = getattr(steps[0], "tokenizer", None)
