@@ -15,7 +15,7 @@ from dataset_tools.commands import (
     neighbours,
     prepare,
 )
-from dataset_tools.errors import DatasetError
+from dataset_tools.errors import DatasetError, system_fault
 from dataset_tools.packages import is_ours, missing_package
 
 COMMANDS = (convert, encode_text, encode_images, prepare, inspect, neighbours)
@@ -64,8 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DatasetError, OSError) as error:
         if getattr(options, "debug", False):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code if isinstance(error, DatasetError) else 1
+        known = error if isinstance(error, DatasetError) else system_fault(error)
+        print(f"error: {known}", file=sys.stderr)
+        return known.exit_code if isinstance(known, DatasetError) else 1
     return 0
 
 

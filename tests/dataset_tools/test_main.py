@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,3 +76,28 @@ def test_summary_says_what_was_left_out(p5_folder: Callable[..., Path], tmp_path
     assert "1 users, 2 items and 1 without interactions, 2 interactions" in done.stdout
     assert "1 interactions with an item that datamaps.json lacks" in done.stdout
     assert "(first: sequential_data.txt line 1)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", "/data/x"), 2, "/data/x: Read-only file"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 9999), 2, "xxx...: File name too"),
+        (PermissionError(errno.EACCES, "Permission denied", "/data/x"), 2, "/data/x: Permission"),
+        (OSError(errno.EIO, "Input/output error", "/data/x"), 1, "Input/output error"),
+    ],
+)
+def test_a_fault_of_a_path_is_wrong_use(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: OSError,
+    code: int,
+    said: str,
+) -> None:
+    def fail(_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(command_line, "_tidy", fail)
+    assert command_line.main(["inspect", "dataset/none"]) == code
+    err = capsys.readouterr().err
+    assert said in err and len(err) < 400
