@@ -183,7 +183,7 @@ GENERAL: dict[str, Rule] = {
     "encoding": Rule(
         "the name of a text encoding such as utf-8 or latin-1", _is_encoding, text=True
     ),
-    "num_threads": null_or(whole(1)),
+    "num_threads": null_or(whole(1, 1024)),  # tens of thousands end in a segmentation fault
 }
 
 #: ``loss_type`` of RecBole's models, and of ours beside CE.
