@@ -116,7 +116,7 @@ def test_a_place_for_runs_that_is_a_file_is_wrong_use(tmp_path):
     toy.write_toy(tmp_path)
     (tmp_path / "notes").write_text("kept")
     keys = {**toy.SMALL, "data_path": str(tmp_path), "checkpoint_dir": str(tmp_path / "notes")}
-    with pytest.raises(UsageError, match="checkpoint_dir: .*notes: Not a directory"):
+    with pytest.raises(UsageError, match=r"checkpoint_dir: .*notes: Not a directory"):
         run("fMRLRec", "toy", config_dict=keys)
     assert (tmp_path / "notes").read_text() == "kept"
 
