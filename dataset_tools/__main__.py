@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from dataset_tools.commands import (
     convert,
@@ -31,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="show the traceback of an error",
     )
     parser = argparse.ArgumentParser(
-        prog="dataset_tools",
+        prog=_called(),
         description="From a raw catalogue with text and pictures to a RecBole dataset.",
         parents=[shared],
     )
@@ -39,6 +40,12 @@ def build_parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add_parser(commands, shared)
     return parser
+
+
+def _called() -> str:
+    """The words before a command, as the user types them."""
+    script = "dataset-tools"
+    return script if Path(sys.argv[0]).stem == script else "python -m dataset_tools"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -64,6 +64,11 @@ class RunFolder:
                 path.mkdir(parents=True)
             except FileExistsError:
                 continue
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise UsageError(
+                    f"checkpoint_dir: cannot make a folder in {root.absolute()}: "
+                    f"{error.strerror}; choose another folder"
+                ) from None
             return cls(path, *identity)
         raise UsageError(f"no free folder name for {stem} in {root}")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole_fmrlrec.config.arguments import Parser
-from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.program import usage_name
 from recbole_fmrlrec.rules import is_number
 
@@ -74,6 +74,7 @@ def main(words: Sequence[str]) -> int:
     Raises:
         UsageError: an option, the file, or a stored study that does not agree with it.
         RunError: no trial succeeded, or the storage cannot be used.
+        ModuleNotFoundError: Optuna is not installed.
     """
     words = list(words)
     parser = build_parser()
@@ -81,12 +82,14 @@ def main(words: Sequence[str]) -> int:
         parser.parse_known_args(words)  # --help ends here
         raise UsageError("tune needs a file, as in `tune properties/grid/fMRLRec.yaml`")
     options, rest = parser.parse_known_args(words[1:])
+    if rest and not rest[0].startswith("-"):
+        raise UsageError(f"`{rest[0]}` belongs to no option; tune takes one file, here {words[0]}")
     for name in ("trials", "hours", "workers"):
         value = getattr(options, name)
         if value is not None and not (is_number(value) and value > 0):
             raise UsageError(f"--{name} must be a number above 0, not {value}")
     if importlib.util.find_spec("optuna") is None:
-        raise RunError("tuning needs Optuna, which is not installed: pip install optuna")
+        raise ModuleNotFoundError("tuning needs Optuna", name="optuna")
     try:
         _search(_plans(Path(words[0]), options, rest), options)
     except KeyboardInterrupt:

@@ -32,6 +32,22 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     assert children_cpu() - before < 2
 
 
+@pytest.mark.parametrize(
+    ("called", "words"),
+    [
+        ("/usr/bin/dataset-tools", "usage: dataset-tools inspect "),
+        ("/x/dataset_tools/__main__.py", "usage: python -m dataset_tools inspect "),
+    ],
+)
+def test_usage_says_what_was_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], called: str, words: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [called])
+    with pytest.raises(SystemExit):
+        command_line.main(["inspect", "--help"])
+    assert capsys.readouterr().out.startswith(words)
+
+
 @pytest.mark.parametrize("arguments", [[], ["convert"], ["convert", "p6", "a", "b"], ["--nope"]])
 def test_wrong_use_exits_2(arguments: list[str]) -> None:
     done = run(*arguments)

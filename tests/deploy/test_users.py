@@ -224,6 +224,14 @@ def test_a_file_of_users(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.splitlines()[1].startswith(f"u,1,{expected[0].ids[0]},")
 
 
+def test_nothing_is_printed_for_a_file_that_is_refused(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in (tmp_path / "none.csv", write(tmp_path / "bad.csv", "who,what\n1,i1\n")):
+        assert main(["recommend", f"--model_dir={saved}", f"--users_file={file}"]) == 2
+        assert capsys.readouterr().out == ""
+
+
 def test_ids_with_the_separator_in_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The item MUG 1 of a shop: three ways to give it, and a message where it was taken apart."""
     network = lively_network()

@@ -114,6 +114,23 @@ print("reached")
     assert "process 7 on far took this run over" in done.stderr
 
 
+def test_a_place_for_runs_that_is_a_file_is_wrong_use(tmp_path):
+    toy.write_toy(tmp_path)
+    (tmp_path / "notes").write_text("kept")
+    keys = {**toy.SMALL, "data_path": str(tmp_path), "checkpoint_dir": str(tmp_path / "notes")}
+    with pytest.raises(UsageError, match=r"checkpoint_dir: .*notes: Not a directory"):
+        run("fMRLRec", "toy", config_dict=keys)
+    assert (tmp_path / "notes").read_text() == "kept"
+
+
+@pytest.mark.parametrize("threads", [0, 1025, 100_000])
+def test_threads_that_no_machine_starts_are_refused(tmp_path, threads):
+    toy.write_toy(tmp_path)
+    keys = {**toy.SMALL, "data_path": str(tmp_path), "num_threads": threads}
+    with pytest.raises(UsageError, match="at least 1 and at most 1024"):
+        run("fMRLRec", "toy", config_dict=keys)
+
+
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
     """A finished run on the toy dataset, and how to resume it."""
