@@ -186,6 +186,7 @@ GENERAL: dict[str, Rule] = {
     "encoding": Rule(
         "the name of a text encoding such as utf-8 or latin-1", _is_encoding, text=True
     ),
+    "init_from": null_or(text("the path of a checkpoint")),
     "num_threads": null_or(whole(1, MAX_THREADS)),
 }
 

@@ -24,6 +24,7 @@ from recbole_fmrlrec.runs.folder import CONFIG, FolderInUse, RunFolder, run_fing
 from recbole_fmrlrec.runs.result import RunResult, machine_facts, peak_memory
 from recbole_fmrlrec.train.allocator import keep_freed_memory
 from recbole_fmrlrec.train.epoch_lines import EpochLines
+from recbole_fmrlrec.train.init_from import load_weights
 from recbole_fmrlrec.train.summary import data_line, model_lines
 from recbole_fmrlrec.train.threads import take_threads, wait_passively
 
@@ -193,6 +194,8 @@ class _Run:
         config["checkpoint_dir"] = str(self.folder.path)
         with told_as_usage(config, f"making {config['model']}"):
             model = config.model_class(config, train_data._dataset).to(config["device"])
+        if config["init_from"]:
+            load_weights(model, config)
         logging.getLogger().info(model)
         tensorboard_in(self.folder.path)
         trainer = trainer_class(config)(config, model)
