@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from dataset_tools.commands import (
     convert,
@@ -15,7 +16,7 @@ from dataset_tools.commands import (
     neighbours,
     prepare,
 )
-from dataset_tools.errors import DatasetError
+from dataset_tools.errors import DatasetError, system_fault
 from dataset_tools.packages import is_ours, missing_package
 
 COMMANDS = (convert, encode_text, encode_images, prepare, inspect, neighbours)
@@ -31,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="show the traceback of an error",
     )
     parser = argparse.ArgumentParser(
-        prog="dataset_tools",
+        prog=_called(),
         description="From a raw catalogue with text and pictures to a RecBole dataset.",
         parents=[shared],
     )
@@ -39,6 +40,12 @@ def build_parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add_parser(commands, shared)
     return parser
+
+
+def _called() -> str:
+    """The words before a command, as the user types them."""
+    script = "dataset-tools"
+    return script if Path(sys.argv[0]).stem == script else "python -m dataset_tools"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,8 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DatasetError, OSError) as error:
         if getattr(options, "debug", False):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code if isinstance(error, DatasetError) else 1
+        known = error if isinstance(error, DatasetError) else system_fault(error)
+        print(f"error: {known}", file=sys.stderr)
+        return known.exit_code if isinstance(known, DatasetError) else 1
     return 0
 
 

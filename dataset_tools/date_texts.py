@@ -39,7 +39,10 @@ def read_date_text(text: str) -> datetime:
     for pattern in _WRITTEN:
         found = pattern.fullmatch(text)
         if found:
-            return _moment(found.groupdict())
+            try:
+                return _moment(found.groupdict())
+            except ValueError as error:  # the calendar's words, without the text itself
+                raise ValueError(f"{text!r} is no date: {error}") from None
     numeric = _NUMERIC.fullmatch(text)
     if numeric:
         raise AmbiguousDate(_both_readings(text, numeric))

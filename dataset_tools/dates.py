@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 
-from dataset_tools.date_texts import read_date_text
+from dataset_tools.date_texts import AmbiguousDate, read_date_text
 from dataset_tools.errors import UsageError
 
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 FIRST_SECOND, END_SECOND = 100_000_000, 9_000_000_000
 MAX_STAMP = 2**63 - 1
+MAX_DIGITS = 300
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_CLOCK = re.compile(r"(?<![-+\d])\d{1,2}:\d\d|\dT\d")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -30,26 +33,39 @@ def unit_of(number: float) -> str | None:
     return None
 
 
-def show_stamp(number: float) -> str:
-    """A stamp as a date (UTC) where it is a time, else as a number."""
-    unit = unit_of(number)
-    if unit is None:
+def show_stamp(number: float, unit: str | None = None) -> str:
+    """A stamp as a date (UTC) where it is a time, else as a number.
+
+    ``unit`` (a key of ``UNITS``) is that of the stamp where it is known, else its size tells.
+    """
+    unit = unit or unit_of(number)
+    try:
+        moment = _EPOCH + timedelta(seconds=number / UNITS[unit or ""])
+    except (KeyError, OverflowError):
         return f"{number:.15g}"
-    moment = datetime.fromtimestamp(number / UNITS[unit], timezone.utc)
-    return moment.strftime("%Y-%m-%d %H:%M")
+    return moment.isoformat(" ", "minutes").removesuffix("+00:00")
 
 
 def read_number(value: object) -> int | float:
     """A finite number as it is written: whole ones stay exact; raises ``ValueError``."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value):
         return value
     text = str(value).strip()
     if not _NUMBER.fullmatch(text):
         raise ValueError(f"{text!r} is no number" if text else "is empty")
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits is too long")
     number = int(text) if text.lstrip("+-").isdigit() else float(text)
-    if not math.isfinite(number):
+    if not _is_finite(number):
         raise ValueError(f"{text!r} is too large")
     return number
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def read_time(value: object, time_format: str = "auto") -> int | float:
@@ -101,10 +117,17 @@ def check_bound(text: str) -> None:
     try:
         read_time(text)
     except ValueError as error:
-        hint = f" ({error})" if "could" in str(error) else ""
+        hint = f" ({error})" if "is no date" in str(error) else ""
+        if isinstance(error, AmbiguousDate):
+            hint = " (day and month could change places; write the year first)"
         raise UsageError(
             f"{text!r}: neither a number nor a date such as 2014-07-31{hint}"
         ) from None
+
+
+def is_day(text: str) -> bool:
+    """Whether a bound that is a date names no time of day, and so a whole day."""
+    return not _NUMBER.fullmatch(text.strip()) and not _CLOCK.search(text)
 
 
 def read_bound(
@@ -134,7 +157,7 @@ def read_bound(
             f"{text!r}: the timestamps of this source are no dates but numbers"
             + (f" from {span[0]:.15g} to {span[1]:.15g}" if span else "")
         )
-    if end and re.fullmatch(r"\d{4}[-/.]\d\d?[-/.]\d\d?", text.strip()):
+    if end and dated and is_day(text):
         return (int(bound) + 86_400) * UNITS[unit] - 1
     factor, divisor = UNITS[unit], UNITS[own]
     return bound * (factor // divisor) if factor >= divisor else bound / (divisor // factor)

@@ -119,6 +119,8 @@ def _check_types(manifest: dict[str, Any], path: Path) -> None:
             raise FeatureError(f"{path}: {key} {manifest[key]!r} is no whole number")
     if type(manifest.get("limit")) not in (int, type(None)):
         raise FeatureError(f"{path}: limit {manifest['limit']!r} is no whole number")
+    if not isinstance(manifest.get("template"), (str, type(None))):
+        raise FeatureError(f"{path}: template {manifest['template']!r} is no text")
     empty = manifest.get("empty_items", [])
     if not isinstance(empty, list) or not all(isinstance(item, str) for item in empty):
         raise FeatureError(f"{path}: empty_items is no list of item ids")

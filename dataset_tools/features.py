@@ -157,8 +157,11 @@ def scaled_note(numbers: Range, path: Path) -> dict[str, Any]:
     """What the manifest says of rows that float16 does not hold; empty where it does."""
     if numbers.fits:
         return {}
-    getLogger(__name__).warning(
-        "%s: %s lie outside float16; every row is divided by its length", path, numbers
+    getLogger(__name__).warning(  # the whole path may be that of a hidden, unfinished folder
+        "%s/%s: %s lie outside float16; every row is divided by its length",
+        path.parent.name,
+        path.name,
+        numbers,
     )
     return {"normalised": True, "scaled": f"rows divided by their lengths; {numbers}"}
 

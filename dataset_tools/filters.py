@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataset_tools.dates import read_bound
+from dataset_tools.dates import is_day, read_bound
 from dataset_tools.log import InteractionLog
 from dataset_tools.report import Report
 
@@ -54,7 +54,10 @@ class Filters:
             _drop(log, log.timestamp < first, "interactions before the first date", report)
         if self.until is not None:
             last = read_bound(str(self.until), log.time_unit, end=True, span=span)
-            _drop(log, log.timestamp > last, "interactions after the last date", report)
+            # The last second of a day goes on to the next one.
+            whole = is_day(str(self.until))
+            late = log.timestamp >= last + 1 if whole else log.timestamp > last
+            _drop(log, late, "interactions after the last date", report)
 
     def _apply_core(self, log: InteractionLog, report: Report) -> None:
         outside = ~core_rows(log.user, log.item, self.user_core, self.item_core)

@@ -7,6 +7,7 @@ import html
 import json
 import math
 import re
+from decimal import Decimal
 from typing import Any
 
 _TAG = re.compile(
@@ -19,6 +20,8 @@ _TAG = re.compile(
 # Names that a table's writer leaves in a literal where Python has another word for the value.
 _NAMES = {"nan": None, "NaN": None, "null": None, "inf": None, "true": True, "false": False}
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
+# What spreadsheets and pandas make of long numbers; people who write 1E5 themselves set no plus.
+_EXPONENT = re.compile(r"[+-]?\d(\.\d+)?[eE]\+\d\d?")
 
 
 class _Names(ast.NodeTransformer):
@@ -124,6 +127,8 @@ def clean_text(value: object) -> str:
 
 
 def _joined(value: object) -> str:
+    if isinstance(value, bytes):  # Parquet whose writer did not say that this is text
+        value = value.decode("utf-8", "replace")
     if isinstance(value, str):
         value = parse_container(value)
     if isinstance(value, str):
@@ -146,8 +151,8 @@ def _plain(text: str) -> str:
 def plain_id(value: object) -> str:
     """An id as text, the same whichever file it stands in; empty where there is none.
 
-    A whole number that a table keeps as a float (``100.0``) is that number (``100``); spaces
-    around an id are no part of it.
+    A whole number that a table keeps as a float (``100.0``, ``1.2E+12``) is that number
+    (``100``, ``1200000000000``); spaces around an id are no part of it.
     """
     if value is None or isinstance(value, (list, dict)):
         return ""
@@ -157,5 +162,13 @@ def plain_id(value: object) -> str:
         return str(int(value)) if value.is_integer() else str(value)
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     text = text.strip()
+    if is_exponent(text):
+        number = Decimal(text)
+        return f"{number:f}" if number == number.to_integral_value() else text
     whole = _WHOLE.fullmatch(text) if "." in text else None
     return whole[1] if whole else text
+
+
+def is_exponent(value: object) -> bool:
+    """Whether an id is written as ``1.2E+12``, with no more digits than a table cared to show."""
+    return isinstance(value, str) and "+" in value and bool(_EXPONENT.fullmatch(value.strip()))

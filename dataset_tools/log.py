@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dataset_tools.atomic import clean_token
-from dataset_tools.dates import END_SECOND, FIRST_SECOND, MAX_STAMP, UNIT_NAMES, UNITS
+from dataset_tools.dates import END_SECOND, FIRST_SECOND, MAX_STAMP, UNIT_NAMES, UNITS, show_stamp
+from dataset_tools.errors import DatasetError
 from dataset_tools.report import Report
 
 
@@ -26,6 +27,7 @@ class Interaction(NamedTuple):
     line: int = 0  # where it stands in the source's file
 
 
+MAX_RATING = float(np.finfo(np.float32).max)
 NO_ID = "interactions without a user or an item (or with one named NA, null)"
 
 
@@ -40,7 +42,8 @@ def one_unit(
     """Stamps (rows,) in one unit, and which; by the rule of ``dates``.
 
     Where several units stand together, the coarser ones are turned into the finest. Rows of
-    ``dated`` (rows,) count seconds, whatever their size.
+    ``dated`` (rows,) count seconds, whatever their size. Raises ``DatasetError`` for dates that
+    the finest unit cannot count.
     """
     unit = np.full(len(stamps), -1, dtype=np.int8)
     for code, factor in enumerate(UNITS.values()):
@@ -53,6 +56,12 @@ def one_unit(
     finest = names[there[-1]]
     for code in there[:-1].tolist():
         rows = unit == code
+        if np.abs(stamps[rows]).max() > MAX_STAMP // (factors[there[-1]] // factors[code]):
+            raise DatasetError(
+                f"dates from {show_stamp(stamps[rows].min().item(), names[code])} to "
+                f"{show_stamp(stamps[rows].max().item(), names[code])} beside stamps in "
+                f"{UNIT_NAMES[finest]}, which do not reach so far; write all times in one unit"
+            )
         stamps = np.where(rows, stamps * (factors[there[-1]] // factors[code]), stamps)
         old, new = UNIT_NAMES[names[code]], UNIT_NAMES[finest]
         report.add(f"timestamps in {old}, turned into {new}", int(rows.sum()))
@@ -88,6 +97,9 @@ class InteractionLog:
             stamp = row.timestamp
             if stamp is not None and not abs(stamp) < MAX_STAMP:
                 report.bad("interactions with an endless timestamp", path, row.line)
+                continue
+            if row.rating is not None and abs(row.rating) > MAX_RATING:
+                report.bad("interactions with an endless rating", path, row.line)
                 continue
             code = user_code.setdefault(user_token, len(user_code))
             user.append(code)

@@ -29,7 +29,9 @@ def find_neighbours(
     chosen = there if modality is None else [name for name in there if name == modality]
     if not chosen:
         raise UsageError(
-            f"{store}: no features {modality or ''}; there are {', '.join(there) or 'none'}"
+            f"{store}: no features {modality}; there are {', '.join(there)}"
+            if there
+            else f"{store}: no features; encode-text and encode-images make them"
         )
     rows = {row.pop("item_id"): row for row in read_item_table(dataset_file(dataset, "item"))[1]}
     found: dict[str, list[dict[str, Any]]] = {}

@@ -12,6 +12,7 @@ EXTRAS = {
     **dict.fromkeys(("tokenizers", "huggingface_hub"), "encoders"),
     **dict.fromkeys(("sentencepiece", "google"), "encoders"),
     "matplotlib": "plots",
+    "pyarrow": "parquet",
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx"),
     "optuna": "tune",
     "faiss": "faiss",

@@ -5,13 +5,21 @@ from __future__ import annotations
 import io
 import pickle
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from dataset_tools.errors import DatasetError
 
+# That of Python: the one in C makes a table as long as any number in the file says.
+_Unpickler: Any = pickle._Unpickler
 
-class _PlainUnpickler(pickle.Unpickler):
+
+class _PlainUnpickler(_Unpickler):
     """Refuses every class and function, so that loading can call nothing."""
+
+    # Nor bytes, whose length it would take on the file's word.
+    dispatch: ClassVar = {
+        code: read for code, read in _Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+    }
 
     def find_class(self, module_name: str, global_name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it names {module_name}.{global_name}")

@@ -36,6 +36,8 @@ RARER_SUFFIXES = (
     *(".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
     *(".tga", ".pcx", ".sgi", ".rgb", ".rgba", ".bw", ".dds", ".qoi", ".heic", ".heif"),
 )
+# What Pillow hands to another program, which runs what the file says.
+PROGRAMS = ("EPS", "PDF", "WMF")
 T = TypeVar("T")
 
 
@@ -206,6 +208,8 @@ def load_picture(path: Path) -> Image:
         if size > MAX_BYTES:
             raise PictureError(f"file of {size:,} bytes")
         with Image.open(io.BytesIO(path.read_bytes())) as picture:
+            if picture.format in PROGRAMS:
+                raise PictureError(f"a program in {picture.format}; it is not run")
             if picture.width * picture.height > MAX_PIXELS:
                 raise PictureError(f"{picture.width} x {picture.height} pixels are too many")
             picture.load()

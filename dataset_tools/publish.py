@@ -10,6 +10,7 @@ old interactions, and whoever comes next finishes the plan of a writer that was 
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import shutil
@@ -111,6 +112,20 @@ def finish(folder: Path, output: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _stays_inside(folder: Path, output: Path) -> bool:
+    """Whether the plan in ``folder`` touches nothing outside of ``output``.
+
+    A dataset's folder may come from somebody else, and with it a plan and links: what it names
+    is removed and replaced.
+    """
+    plan = json.loads((folder / PLAN_NAME).read_text(encoding="utf-8"))
+    names = [*plan["files"], *plan["replaced"], *_staged(folder)]
+    if folder.is_symlink() or not all(isinstance(name, str) for name in names):
+        return False
+    parents = {(output / name).parent for name in names}
+    return all(parent.resolve().is_relative_to(output) for parent in parents)
+
+
 def move(source: Path, target: Path) -> None:
     """Put one staged file in its place."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +149,13 @@ def tidy(folder: Path) -> list[str]:
     store = place / FEATURES_NAME
     try:
         for plan in place.glob(f".*{SUFFIX}/{PLAN_NAME}"):
-            if is_left_behind(plan.parent):
+            if not is_left_behind(plan.parent):
+                continue
+            if not _stays_inside(plan.parent, place):
+                said.append(
+                    f"{plan}: names files outside of {folder}: not carried out; convert again"
+                )
+            else:
                 finish(plan.parent, place)
                 said.append(f"{folder}: an interrupted conversion was finished")
         count = sum(
@@ -142,11 +163,11 @@ def tidy(folder: Path) -> list[str]:
             for part in (place, store, *store.glob(".*-work"), place / IMAGES_FOLDER)
             if part.is_dir()
         )
-        for path in place.parent.glob(f".{place.name}.*{SUFFIX}"):
-            if path.is_dir() and is_left_behind(path):
+        for path in place.parent.glob(f".{glob.escape(place.name)}.*{SUFFIX}"):
+            if path.is_dir() and not path.is_symlink() and is_left_behind(path):
                 shutil.rmtree(path)
                 count += 1
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return said
     if count:
         said.append(f"{folder}: {count} unfinished files of interrupted commands were removed")

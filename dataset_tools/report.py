@@ -8,6 +8,9 @@ from pathlib import Path
 from dataset_tools.errors import UsageError
 
 BAD_ROWS_OPTION = "--skip-bad-rows"
+ROUNDED_IDS = (
+    "ids written as 1.2E+12, read as that whole number; a spreadsheet may have cut their digits"
+)
 
 
 @dataclass

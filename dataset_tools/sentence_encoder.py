@@ -51,6 +51,8 @@ class SentenceModel:
             steps = _pooled_by(steps, pooling, model)
         if max_length is not None or _is_endless(steps):
             steps.max_seq_length = max_length or ENDLESS_LENGTH
+        elif (room := _positions(steps)) and (_length_of(steps) or 0) > room:
+            steps.max_seq_length = room  # the files promise more than the weights can hold
         self._steps = _place(steps, dtype, device)
         self.tokenizer = getattr(steps[0], "tokenizer", None)
         self.pooling, self.normalised = _pooling_of(steps), _is_normalised(steps)
@@ -139,6 +141,17 @@ def _widen(_: Any, __: Any, output: dict[str, Any]) -> dict[str, Any]:
 def _length_of(steps: SentenceTransformer) -> int | None:
     length = getattr(steps, "max_seq_length", None)
     return int(length) if isinstance(length, int) and length < _ENDLESS else None
+
+
+def _positions(steps: SentenceTransformer) -> int | None:
+    """Tokens that the model's table of positions has room for; None where it has no table."""
+    from torch import nn
+
+    for name, part in steps[0].named_modules():
+        if name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
+            # RoBERTa and its kin count positions from behind that of the padding.
+            return part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1)
+    return None
 
 
 def _is_endless(steps: SentenceTransformer) -> bool:

@@ -89,7 +89,7 @@ class ShardStore:
             return []
         try:
             plan = json.loads(self._plan_path.read_text(encoding="utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             plan = None
         if not isinstance(plan, dict):
             return [f"{self._plan_path} is not JSON"]

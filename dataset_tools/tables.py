@@ -12,6 +12,7 @@ from dataset_tools.delimited import read_delimited
 from dataset_tools.errors import DatasetError, UsageError
 from dataset_tools.lines import read_lines
 from dataset_tools.literals import parse_json
+from dataset_tools.packages import missing_package
 from dataset_tools.records import read_records
 from dataset_tools.report import Report
 
@@ -135,10 +136,8 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     try:
         import pyarrow
         import pyarrow.parquet
-    except ImportError:
-        raise UsageError(
-            f"{path}: reading Parquet needs pyarrow; pip install 'recbole-fmrlrec[parquet]'"
-        ) from None
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{path}: reading Parquet: {missing_package(error)}") from None
     row = 0
     try:
         for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=16_384):

@@ -19,7 +19,9 @@ PUBLISHED = ("title", "price", "brand", "categories")
 LEFT_OUT = ("item_id", "description")
 TFIDF_NAME = "tfidf-svd"
 _FIELD = re.compile(r"\{(\w+)\}")
-_REVISION = re.compile(r"seed (\d+), at most (\d+) wide")
+# A manifest may be anybody's: no number in it asks for more than a matrix of this width.
+_REVISION = re.compile(r"seed (\d{1,9}), at most (\d{1,9}) wide")
+MAX_WIDTH = 4096
 
 
 def default_template(columns: Sequence[Column]) -> str:
@@ -206,6 +208,8 @@ def remake_text_features(item_path: Path, features_folder: Path) -> bool:
     if manifest["encoder"] != TFIDF_NAME or made is None:
         return False
     seed, width = map(int, made.groups())
+    if not 1 <= width <= MAX_WIDTH:
+        return False
     try:
         make_text_features(item_path, features_folder, width, seed, template=manifest["template"])
     except UsageError:

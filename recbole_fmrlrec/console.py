@@ -7,16 +7,32 @@ What is said here by `say`, and every warning, goes to standard error as well.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
+
+from recbole_fmrlrec.errors import UsageError
 
 _LOGGER = "recbole_fmrlrec.console"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # How RecBole's trainers begin the lines in which they count epochs, from 0.
 _EPOCH = re.compile(r"^(epoch |Finished training, best eval result in epoch )(\d+)")
+
+
+def open_to_append(file: Path) -> IO[str]:
+    """A text file to write on at its end, which must be a plain file and no link to one.
+
+    Raises:
+        UsageError: it is a link, a folder or a pipe.
+    """
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise UsageError(f"{file}: a link or no plain file; nothing is appended to it: remove it")
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(file, flags, 0o666), "a", encoding="utf-8")
 
 
 def say(line: str) -> None:
@@ -59,6 +75,10 @@ class _LogFile(logging.FileHandler):
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8")
         self._said = False
+
+    def _open(self) -> Any:
+        """The file itself: a link in a stranger's run folder would append to another one."""
+        return open_to_append(Path(self.baseFilename))
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Say what went wrong, the first time."""

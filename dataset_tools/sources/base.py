@@ -204,7 +204,10 @@ def _times(log: InteractionLog) -> str:
     if log.time_unit is None:
         return f"timestamps are no dates but numbers, {first:.15g} to {last:.15g}"
     unit = UNIT_NAMES[log.time_unit]
-    return f"timestamps count {unit} since 1970, {show_stamp(first)} to {show_stamp(last)} UTC"
+    return (
+        f"timestamps count {unit} since 1970, {show_stamp(first, log.time_unit)} to "
+        f"{show_stamp(last, log.time_unit)} UTC"
+    )
 
 
 def _attach_all(

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dataset_tools.errors import UsageError
-from dataset_tools.literals import clean_text, plain_id
-from dataset_tools.report import Report
+from dataset_tools.literals import clean_text, is_exponent, plain_id
+from dataset_tools.report import ROUNDED_IDS, Report
+from dataset_tools.sources.amazon import first_url
 from dataset_tools.tables import column_names, read_rows
 
 
@@ -34,22 +35,45 @@ class Catalogue:
     ) -> None:
         self._path, self._id, self._image = path, item_id, image
         self._how = (delimiter, encoding)
+        self._left_out: list[str] = []
         names, self._repeated = column_names(path, *self._how)
         special = [item_id, *filter(None, [image])]
         if columns is None:
-            self.texts = {plain_name(name): name for name in names if name not in special}
+            self.texts = {}
+            for name in names:
+                self._take(name, special)
         else:
             self._repeated = []  # what is asked for is there once
             self.texts = {plain_name(ours): theirs for ours, theirs in columns.items()}
+            if len(self.texts) < len(columns) or "item_id" in self.texts:
+                raise UsageError(
+                    f"--columns: two of {', '.join(columns)} come to the same name, or one to "
+                    "item_id, which is the id's; RecBole takes letters, digits and underscores"
+                )
         check_columns(path, self._how, [*special, *self.texts.values()])
+
+    def _take(self, name: str, special: list[str]) -> None:
+        """Keep a column under its own name, unless an earlier one or the id has that."""
+        ours = plain_name(name)
+        if name in special:
+            return
+        if ours in self.texts or ours == "item_id":
+            self._left_out.append(name)
+        else:
+            self.texts[ours] = name
 
     def items(self, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the rows as ``(item, values)``."""
         for name in self._repeated:
             report.add(f"column {name!r} that stands twice in {self._path.name}", 1)
-        for _, row in read_rows(self._path, report, *self._how):
+        for name in self._left_out:
+            where = f"{name!r} of {self._path.name} (--columns names it)"
+            report.add(f"column whose name, {plain_name(name)}, is taken: {where}", 1)
+        for line, row in read_rows(self._path, report, *self._how):
+            if is_exponent(row.get(self._id)):
+                report.skip(ROUNDED_IDS, self._path, line)
             values = {ours: clean_text(row.get(theirs)) for ours, theirs in self.texts.items()}
-            image = clean_text(row.get(self._image)) if self._image else ""
+            image = first_url(row.get(self._image)) if self._image else ""
             yield plain_id(row.get(self._id)), {**values, "image": image}
 
 

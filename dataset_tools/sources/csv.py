@@ -12,9 +12,9 @@ from dataset_tools.date_texts import AmbiguousDate
 from dataset_tools.dates import check_time_format, read_number, read_stamp
 from dataset_tools.errors import UsageError
 from dataset_tools.lines import check_encoding
-from dataset_tools.literals import plain_id
+from dataset_tools.literals import is_exponent, plain_id
 from dataset_tools.log import Interaction
-from dataset_tools.report import Report
+from dataset_tools.report import ROUNDED_IDS, Report
 from dataset_tools.sources.base import Source
 from dataset_tools.sources.catalogue import Catalogue, check_columns
 from dataset_tools.tables import check_delimiter, read_rows
@@ -85,6 +85,8 @@ class CSVSource(Source):
                 report.bad(UNREADABLE, self.log, line, str(error))
                 continue
             good += 1
+            if is_exponent(row.get(self.user)) or is_exponent(row.get(self.item)):
+                report.skip(ROUNDED_IDS, self.log, line)
             user, item = plain_id(row.get(self.user)), plain_id(row.get(self.item))
             yield Interaction(user, item, stamp, rating, dated=dated, line=line)
         if problem and not good:

@@ -179,4 +179,9 @@ def _read_images(path: Path) -> dict[str, str]:
     content = read_plain_pickle(path)
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: not a dictionary of item -> picture")
-    return {str(item): str(image) for item, image in content.items()}
+    images = {}
+    for item, image in content.items():
+        if not isinstance(image, str):  # lists of lists of one list would be endless as a text
+            raise DatasetError(f"{path}: the picture of {item[:80]!r} is no text")
+        images[item] = image
+    return images

@@ -22,6 +22,11 @@ from dataset_tools.sources.catalogue import Catalogue
 
 LAYOUTS = ("auto", "users", "pairs", "items")
 _BETWEEN = re.compile(r"[\s,;]+")
+# Signs of another notation: JSON, a list as Python prints it, "user: item item".
+_FOREIGN = re.compile(r"""[\[({'"].*|.*[\])}'":]""")
+_HEADER = re.compile(
+    r"(user|item|session|sequence|uid|iid|sid)s?[ _-]?(id|idx|index)?s?", re.IGNORECASE
+)
 
 
 @dataclass
@@ -82,15 +87,26 @@ class Sequences(Source):
             if layout == "users" and earlier != line:
                 raise UsageError(
                     f"{self.log}, line {line}: user {user} already stands on line {earlier}; join "
-                    "the two lines in time order, or say with --layout what a line is"
+                    "the two lines in time order, or say with --layout what a line is (a table "
+                    "with a row an event is read by 'convert csv')"
                 )
             yield from (Interaction(user, item, line=line) for item in items)
 
     def _fields(self, report: Report) -> Iterator[tuple[int, list[str]]]:
         for line, text in open_lines(self.log, self.encoding, report.undecodable):
             fields = [plain_id(part) for part in _BETWEEN.split(text) if part]
-            if fields:
-                yield line, fields
+            if not fields:
+                continue
+            if line == 1 and len(fields) > 1 and all(map(_HEADER.fullmatch, fields[:2])):
+                report.skip("header", self.log, line)
+                continue
+            strange = next(filter(_FOREIGN.fullmatch, fields), None)
+            if strange:
+                raise UsageError(
+                    f"{self.log}, line {line}: {strange!r} has a bracket, a quote or a colon; "
+                    "write ids alone, with spaces between them ('user item item ...')"
+                )
+            yield line, fields
 
     def _find_layout(self) -> str:
         users: set[str] = set()

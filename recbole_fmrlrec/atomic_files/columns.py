@@ -66,13 +66,17 @@ def check_cells(
         The table without rows that have no id.
 
     Raises:
-        DataError: a number that is infinite, or a time that is missing where times give the order.
+        DataError: a number that is infinite, or a time that is missing where times give the order;
+            an item with two entities, or the other way about.
     """
-    ids = {
+    ids: dict[FeatureSource | str, tuple[str, ...]] = {
         FeatureSource.INTERACTION: (dataset.uid_field, dataset.iid_field),
         FeatureSource.USER: (dataset.uid_field,),
         FeatureSource.ITEM: (dataset.iid_field,),
     }
+    if hasattr(dataset, "head_entity_field"):
+        entities = dataset.head_entity_field, dataset.relation_field, dataset.tail_entity_field
+        ids |= {FeatureSource.KG: entities, "link": (dataset.iid_field, dataset.entity_field)}
     for column in columns:
         if column.kind == FeatureType.FLOAT:
             is_time = source == FeatureSource.INTERACTION and column.field == dataset.time_field
@@ -82,6 +86,8 @@ def check_cells(
     frame = _with_ids(dataset, frame, own, lines)
     if source in (FeatureSource.USER, FeatureSource.ITEM) and own:
         _say_doubles(dataset, frame, own[0], lines)
+    if source == "link" and len(own) == 2:
+        _refuse_second_links(frame, own, lines)
     return frame.reset_index(drop=True)
 
 
@@ -120,6 +126,20 @@ def _with_ids(
             )
             frame = frame[~missing]
     return frame
+
+
+def _refuse_second_links(frame: pd.DataFrame, own: Sequence[str], lines: Lines) -> None:
+    """RecBole makes one id of an item and its entity, which a second link of either breaks."""
+    pairs = frame.drop_duplicates(own)
+    for field, other in (own, own[::-1]):
+        again = pairs[field].duplicated()
+        if again.any():
+            row = pairs.index[again][0]
+            raise DataError(
+                f"{lines.filepath}, line {lines.number(int(row))}: {field} {pairs[field][row]} has "
+                f"another {other} on an earlier line ({int(again.sum())} such rows); an item has "
+                "one entity, and an entity one item: keep one of the rows"
+            )
 
 
 def _say_doubles(dataset: Any, frame: pd.DataFrame, field: str, lines: Lines) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.keys.known import dataset_properties, our_model_file, recbole_model_file
 from recbole_fmrlrec.keys.yaml_files import Entry, entries, properties_dir
@@ -98,6 +99,7 @@ def _sections(model: str | None, dataset: str | None) -> list[str]:
         theirs = recbole_dir() / "properties"
     except RunError as error:
         return [f"RecBole's keys are not listed: {error}"]
+    model = model_name(model)
     check_model_name(model)
     overall, ours = properties_dir() / "overall.yaml", our_model_file(model)
     files = [theirs / "overall.yaml", theirs / "dataset" / "sample.yaml", overall]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -150,7 +150,8 @@ def _answer_file(recommender: Recommender, options: Any) -> None:
     from tqdm import tqdm
 
     settings = _settings(options)
-    users = read_users(options.users_file, options.separator)
+    read = iter(read_users(options.users_file, options.separator))
+    users = chain(list(islice(read, 1)), read)  # a wrong file is refused before the header is out
     skipped = answered = 0
     unknown: list[str] = []
     with (

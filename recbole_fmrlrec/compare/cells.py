@@ -185,7 +185,7 @@ def read_record(folder: Path) -> tuple[Plan, list[Cell]]:
         content = json.loads(file.read_text(encoding="utf-8"))
         cells = [Cell.from_json(cell, folder) for cell in content["cells"]]
         return Plan.from_json(content["plan"], folder), cells
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(
             f"{file}: damaged ({type(error).__name__}: {error}); the `compare` command of this "
             "folder writes it anew, and computes no finished cell again"

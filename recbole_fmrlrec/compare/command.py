@@ -161,7 +161,7 @@ def _compute_and_report(plan: Any, cells: list[Any], chosen: list[Any], workers:
 
 def _need_matplotlib() -> None:
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("the plots need a package that is not installed: pip install matplotlib")
+        raise ModuleNotFoundError("the plots need matplotlib", name="matplotlib")
 
 
 def _report(plan: Any, cells: list[Any]) -> None:

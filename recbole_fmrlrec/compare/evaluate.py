@@ -13,6 +13,7 @@ from recbole_fmrlrec.compare.plan import METRICS
 from recbole_fmrlrec.compare.slices import NAMES, WITHOUT, slices
 from recbole_fmrlrec.compare.trained import PARTS, TrainedPart
 from recbole_fmrlrec.config.arguments import Parser, whole_numbers
+from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation.rank_record import RankRecord
 from recbole_fmrlrec.files.atomic import write_json
@@ -47,6 +48,11 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--checkpoint", type=Path, required=True, metavar="FILE", help="best.pth of a run"
     )
+    parser.add_argument(
+        "--model",
+        metavar="SPEC",
+        help="the class of a model from outside, as in training: file.py:Class or package:Class",
+    )
     parser.add_argument("--part", choices=PARTS, default="test", help="rows (test)")
     parser.add_argument(
         "--metrics", default="NDCG,Recall", metavar="M,M", help=f"of {', '.join(METRICS)}"
@@ -80,6 +86,8 @@ def main(words: Sequence[str]) -> int:
             used.
     """
     options = build_parser().parse_args(words)
+    if options.model:
+        model_name(options.model)
     machine = {key: value for key in MACHINE if (value := getattr(options, key)) is not None}
     columns = _columns(options.metrics, options.topk)
     wanted = _numbers("--sizes", options.sizes) if options.sizes != "all" else None

@@ -28,7 +28,7 @@ def measure(config: Any, folder: Path) -> None:
         RunError: the checkpoint is damaged.
     """
     from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
-    from recbole_fmrlrec.runs.checkpoint import load_checkpoint
+    from recbole_fmrlrec.files.checkpoint import load_checkpoint
     from recbole_fmrlrec.train.restore import saved_model
 
     dataset = create_dataset(config)

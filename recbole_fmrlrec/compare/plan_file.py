@@ -9,6 +9,7 @@ from typing import Any
 from recbole_fmrlrec.compare.plan import METRICS, Plan, Variant
 from recbole_fmrlrec.compare.plan_checks import check_labels, check_setting
 from recbole_fmrlrec.compare.plan_values import PlanValues
+from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.schema import MAX_SEED
 from recbole_fmrlrec.keys.yaml_lines import Place, load_with_places
@@ -124,14 +125,16 @@ class _Reader(PlanValues):
         return tuple(self._variant(("models", name), name, value) for name, value in entries)
 
     def _variant(self, place: Place, name: Any, value: Any) -> Variant:
-        name = self.name(place, name)
         entry = self.mapping(place, value)
         self.check_keys(entry, (*MODEL_KEYS, OLD_SIZES), place)
         model = self.text((*place, "model"), entry.get("model", name))
         try:
-            check_model_name(model)
+            known = model_name(model, self.path)
+            check_model_name(known)
         except UsageError as error:
             raise self.wrong((*place, "model"), str(error)) from None
+        name = self.name(place, known if name == model else name)
+        model = known
         nested = is_nested(model)
         about_sizes = [key for key in ("show_sizes", OLD_SIZES) if key in entry]
         if not nested and (entry.get("independent") or about_sizes):

@@ -29,13 +29,15 @@ def quick_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
         UsageError: there is no model, or a name or a value cannot be used.
     """
     from recbole_fmrlrec.compare.plan_file import plan_of
+    from recbole_fmrlrec.config.model_names import model_name
 
     if not options.model:
         raise UsageError(
             "compare needs a file, as in `compare properties/comparison/ml-100k-quick.yaml`, or "
             "models, as in `compare --model=fMRLRec,SASRec --dataset=ml-100k`"
         )
-    models, datasets = names(options.model), names(options.dataset or "ml-100k")
+    models = [model_name(name) for name in names(options.model)]
+    datasets = names(options.dataset or "ml-100k")
     check_options(rest, models)
     settings = _settings(options, rest)
     values: dict[str, Any] = {
@@ -97,7 +99,7 @@ def _settings(options: argparse.Namespace, rest: Sequence[str]) -> dict[str, str
     for name in _VALUED:
         if (value := getattr(options, name)) is not None and not str(value).strip():
             raise UsageError(f"--{name}= has no value")
-    found = parse(["train", *rest])
+    found = parse(rest)
     if found.config_files or found.resume:
         raise UsageError(
             "compare has no --config_files and no --resume: its file holds settings, and the same "

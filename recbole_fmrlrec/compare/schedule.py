@@ -17,7 +17,9 @@ from tqdm import tqdm
 from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.compare.stored import read_result
 from recbole_fmrlrec.compare.worker import BUSY, WARNING
-from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.console import open_to_append
+from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.model_api import outside
 from recbole_fmrlrec.train.threads import free_cpus
 
 #: Seconds between two looks at the workers, and at cells that others compute.
@@ -87,13 +89,15 @@ class Schedule:
                 bar.set_postfix_str(", ".join(job.cell.label for job in self._running.values()))
 
     def _start(self, cell: Cell) -> _Job:
+        if cell.path.is_symlink():
+            raise UsageError(f"{cell.path}: a link; a cell is a folder of its own: remove the link")
         cell.path.mkdir(parents=True, exist_ok=True)
         environment = dict(os.environ)
         environment.setdefault("OMP_NUM_THREADS", str(max(1, self._cpus // self.workers)))
         package = str(Path(__file__).resolve().parents[2])  # a checkout need not be installed
         paths = [package, environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        with (cell.path / _LOG).open("ab") as log:
+        with open_to_append(cell.path / _LOG) as log:
             log_from = log.seek(0, os.SEEK_END)
             process = subprocess.Popen(
                 [sys.executable, "-m", "recbole_fmrlrec.compare.worker"],
@@ -104,6 +108,7 @@ class Schedule:
             )
         assert process.stdin is not None
         job = {"cell": cell.to_json(), "root": str(cell.root), "parent": os.getpid()}
+        job["models"] = outside.specs()
         process.stdin.write(json.dumps(job).encode())
         process.stdin.close()
         return _Job(cell, process, time.monotonic(), log_from)

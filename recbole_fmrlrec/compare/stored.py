@@ -14,7 +14,7 @@ import numpy as np
 
 from recbole_fmrlrec.compare.cells import COST, ROWS, Cell
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord
+from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord, check_unpacked
 from recbole_fmrlrec.runs.folder import RESULT
 from recbole_fmrlrec.runs.result import epochs_from_one
 
@@ -81,8 +81,10 @@ def read_ranks(cell: Cell) -> RankRecord:
 
 def read_rows(cell: Cell) -> dict[str, np.ndarray]:
     """``rows.npz`` (see `measure`): columns (R,), and ``item_counts`` (N,)."""
-    with _reading(cell, ROWS) as file, np.load(file, allow_pickle=False) as stored:
-        rows = dict(stored)
+    with _reading(cell, ROWS) as file:
+        check_unpacked(file)
+        with np.load(file, allow_pickle=False) as stored:
+            rows = dict(stored)
         _need(rows, "users", "targets", "history", "popularity", "item_counts")
         lengths = {len(column) for name, column in rows.items() if name != "item_counts"}
         if len(lengths) != 1:

@@ -34,6 +34,10 @@ def main() -> int:
         return BUSY
     lock.keep(lost=lambda: os._exit(BUSY))
     try:
+        from recbole_fmrlrec.config.model_names import model_name
+
+        for spec in job["models"]:
+            model_name(spec)
         if not cell.finished:
             compute(cell)
         return DONE

@@ -46,6 +46,7 @@ def apply() -> None:
     compat_safety.numpy_load_of_recbole()
     compat_safety.saved_data_of_recbole()
     compat_safety.teacher_of_kd_dagfm()
+    compat_safety.checkpoints_of_ours()
     gradient_scaler()
     anomaly_detection()
     quick_start_without_ray()

@@ -10,7 +10,8 @@ import types
 from pathlib import Path
 from typing import Any
 
-from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.compat import sampling as compat_sampling
+from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files import trust
 from recbole_fmrlrec.keys.schema import TEACHERS
 
@@ -59,6 +60,44 @@ def _refused(file: Any) -> str:
         f"reads such a file only where this command names it ({', '.join(trust.FILE_KEYS)}); in "
         "Python, recbole_fmrlrec.files.trust.name(FILE) says that you trust it"
     )
+
+
+def checkpoints_of_ours() -> None:
+    """``load_data_and_model`` of RecBole fails on our checkpoints, deep in the loading of data.
+
+    They hold plain values where RecBole's hold a pickled ``Config``. It says so here, and what
+    reads them. Done when ``recbole.quick_start`` is imported. Goes when RecBole saves plain values.
+    """
+    compat_sampling.when_imported("recbole.quick_start.quick_start", _name_our_reader)
+
+
+def _name_our_reader(module: Any) -> None:
+    original = module.load_data_and_model
+
+    @functools.wraps(original)
+    def load_data_and_model(model_file: Any) -> Any:
+        if _is_ours(model_file):
+            raise UsageError(
+                f"{model_file}: a checkpoint of recbole_fmrlrec, which RecBole's "
+                "load_data_and_model cannot read. `run_recbole.py evaluate --checkpoint=FILE` "
+                "measures it and `export --checkpoint=FILE` deploys one with sizes. From Python "
+                "recbole_fmrlrec.train.restore reads it: config, state = saved_config(Path(FILE)); "
+                "with the loaders of data_preparation(config, create_dataset(config)), "
+                "saved_model(Path(FILE), config, state, loaders[0]) is the model"
+            )
+        return original(model_file)
+
+    module.load_data_and_model = load_data_and_model
+
+
+def _is_ours(file: Any) -> bool:
+    from recbole_fmrlrec.files.checkpoint import load_checkpoint
+
+    try:
+        load_checkpoint(Path(file))
+    except RunError:
+        return False
+    return True
 
 
 def numpy_load_of_recbole() -> None:

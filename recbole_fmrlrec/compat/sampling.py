@@ -107,7 +107,7 @@ def line_ends() -> None:
 
     Mended when it is imported, which brings all general models with it. Goes when RecBole refuses.
     """
-    _when_imported("recbole.model.general_recommender.line", _line_refuses)
+    when_imported("recbole.model.general_recommender.line", _line_refuses)
 
 
 def _line_refuses(module: Any) -> None:
@@ -127,7 +127,8 @@ def _line_refuses(module: Any) -> None:
     module.LINE.__init__ = __init__
 
 
-def _when_imported(name: str, mend: Callable[[Any], None]) -> None:
+def when_imported(name: str, mend: Callable[[Any], None]) -> None:
+    """Mend a module now where it is loaded, else when it will be."""
     if name in sys.modules:
         mend(sys.modules[name])
     else:

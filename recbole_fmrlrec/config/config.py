@@ -29,14 +29,21 @@ from recbole_fmrlrec.keys.known import (
 )
 from recbole_fmrlrec.keys.schema import VALUE_METRICS
 from recbole_fmrlrec.keys.yaml_files import Loader, load_yaml, properties_dir
-from recbole_fmrlrec.model_api import registry
+from recbole_fmrlrec.model_api import outside, registry
 from recbole_fmrlrec.model_api.protocols import FeatureModel, WindowModel
 
 # What the user's environment shows of the GPUs, before RecBole's Config overwrites it.
 _VISIBLE_GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
 
 # Settings that say where and how loudly a run happens; the outcome does not hang on them.
-_PLACES = {"data_path", "dataset_root", "checkpoint_dir", "dataset_save_path", "save_dataset"}
+_PLACES = {
+    "model_source",
+    "data_path",
+    "dataset_root",
+    "checkpoint_dir",
+    "dataset_save_path",
+    "save_dataset",
+}
 _PLACES |= {"dataloaders_save_path", "save_dataloaders", "log_wandb", "wandb_project"}
 _MACHINE = {"gpu_id", "use_gpu", "device", "worker", "num_threads", "single_spec", "local_rank"}
 _MACHINE |= {"nproc", "world_size", "ip", "port", "offset"}
@@ -121,7 +128,8 @@ class Config(RecBoleConfig):
         model, dataset = model or defaults["model"], dataset or defaults["dataset"]
         check_name("dataset", dataset, "data_path")
         if isinstance(model, str):
-            return model, registry.get_model_class(model), str(dataset)
+            name = registry.class_name(model)
+            return name, registry.get_model_class(name), str(dataset)
         check_name("the model class", model.__name__, "checkpoint_dir")
         return model.__name__, model, str(dataset)
 
@@ -143,10 +151,13 @@ class Config(RecBoleConfig):
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         values = copy.deepcopy(self.internal_config_dict)
-        own_keys = None if registry.is_known(self.model) else class_keys(self.model_class)
-        any_key = own_keys is None and not registry.is_known(self.model)
+        shipped = registry.is_shipped(self.model)
+        own_keys = None if shipped else class_keys(self.model_class)
+        any_key = own_keys is None and not shipped
         settings.apply(self._settings, values, self.model, any_key=any_key, own_keys=own_keys)
         trust.check_sources(self._settings, values)
+        if (other := outside.find(self.model)) is not None:
+            values["model_source"] = other.spec
         self._overrides = {key: copy.deepcopy(values[key]) for key in sorted(self._given)}
         return values
 

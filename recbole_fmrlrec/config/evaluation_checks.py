@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -135,7 +135,7 @@ def check_labels(config: Any, dataset: Any) -> None:
         raise DataError(f"eval_args.mode = labeled needs labels, and there is no {label!r}: {ways}")
     used = {metric.lower() for metric in config["metrics"]} & _OF_CLASSES
     if labelled and used and "labeled" in modes.values():
-        found = torch.as_tensor(feat[label].to_numpy() if hasattr(feat, "loc") else feat[label])
+        found = torch.tensor(feat[label].tolist())
         wrong = not ((found == 0) | (found == 1)).all()
         if wrong or (found == found[0]).all():
             what = "has values beside 0 and 1" if wrong else f"is {int(found[0])} everywhere"
@@ -179,7 +179,8 @@ def check_topk(config: Any, dataset: Any) -> None:
         return
     for phase, mode in _modes(config.final_config_dict).items():
         drawn = int(mode[3:]) if mode[:3] in ("uni", "pop") else 0
-        ranked = drawn + 1 if drawn else dataset.item_num - 1
+        items = dataset.item_num - 1
+        ranked = min(drawn + 1, items) if drawn else items
         above = [k for k in config["topk"] if k > ranked]
         if not above:
             continue
@@ -191,6 +192,45 @@ def check_topk(config: Any, dataset: Any) -> None:
             raise DataError(f"{fault}; take a smaller K for topk, and for valid_metric")
         logging.getLogger().warning("%s, so that every model finds all there", fault)
         return
+
+
+def check_best_lists(config: Any, loaders: Iterable[Any]) -> None:
+    """Refuse a K that is above the number of all items where RecBole lists the best K of them.
+
+    Where ranks are counted there are no such lists, and any K will do.
+
+    Raises:
+        DataError: it names ``topk`` and what would count ranks.
+    """
+    from recbole_fmrlrec.evaluation.trainer_mixin import serves_ranks
+
+    if all(metric.lower() in NO_K_METRICS for metric in config["metrics"]):
+        return
+    most = max(config["topk"])
+    for loader in loaders:
+        items = loader._dataset.item_num - 1
+        if len(loader._dataset) and most > items + 1 and not serves_ranks(config, loader):
+            raise DataError(
+                f"topk = {config['topk']}: RecBole's evaluator lists the best {most} items, and "
+                f"there are {items}; set topk and the K of valid_metric to at most {items}"
+            )
+
+
+def check_clusters(config: Any, dataset: Any) -> None:
+    """Refuse more clusters of NCL than there are users or items to put into them.
+
+    Raises:
+        DataError: it names ``num_clusters`` and the largest number there can be.
+    """
+    if config["model"] != "NCL":
+        return
+    most = min(dataset.user_num, dataset.item_num)  # padding is clustered too
+    if config["num_clusters"] > most:
+        raise DataError(
+            f"num_clusters = {config['num_clusters']}: NCL puts the {dataset.user_num - 1} users "
+            f"and the {dataset.item_num - 1} items into that many clusters each; set it to at most "
+            f"{most}"
+        )
 
 
 def check_list_names(dataset: Any) -> None:

@@ -59,6 +59,7 @@ def _own_keys(config: Any) -> list[str]:
     from recbole_fmrlrec.keys.known import model_keys
 
     shared = {"train_neg_sample_args", "MAX_ITEM_LIST_LENGTH", "transform", "clip_grad_norm"}
+    shared |= {"numerical_features", "selected_features", "discretization", "load_col"}
     return sorted(set(_given(config)) & (model_keys(config["model"]) | shared))
 
 

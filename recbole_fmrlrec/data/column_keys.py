@@ -102,9 +102,25 @@ def check_columns(dataset: Any) -> None:
     for pair in (config["preload_weight"] or {}).items():
         for field, kinds in zip(pair, ((FeatureType.TOKEN,), _FLOATS), strict=True):
             _require(dataset, "preload_weight", field, kinds)
+    _check_value_fields(dataset)
     _check_threshold(dataset)
     _check_unused(dataset)
     _check_selected(dataset, numerical)
+
+
+def _check_value_fields(dataset: Any) -> None:
+    """The columns of ratings and labels, where the user names others than RecBole does.
+
+    RecBole makes labels itself of a threshold, and of drawn negatives, under the name `label`.
+    """
+    config, given = dataset.config, getattr(dataset.config, "_given", ())
+    for key, usual in (("RATING_FIELD", "rating"), ("LABEL_FIELD", "label")):
+        field = config[key]
+        made = key == "LABEL_FIELD" and config["threshold"] is not None
+        if key not in given or field in (None, usual, *dataset.field2type) or made:
+            continue
+        if key == "LABEL_FIELD" or not any(field in there for _, there in _headers(dataset)):
+            raise DataError(_not_loaded(dataset, key, field))
 
 
 def _require(dataset: Any, key: str, field: str, kinds: tuple[FeatureType, ...]) -> FeatureType:
@@ -122,27 +138,31 @@ def _require(dataset: Any, key: str, field: str, kinds: tuple[FeatureType, ...])
 
 def _not_loaded(dataset: Any, key: str, field: str) -> str:
     """Why a column is not there: the file has none, or ``load_col`` leaves it out."""
-    folder, name = Path(dataset.dataset_path), dataset.dataset_name
-    config, parts = dataset.config, dataset.benchmark_filename_list
-    inter = f"{name}.inter" if parts is None else f"{name}.{parts[0]}.inter"
     there = []
-    for suffix, file in (("inter", inter), ("user", f"{name}.user"), ("item", f"{name}.item")):
-        if not (folder / file).is_file():
-            continue
-        header = read_header(
-            folder / file, config["field_separator"], config["encoding"] or "utf-8"
-        )
-        columns = [column.field for column in header]
+    for file, columns in _headers(dataset):
         if field in columns:
             return (
                 f"{key} names {field!r}, a column of {file} which load_col or unload_col leaves "
-                f"out: add it to load_col.{suffix}"
+                f"out: add it to load_col.{file.rpartition('.')[2]}"
             )
         there.append(f"{file}: {', '.join(columns)}")
     return (
-        f"{key} names {field!r}, and no file of {folder.absolute()} has this column "
-        f"({'; '.join(there)})"
+        f"{key} names {field!r}, and no file of {Path(dataset.dataset_path).absolute()} has this "
+        f"column ({'; '.join(there)})"
     )
+
+
+def _headers(dataset: Any) -> Iterator[tuple[str, list[str]]]:
+    """The files of interactions, users and items that are there, and their columns."""
+    folder, name = Path(dataset.dataset_path), dataset.dataset_name
+    config, parts = dataset.config, dataset.benchmark_filename_list
+    inter = f"{name}.inter" if parts is None else f"{name}.{parts[0]}.inter"
+    for file in (inter, f"{name}.user", f"{name}.item"):
+        if (folder / file).is_file():
+            header = read_header(
+                folder / file, config["field_separator"], config["encoding"] or "utf-8"
+            )
+            yield file, [column.field for column in header]
 
 
 def _check_discretization(field: str, how: Any) -> None:

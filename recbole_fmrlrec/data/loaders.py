@@ -88,9 +88,11 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
         dataset._change_feat_format()
         loaders = _loaders_of(config, saved)
         check_negatives(config, loaders)
+        evaluation_checks.check_best_lists(config, loaders[1:])
         return loaders
     evaluation_checks.check_labels(config, dataset)
     evaluation_checks.check_topk(config, dataset)
+    evaluation_checks.check_clusters(config, dataset)
     evaluation_checks.check_list_names(dataset)
     with told_as_usage(config, f"splitting {config['dataset']}"):
         built = dataset.build()
@@ -102,6 +104,7 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
             _eval_loader("test", config, built[2], samplers[2]),
         )
     check_negatives(config, loaders)
+    evaluation_checks.check_best_lists(config, loaders[1:])
     if config["save_dataloaders"]:
         save_loaders(config, loaders)
     return loaders

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recbole_fmrlrec.deploy.errors import DeployError
+from recbole_fmrlrec.errors import missing_package
 
 Kind = Literal["hnsw", "ivf"]
 
@@ -32,10 +33,9 @@ class FaissShortlister:
     ) -> None:
         try:
             import faiss
-        except ModuleNotFoundError:
+        except ModuleNotFoundError as error:
             raise DeployError(
-                "faiss is not installed: `pip install faiss-cpu`; exact and two-stage search do "
-                "without it"
+                f"{missing_package(error)}; exact and two-stage search do without it"
             ) from None
         self.kind = kind
         heads = np.ascontiguousarray(vectors[1:, :prefix].numpy())

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+# Control characters, line and paragraph separators, half characters; and what turns the direction
+# of writing around.
+_STEERING = ("Cc", "Zl", "Zp", "Cs")
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,14 @@ class Recommendations:
             return "(nothing to recommend)"
         width = max(map(len, self.ids))
         return "\n".join(
-            f"{rank:4}  {row.score:9.4f}  {row.id:{width}}  {row.title or ''}".rstrip()
+            _line(f"{rank:4}  {row.score:9.4f}  {row.id:{width}}  {row.title or ''}".rstrip())
             for rank, row in enumerate(self, start=1)
         )
+
+
+def _line(text: str) -> str:
+    """One line for people: a title may be anybody's, and control characters steer a terminal."""
+    if text.isprintable():
+        return text
+    bad = (c in _TURNING or unicodedata.category(c) in _STEERING for c in text)
+    return "".join("\ufffd" if is_bad else c for c, is_bad in zip(text, bad, strict=True))

@@ -222,6 +222,17 @@ def as_text(cell: str) -> str:
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
+class _Lines:
+    """Lines that end in \\n, of a writer whose own end quotes cells with \\r in them as well."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> None:
+        """Write a line."""
+        self._stream.write(line.removesuffix("\r\n") + "\n")
+
+
 def _write_to(stream: IO[str], form: str, cell: Callable[[str], str]) -> Write:
     if form == "jsonl":
 
@@ -230,7 +241,7 @@ def _write_to(stream: IO[str], form: str, cell: Callable[[str], str]) -> Write:
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
 
         return write_json
-    rows = csv.writer(stream, lineterminator="\n")
+    rows = csv.writer(_Lines(stream), lineterminator="\r\n")
     rows.writerow(_HEAD)
 
     def write_csv(user: str, result: Recommendations) -> None:

@@ -6,6 +6,7 @@ It imports neither RecBole nor torch: a comparison reads many of these files.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -44,6 +45,34 @@ def metric_values(ranks: np.ndarray, metric: str, k: int) -> np.ndarray:
     """
     exact = np.asarray(ranks, dtype=np.float64)
     return np.where(exact <= k, _WITHIN_K[metric.lower()](exact, k), 0.0)
+
+
+# What reading the bytes of somebody's archive raises.
+_DAMAGE: tuple[type[Exception], ...] = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    AttributeError,
+    TypeError,
+    MemoryError,
+)
+_DAMAGE += (zlib.error, NotImplementedError, RuntimeError)
+# Ids in columns of the longest one's width shrink a hundred times; zeros a thousand times.
+_SMALL, _RATIO = 2**28, 200
+
+
+def check_unpacked(path: Path) -> None:
+    """Refuse an archive of arrays that would take far more memory than it has bytes.
+
+    Raises:
+        ValueError: it has both numbers.
+        OSError, zipfile.BadZipFile: there is none.
+    """
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > _SMALL + _RATIO * path.stat().st_size:
+        raise ValueError(f"{path.stat().st_size:,} bytes that unpack to {unpacked:,}")
 
 
 @dataclass(frozen=True)
@@ -95,6 +124,7 @@ class RankRecord:
             UsageError: there is no such file, or it is damaged or another file.
         """
         try:
+            check_unpacked(path)
             with np.load(path, allow_pickle=False) as content:
                 return cls(*(content[field.name] for field in fields(cls)))
         except FileNotFoundError:
@@ -102,7 +132,7 @@ class RankRecord:
                 f"{path}: there is no such file; a run whose metrics follow from ranks writes it "
                 "at its end, so run it again"
             ) from None
-        except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError) as error:
+        except _DAMAGE as error:
             raise UsageError(f"{path}: no file of ranks, or damaged: {error}") from None
         except zipfile.BadZipFile as error:
             raise UsageError(f"{path}: cut off or damaged: {error}") from None

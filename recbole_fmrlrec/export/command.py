@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_fmrlrec.config.arguments import Parser, whole_numbers
+from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.program import usage_name
 
@@ -23,6 +24,11 @@ def build_parser() -> Parser:
     parser = Parser(prog=f"{usage_name()} export", description=DESCRIPTION)
     parser.add_argument(
         "--checkpoint", type=Path, required=True, metavar="FILE", help="best.pth of a run"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="SPEC",
+        help="the class of a model from outside, as in training: file.py:Class or package:Class",
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder to write to"
@@ -76,6 +82,8 @@ def main(words: Sequence[str]) -> int:
         UsageError: an option, a checkpoint, a size, a dataset or a catalogue that cannot be used.
     """
     options = build_parser().parse_args(words)
+    if options.model:
+        model_name(options.model)
     sizes = None if options.sizes == "all" else whole_numbers("--sizes", options.sizes)
     from recbole_fmrlrec.deploy.errors import DeployError
     from recbole_fmrlrec.export.export import Export

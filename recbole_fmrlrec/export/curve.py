@@ -96,12 +96,13 @@ def _up(y: Sequence[float]) -> list[float]:
 def _frame(x: Sequence[float], y: Sequence[float], x_text: Callable[[float], str]) -> list[str]:
     """Horizontal lines at quarters of the largest y, and the ends of x."""
     parts = []
+    digits = 3 if max(y) >= 0.1 else 4  # quarters of a small number look uneven at three
     for value in [max(y) * quarter / 4 for quarter in range(5)]:
         at = _up([value, max(y)])[0]
         parts.append(
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}" '
             f'stroke="var(--rule, #8884)"/>'
-            f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{value:.3f}</text>'
+            f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{value:.{digits}f}</text>'
         )
     for value, at in {
         min(x): _across(x)[x.index(min(x))],

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.real import RealBlock, RealStep, real_blocks
+from recbole_fmrlrec.errors import missing_package
 from recbole_fmrlrec.files.atomic import replacing
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
@@ -107,9 +108,8 @@ class _Graph:
                     dynamic_shapes=shapes,
                 )
             except ImportError as error:
-                raise DeployError(
-                    f"ONNX export needs the packages onnx and onnxscript, and torch 2.8 or later "
-                    f"({error}): pip install onnx onnxscript"
-                ) from None
+                if isinstance(error, ModuleNotFoundError) and error.name:
+                    raise DeployError(f"ONNX export: {missing_package(error)}") from None
+                raise DeployError(f"ONNX export needs torch 2.8 or later ({error})") from None
             assert program is not None
             program.save(str(partial), external_data=False)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.rules import is_number, is_whole
 from recbole_fmrlrec.runs.folder import BEST, RESULT
 
 #: Columns of a ``.item`` file that name an item for people, the first that is there.
@@ -111,5 +112,17 @@ def _recorded_metrics(checkpoint: Path) -> dict[int, dict[str, float]]:
     file = checkpoint.parent / RESULT
     if checkpoint.name != BEST or not file.is_file():
         return {}
-    test = json.loads(file.read_text(encoding="utf-8")).get("test", [])
-    return {row["size"]: row["metrics"] for row in test if row.get("size")}
+    try:
+        test = json.loads(file.read_text(encoding="utf-8")).get("test", [])
+        found = {row["size"]: row["metrics"] for row in test if row.get("size")}
+        if not all(
+            is_whole(size) and all(isinstance(n, str) and is_number(v) for n, v in row.items())
+            for size, row in found.items()
+        ):
+            raise TypeError("its metrics are not numbers by name")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UsageError(
+            f"{file}: damaged ({type(error).__name__}: {error}); remove it, or move "
+            f"{checkpoint.name} to another folder: the export goes without it"
+        ) from error
+    return found

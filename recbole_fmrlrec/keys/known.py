@@ -10,6 +10,7 @@ from typing import Any
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.schema import LOSSES, RULES, SAMPLED_LOSSES, TEACHERS
 from recbole_fmrlrec.keys.yaml_files import load_yaml, properties_dir
+from recbole_fmrlrec.model_api import outside
 from recbole_fmrlrec.model_api.registry import (
     OUR_MODELS,
     get_model_class,
@@ -21,7 +22,9 @@ from recbole_fmrlrec.model_api.registry import (
 from recbole_fmrlrec.rules import Rule, choice, flag, is_number, is_whole, mapping, text, whole
 
 # Read by RecBole's code and in none of its YAML files.
-_IN_CODE = ["encoding", "tail_ratio", "local_rank", "nproc", "world_size", "ip", "port", "offset"]
+_IN_CODE = ["encoding", "tail_ratio"]
+_SEVERAL_DEVICES = {"nproc", "nproc_per_node", "world_size", "local_rank", "ip", "port"}
+_SEVERAL_DEVICES |= {"group_offset", "offset"}
 _IN_MODEL_CODE = {
     "AutoInt": ["has_residual"],
     "DiffRec": ["norm"],
@@ -66,6 +69,8 @@ def recbole_model_file(model: str) -> Path | None:
 
 def our_model_file(model: str) -> Path | None:
     """Our YAML file of a model, of ours or of RecBole's."""
+    if (other := outside.find(model)) is not None:
+        return other.properties
     file = properties_dir() / "model" / f"{model}.yaml"
     return file if file.is_file() else None
 
@@ -100,7 +105,8 @@ def general_keys() -> frozenset[str]:
     files += sorted((theirs / "quick_start_config").glob("*.yaml"))
     files.append(properties_dir() / "overall.yaml")
     keys = {key for file in files for key in load_yaml(file)}
-    return frozenset(keys | set(_recbole_arguments()) | set(_IN_CODE) | {"model", "dataset"})
+    keys |= {*_recbole_arguments(), *_IN_CODE, "model", "dataset"}
+    return frozenset(keys - _SEVERAL_DEVICES)
 
 
 def _recbole_arguments() -> list[str]:
@@ -135,6 +141,11 @@ def check_key(
         UsageError: it names the key, and the models that know it or else the nearest known keys.
     """
     own_keys = model_keys(model) if own_keys is None else own_keys
+    if key in _SEVERAL_DEVICES:
+        raise UsageError(
+            f"`{key}` ({where}): training on several devices is not supported yet; one process "
+            "trains on one device, which gpu_id chooses"
+        )
     known = general_keys() | own_keys | set(_OF_TRANSFORM.get(transform or "", []))
     if key in known:
         return

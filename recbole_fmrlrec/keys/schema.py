@@ -165,6 +165,9 @@ _separator = Rule(
     text=True,
 )
 
+#: Processes that load data, and torch's threads: a machine gives up at more, if not before.
+MAX_WORKERS, MAX_THREADS = 256, 1024
+
 GENERAL: dict[str, Rule] = {
     "gpu_id": Rule(
         "the numbers of GPUs with commas, such as 0 or 0,1",
@@ -175,7 +178,7 @@ GENERAL: dict[str, Rule] = {
     **dict.fromkeys(["save_dataloaders", "log_wandb", "shuffle", "mask_history"], flag()),
     "trim_batches": flag(),
     "seed": whole(0, MAX_SEED),
-    "worker": whole(0),
+    "worker": whole(0, MAX_WORKERS),
     "state": _in_any_case("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
     **dict.fromkeys(["data_path", "checkpoint_dir"], text("a path")),
     **dict.fromkeys(["dataset_save_path", "dataloaders_save_path"], _path),
@@ -183,7 +186,8 @@ GENERAL: dict[str, Rule] = {
     "encoding": Rule(
         "the name of a text encoding such as utf-8 or latin-1", _is_encoding, text=True
     ),
-    "num_threads": null_or(whole(1)),
+    "init_from": null_or(text("the path of a checkpoint")),
+    "num_threads": null_or(whole(1, MAX_THREADS)),
 }
 
 #: ``loss_type`` of RecBole's models, and of ours beside CE.

@@ -1,4 +1,4 @@
-"""Names to classes: our models first, then RecBole's.
+"""Names to classes: our models, RecBole's, and those from outside (`outside`).
 
 Nothing heavy is imported before a class is asked for: the names of RecBole's models are read from
 its files.
@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 from recbole_fmrlrec.errors import RunError, UsageError, missing_package
+from recbole_fmrlrec.model_api import outside
 from recbole_fmrlrec.program import command_name
 
 OUR_MODELS = {
@@ -55,6 +56,8 @@ def recbole_models() -> dict[str, str]:
 def list_models() -> dict[str, list[str]]:
     """Every model name by kind: ours, then RecBole's kinds (``sequential``, ``general`` ...)."""
     kinds: dict[str, list[str]] = {"ours": list(OUR_MODELS)}
+    if names := [*outside.installed()]:
+        kinds["installed"] = names
     for name, module in recbole_models().items():
         kinds.setdefault(module.split(".")[2].removesuffix("_recommender"), []).append(name)
     return kinds
@@ -69,9 +72,47 @@ def nearest(name: str, known: list[str], count: int = 5) -> list[str]:
     return [candidate for small in close for candidate in by_small[small]][:count]
 
 
-def is_known(name: str) -> bool:
-    """Whether a model of this name is ours or RecBole's."""
+def class_name(model: str) -> str:
+    """The name of a model that is given by its name, or by the place of its class.
+
+    Raises:
+        UsageError: the class cannot be loaded, or has the name of a model of ours or RecBole's.
+    """
+    if not outside.is_spec(model):
+        return model
+    name = outside.load(model).name
+    if is_shipped(name):
+        raise UsageError(f"--model={model}: there is a model {name} already; rename the class")
+    return name
+
+
+def check_recorded(name: str, where: str, spec: str | None) -> None:
+    """Refuse a model that a stored file names and that is not known here.
+
+    Its class is not loaded from the place that the file says: loading runs code.
+
+    Args:
+        where: the file.
+        spec: what the file says of the place of its class.
+
+    Raises:
+        UsageError: it has the option that loads the class.
+    """
+    if spec and not is_known(name):
+        raise UsageError(
+            f"{where}: trained with a model from outside, {name}; if you trust its code, give "
+            f"--model={spec}"
+        )
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a model of this name is ours or RecBole's: all of its keys are known."""
     return name in OUR_MODELS or name in recbole_models()
+
+
+def is_known(name: str) -> bool:
+    """Whether a model of this name is ours, RecBole's, or one from outside that was loaded."""
+    return is_shipped(name) or outside.find(name) is not None
 
 
 def check_model_name(name: str) -> None:
@@ -101,6 +142,8 @@ def get_model_class(name: str) -> type:
         UsageError: there is no such model, or it needs a package that is not installed.
     """
     check_model_name(name)
+    if (other := outside.find(name)) is not None:
+        return other.model_class
     module = OUR_MODELS.get(name) or recbole_models()[name]
     try:
         found: type = getattr(importlib.import_module(module), name)

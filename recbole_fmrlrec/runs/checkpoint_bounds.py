@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,8 +15,11 @@ from recbole_fmrlrec.keys.known import model_keys
 from recbole_fmrlrec.model_api.protocols import ExportableModel
 from recbole_fmrlrec.rules import is_whole
 
-# Keys of RecBole's models that say how large a part of a model is.
-_EXTENT = re.compile(r"size|dim|hidden|layer|channel|head|factor|kernel|num_|_num", re.IGNORECASE)
+# Whole numbers of RecBole's models that say how long something lasts, or how much it weighs. All
+# others say how large a part of a model is, or how often it is applied.
+_NO_EXTENT = re.compile(r"anneal|epoch|interval|save_step|train_|warm|weight|verbose")
+# RecBole's own defaults go to 1,000: so much is no reason to refuse a small model.
+_LEAST = 1024
 
 
 def check_bounds(path: Path, config: Any, state: Mapping[str, Any]) -> None:
@@ -35,7 +39,7 @@ def check_bounds(path: Path, config: Any, state: Mapping[str, Any]) -> None:
     else:
         total = sum(tensor.numel() for tensor in tensors.values())
         for key, value in _extents(config):
-            if tensors and value > total:
+            if tensors and value > max(total, _LEAST):
                 raise UsageError(
                     f"{path}: damaged: its configuration has {key} = {value:,}, and its tensors "
                     f"have {total:,} numbers in all"
@@ -61,17 +65,17 @@ def _extents(config: Any) -> Iterator[tuple[str, int]]:
     for key in sorted(model_keys(config["model"])):
         value = config[key]
         values = value if isinstance(value, list) else [value]
-        if _EXTENT.search(key):
+        if not _NO_EXTENT.search(key):
             yield from ((key, one) for one in values if is_whole(one))
 
 
 def _check_length(path: Path, config: Any) -> None:
-    """A history is no longer than its file has bytes."""
-    file, length = Path(config["data_path"]) / f"{config['dataset']}.inter", 0
-    if file.is_file() and is_whole(config["MAX_ITEM_LIST_LENGTH"]):
-        length = config["MAX_ITEM_LIST_LENGTH"]
-    if length > 10_000 and length > file.stat().st_size:
+    """A history has no more events than its files have lines, of four bytes at least."""
+    name = glob.escape(config["dataset"])
+    files = [file for file in Path(config["data_path"]).glob(f"{name}*.inter") if file.is_file()]
+    length, events = config["MAX_ITEM_LIST_LENGTH"], sum(file.stat().st_size // 4 for file in files)
+    if files and is_whole(length) and length > max(1000, events):
         raise UsageError(
-            f"{path}: damaged: its configuration has MAX_ITEM_LIST_LENGTH = {length:,}, more than "
-            f"{file} has bytes"
+            f"{path}: damaged: its configuration has MAX_ITEM_LIST_LENGTH = {length:,}, and the "
+            f"interactions in {config['data_path']} are at most {events:,}"
         )

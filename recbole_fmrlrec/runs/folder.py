@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Event
@@ -22,6 +22,9 @@ from typing import Any
 from recbole_fmrlrec.console import run_log
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.atomic import write_json
+from recbole_fmrlrec.keys.schema import MAX_THREADS
+from recbole_fmrlrec.model_api import outside
+from recbole_fmrlrec.rules import is_whole, shown
 from recbole_fmrlrec.runs.lock import Lock
 from recbole_fmrlrec.runs.result import RunResult
 
@@ -46,6 +49,7 @@ class RunFolder:
     dataset: str
     fingerprint: str
     overrides: dict[str, Any]
+    model_source: str | None = None  # of a model from outside
 
     @classmethod
     def create(cls, root: Path, config: Any) -> RunFolder:
@@ -60,6 +64,11 @@ class RunFolder:
                 path.mkdir(parents=True)
             except FileExistsError:
                 continue
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise UsageError(
+                    f"checkpoint_dir: cannot make a folder in {root.absolute()}: "
+                    f"{error.strerror}; choose another folder"
+                ) from None
             return cls(path, *identity)
         raise UsageError(f"no free folder name for {stem} in {root}")
 
@@ -81,7 +90,9 @@ class RunFolder:
             raise UsageError(f"--resume: no run in {path.absolute()} ({CONFIG} is not there)")
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            found = cls(path, *(content[key] for key in _IDENTITY))
+            source = content.get("config", {}).get("model_source")
+            identity = (content[key] for key in _IDENTITY)
+            found = replace(cls(path, *identity), model_source=source)
             for key, kind in zip(_IDENTITY, (str, str, str, dict), strict=True):
                 if not isinstance(getattr(found, key), kind):
                     raise TypeError(f"{key} is no {'text' if kind is str else 'mapping'}")
@@ -120,6 +131,11 @@ class RunFolder:
             return None
         content = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
         recorded: int | None = content.get("threads", 0)
+        if recorded is not None and not (is_whole(recorded) and 0 <= recorded <= MAX_THREADS):
+            raise UsageError(
+                f"{self.path / CONFIG}: damaged: threads = {shown(recorded)}, which is no number "
+                f"of threads from 0 to {MAX_THREADS}; correct it, or remove the entry"
+            )
         return recorded
 
     def begin(self, config: Any, threads: int | None = None) -> None:
@@ -164,7 +180,7 @@ class RunFolder:
             return None
         try:
             return RunResult.from_json(json.loads(file.read_text(encoding="utf-8")), self.path)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UsageError(
                 f"{file.absolute()}: damaged, or of another version of this package "
                 f"({type(error).__name__}: {error}); remove it, and --resume tests the run again"
@@ -237,4 +253,6 @@ def run_fingerprint(config: Any, remake: bool = True) -> str:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     if files:  # else RecBole may download the dataset, or say that there is none
         digest.update(features_fingerprint(config, remake).encode())
+    if (other := outside.find(config["model"])) is not None:
+        digest.update(other.fingerprint().encode())
     return digest.hexdigest()[:16]

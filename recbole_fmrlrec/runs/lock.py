@@ -106,7 +106,7 @@ class Lock:
     def owner(self) -> str:
         """Who has it, for a message."""
         owner = _read(self._file(max(self._numbers(), default=0)))
-        return f"process {owner.get('pid', '?')} on {owner.get('host', 'an unknown machine')}"
+        return f"process {_word(owner.get('pid', '?'))} on {_word(owner.get('host', '?'))}"
 
     def _numbers(self) -> list[int]:
         pattern = re.compile(re.escape(self.path.name) + r"\.lock\.(\d+)")
@@ -141,9 +141,16 @@ class Lock:
             probe.unlink(missing_ok=True)
 
 
+def _word(value: object) -> str:
+    """A part of a lock for a message; the lock may be anybody's."""
+    return "".join(letter for letter in str(value)[:100] if letter.isprintable())
+
+
 def _read(file: Path) -> dict[str, Any]:
     try:
+        if not file.is_file():  # a pipe would be waited for
+            return {}
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # gone, or its owner is just writing it
+    except (OSError, ValueError, RecursionError):  # gone, or its owner is just writing it
         return {}
     return content if isinstance(content, dict) else {}

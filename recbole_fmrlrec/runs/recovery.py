@@ -91,7 +91,7 @@ def _load_result(file: Path) -> None:
 
 
 def _load_checkpoint(file: Path) -> None:
-    from recbole_fmrlrec.runs.checkpoint import load_checkpoint
+    from recbole_fmrlrec.files.checkpoint import load_checkpoint
 
     load_checkpoint(file)
 

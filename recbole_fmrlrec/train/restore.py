@@ -8,6 +8,7 @@ from typing import Any
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.model_api import registry
 
 
 def saved_config(
@@ -28,7 +29,7 @@ def saved_config(
         UsageError: a checkpoint that is missing or damaged, or one that holds no configuration.
     """
     compat.apply()
-    from recbole_fmrlrec.runs.checkpoint import load_checkpoint
+    from recbole_fmrlrec.files.checkpoint import load_checkpoint
     from recbole_fmrlrec.runs.checkpoint_bounds import check_bounds
 
     try:
@@ -38,6 +39,8 @@ def saved_config(
     if "config" not in state:
         raise UsageError(f"{path}: says nothing of its model; give the best.pth of that run")
     _check_names(path, state["config"], data_path)
+    saved = state["config"]
+    registry.check_recorded(saved["model"], str(path), saved.get("model_source"))
     config = _config(state["config"], path, data_path, settings or {}, machine or {})
     check_bounds(path, config, state)
     return config, state
@@ -57,7 +60,7 @@ def saved_model(path: Path, config: Any, state: dict[str, Any], train_data: Any)
     Raises:
         UsageError: the dataset's items or features have changed since the training.
     """
-    from recbole_fmrlrec.runs.checkpoint import load_model_state
+    from recbole_fmrlrec.files.checkpoint import load_model_state
 
     model = config.model_class(config, train_data._dataset).to(config["device"])
     try:

@@ -19,10 +19,12 @@ from recbole_fmrlrec.console import say
 from recbole_fmrlrec.data.prepare_missing import prepare_missing
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.disk import NoRoom, is_no_room, no_room
+from recbole_fmrlrec.model_api import registry
 from recbole_fmrlrec.runs.folder import CONFIG, FolderInUse, RunFolder, run_fingerprint
 from recbole_fmrlrec.runs.result import RunResult, machine_facts, peak_memory
 from recbole_fmrlrec.train.allocator import keep_freed_memory
 from recbole_fmrlrec.train.epoch_lines import EpochLines
+from recbole_fmrlrec.train.init_from import load_weights
 from recbole_fmrlrec.train.summary import data_line, model_lines
 from recbole_fmrlrec.train.threads import take_threads, wait_passively
 
@@ -73,6 +75,8 @@ def run(
     folder = recorded = None
     if resume and not isinstance(resume, bool):
         folder = RunFolder.open(Path(resume))
+        if model is None:
+            registry.check_recorded(folder.model, str(folder.path / CONFIG), folder.model_source)
         model, dataset = model or folder.model, dataset or folder.dataset
         recorded = folder.overrides, str(folder.path / CONFIG)
     config = Config(model, dataset, config_file_list, config_dict, cli_args, recorded)
@@ -190,6 +194,8 @@ class _Run:
         config["checkpoint_dir"] = str(self.folder.path)
         with told_as_usage(config, f"making {config['model']}"):
             model = config.model_class(config, train_data._dataset).to(config["device"])
+        if config["init_from"]:
+            load_weights(model, config)
         logging.getLogger().info(model)
         tensorboard_in(self.folder.path)
         trainer = trainer_class(config)(config, model)

@@ -24,15 +24,15 @@ from recbole_fmrlrec.data.trimming import encode_by_length
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.evaluation.ranking import rank_metrics, whole_ranks
 from recbole_fmrlrec.evaluation.trainer_mixin import RankEvaluation, serves_ranks
-from recbole_fmrlrec.model_api.protocols import NestedModel, SparesDecay, WindowModel
-from recbole_fmrlrec.nn.devices import emulates
-from recbole_fmrlrec.nn.random_state import random_state, set_random_state
-from recbole_fmrlrec.runs.checkpoint import (
+from recbole_fmrlrec.files.checkpoint import (
     load_checkpoint,
     load_model_state,
     model_state,
     save_checkpoint,
 )
+from recbole_fmrlrec.model_api.protocols import NestedModel, SparesDecay, WindowModel
+from recbole_fmrlrec.nn.devices import emulates
+from recbole_fmrlrec.nn.random_state import random_state, set_random_state
 from recbole_fmrlrec.runs.folder import BEST, LAST
 from recbole_fmrlrec.train.epoch_lines import EpochLines
 from recbole_fmrlrec.train.optimization import adamw, learning_rate_factor
@@ -158,7 +158,7 @@ class Trainer(EpochLines, RankEvaluation, RecBoleTrainer):
         self._start_schedule(max(1, self.epochs * len(train_data)))
         self._beside = self._look_beside_weights()
         if self._resumed is not None:
-            self._continue(self._resumed)
+            self._take_up(self._resumed)
         if self.finished:
             self.eval_collector.data_collect(train_data)
             return self.best_valid_score, self.best_valid_result
@@ -310,9 +310,22 @@ class Trainer(EpochLines, RankEvaluation, RecBoleTrainer):
             anew = "and --resume trains the run from its beginning"
             raise RunError(f"{error}; {way_out}, {anew}") from error
 
+    def _take_up(self, state: dict[str, Any]) -> None:
+        try:
+            self._continue(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise RunError(
+                f"{self.last_file}: damaged, or of another model ({why}); remove {LAST}, and "
+                "--resume trains the run from its beginning"
+            ) from error
+
     def _continue(self, state: dict[str, Any]) -> None:
         self.start_epoch = state["epoch"] + 1
-        self.saved_model_file = str(self.run_dir / state.get("best_file", BEST))
+        # Its name alone: the file is written to, and what a checkpoint holds may be a stranger's.
+        self.saved_model_file = str(self.run_dir / Path(state.get("best_file", BEST)).name)
         self.cur_step = state["cur_step"]
         self.best_valid_score = state["best_valid_score"]
         self.best_valid_result = state["best_valid_result"] or None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole_fmrlrec.config.arguments import Parser
-from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.program import usage_name
 from recbole_fmrlrec.rules import is_number
 
@@ -74,6 +74,7 @@ def main(words: Sequence[str]) -> int:
     Raises:
         UsageError: an option, the file, or a stored study that does not agree with it.
         RunError: no trial succeeded, or the storage cannot be used.
+        ModuleNotFoundError: Optuna is not installed.
     """
     words = list(words)
     parser = build_parser()
@@ -81,12 +82,14 @@ def main(words: Sequence[str]) -> int:
         parser.parse_known_args(words)  # --help ends here
         raise UsageError("tune needs a file, as in `tune properties/grid/fMRLRec.yaml`")
     options, rest = parser.parse_known_args(words[1:])
+    if rest and not rest[0].startswith("-"):
+        raise UsageError(f"`{rest[0]}` belongs to no option; tune takes one file, here {words[0]}")
     for name in ("trials", "hours", "workers"):
         value = getattr(options, name)
         if value is not None and not (is_number(value) and value > 0):
             raise UsageError(f"--{name} must be a number above 0, not {value}")
     if importlib.util.find_spec("optuna") is None:
-        raise RunError("tuning needs Optuna, which is not installed: pip install optuna")
+        raise ModuleNotFoundError("tuning needs Optuna", name="optuna")
     try:
         _search(_plans(Path(words[0]), options, rest), options)
     except KeyboardInterrupt:
@@ -105,9 +108,12 @@ def _plans(file: Path, options: argparse.Namespace, rest: list[str]) -> list[Pla
     from recbole_fmrlrec import compat
     from recbole_fmrlrec.compare.quick import check_options
     from recbole_fmrlrec.config.command_line import parse
+    from recbole_fmrlrec.config.model_names import model_name
     from recbole_fmrlrec.keys.yaml_files import shipped_file
     from recbole_fmrlrec.tuning.file import read_drafts
 
+    if options.model:
+        options.model = model_name(options.model)
     drafts = read_drafts(shipped_file("grid", file))
     models = [str(draft.model) for draft in drafts if draft.model is not None]
     check_options(rest, models or [name for name in [options.model] if name], "tune", _options())

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.schema import RULES
 from recbole_fmrlrec.keys.yaml_lines import Place, load_with_places
@@ -107,7 +108,7 @@ class _Reader:
     def drafts(self, content: dict[str, Any]) -> list[Draft]:
         self.check(content, _TOP, ())
         if "models" not in content:
-            return [self.draft(content, (), content.get("model"))]
+            return [self.draft(content, (), self._class_name(content.get("model")))]
         for key in ("model", "parameters"):
             if key in content:
                 raise UsageError(
@@ -115,16 +116,19 @@ class _Reader:
                 )
         drafts = []
         for model, own in content["models"].items():
-            at = ("models", str(model))
+            at, name = ("models", str(model)), self._class_name(str(model))
             if not isinstance(own, dict):
                 raise UsageError(f"models.{model} ({self.where(*at)}) must be a mapping")
             self.check(own, _OF_MODEL, at)
             merged = {**content, **own, "settings": own.get("settings")}
             common = self.settings(content, ())
-            drafts.append(self.draft(merged, at, str(model), common, f"-{model}"))
+            drafts.append(self.draft(merged, at, name, common, f"-{name}"))
         if not drafts:
             raise UsageError(f"models ({self.where('models')}): there is none")
         return drafts
+
+    def _class_name(self, model: str | None) -> str | None:
+        return None if model is None else model_name(str(model), self.path)
 
     def check(self, content: Mapping[str, Any], rules: Mapping[str, Rule], at: Place) -> None:
         for key, value in content.items():

@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 
 from dataset_tools.page import Cell, Figures, Heading, Page, Part, Table, Text
+from recbole_fmrlrec.errors import missing_package
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import best_of, outcomes
 
@@ -64,7 +65,8 @@ def _best(plan: Plan, chosen: dict[str, Any], study: optuna.Study) -> list[Part]
 
 def _plots(plan: Plan, study: optuna.Study) -> list[Part]:
     if importlib.util.find_spec("matplotlib") is None:
-        return [Text("Plots need matplotlib: pip install matplotlib, then the same command again.")]
+        missing = missing_package(ModuleNotFoundError(name="matplotlib"))
+        return [Text(f"No plots: {missing}, then the same command again.")]
     from recbole_fmrlrec.tuning.plots import draw_all
 
     figures = draw_all(plan, outcomes(study), study)

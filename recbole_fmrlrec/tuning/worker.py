@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.model_api import outside
 from recbole_fmrlrec.runs.parent import end_with
 from recbole_fmrlrec.train.threads import free_cpus
 from recbole_fmrlrec.tuning.plan import Plan
@@ -45,6 +46,7 @@ class Job:
     url: str
     command: str
     debug: bool = False
+    models: tuple[str, ...] = ()
 
 
 def work(job: Job, worker: int = 0) -> None:
@@ -157,7 +159,7 @@ def work_together(job: Job, workers: int) -> None:
     """
     if workers == 1:
         return work(job)
-    job = _with_threads(job, workers)
+    job = replace(_with_threads(job, workers), models=tuple(outside.specs()))
     context = multiprocessing.get_context("spawn")
     processes: list[Any] = [
         context.Process(target=_child, args=(job, worker), name=f"worker {worker}")
@@ -204,6 +206,10 @@ def _child(job: Job, worker: int) -> None:
     assert parent is not None
     end_with(parent.is_alive)
     try:
+        from recbole_fmrlrec.config.model_names import model_name
+
+        for spec in job.models:
+            model_name(spec)
         work(job, worker)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -131,3 +131,42 @@ def test_a_name_twice_matters_only_where_it_is_asked_for(
     assert [column.name for column in columns] == ["item_id", "title"]
     assert list(rows) == [{"item_id": "i0", "title": "c"}]
     assert "line 1: more than one column is named z" in capsys.readouterr().err
+
+
+KG = "head_id:token\trelation_id:token\ttail_id:token\n"
+TRIPLES = ["e0\tr0\te1", "e1\tr0\te2", "e2\tr1\te3", "e3\tr0\te4"]
+LINK = "item_id:token\tentity_id:token\n"
+LINKS = ["i0\te0", "i1\te1", "i2\te2", "i3\te3"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("i3\te4", "line 6: item_id i3 has another entity_id on an earlier line"),
+        ("i4\te3", "line 6: entity_id e3 has another item_id on an earlier line"),
+    ],
+)
+def test_an_item_has_one_entity(
+    config: MakeConfig, tmp_path: Path, more: str, message: str
+) -> None:
+    write(tmp_path, INTER)
+    write(tmp_path, KG + "\n".join(TRIPLES) + "\n", "kg")
+    write(tmp_path, LINK + "\n".join([*LINKS, more]) + "\n", "link")
+    with pytest.raises(DataError, match=rf"toy\.link, {message}"):
+        create_dataset(config("CKE"))
+
+
+def test_triples_and_links_without_an_id_are_left_out(
+    config: MakeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A link that stands twice is one link; four triples and two more that lack an entity."""
+    write(tmp_path, INTER)
+    write(tmp_path, KG + "\n".join([*TRIPLES, "\tr0\te1", "e1\t\te2"]) + "\n", "kg")
+    write(tmp_path, LINK + "\n".join([*LINKS, "i3\te3", "i2\t"]) + "\n", "link")
+    dataset = create_dataset(config("CKE"))
+    assert len(dataset.kg_feat) == 4 and len(dataset.item2entity) == 4
+    assert "toy.kg: 1 rows without head_id are left out, the first of them line 6" in caplog.text
+    assert "toy.kg: 1 rows without relation_id are left out" in caplog.text
+    assert (
+        "toy.link: 1 rows without entity_id are left out, the first of them line 7" in caplog.text
+    )

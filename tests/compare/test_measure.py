@@ -19,7 +19,7 @@ from recbole_fmrlrec.compare.trained import PartRows, TrainedPart
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.runs.checkpoint import save_checkpoint
+from recbole_fmrlrec.files.checkpoint import save_checkpoint
 from tests import toy
 from tests.conftest import write_inter
 

@@ -237,3 +237,20 @@ def test_preloaded_weights(config: MakeConfig, rich: Path, monkeypatch: pytest.M
     model, train, *_ = prepared(config("KSR", "rich", **keys))
     with pytest.raises(RuntimeError, match="dtype"):
         model.calculate_loss(next(iter(train)))
+
+
+def test_our_checkpoints_in_recboles_loader(tmp_path: Path) -> None:
+    """RecBole's ``load_data_and_model`` says which calls read a checkpoint of ours."""
+    from recbole.quick_start import load_data_and_model
+
+    from recbole_fmrlrec.errors import UsageError
+    from recbole_fmrlrec.files.checkpoint import save_checkpoint
+    from recbole_fmrlrec.train import restore
+
+    save_checkpoint(tmp_path / "best.pth", {"config": {"model": "BPR"}, "epoch": 1})
+    with pytest.raises(UsageError, match="evaluate --checkpoint") as refused:
+        load_data_and_model(str(tmp_path / "best.pth"))
+    for call in (restore.saved_config, restore.saved_model):
+        assert call.__module__ in str(refused.value) and call.__name__ in str(refused.value)
+    with pytest.raises(FileNotFoundError):
+        load_data_and_model(str(tmp_path / "none.pth"))

@@ -163,3 +163,42 @@ def test_a_fault_of_the_program_stays_one(shop: Path) -> None:
         raise RuntimeError("shapes")
     with pytest.raises(RuntimeError, match="out of memory"), told_as_usage(small, "trying"):
         raise RuntimeError("CUDA out of memory")
+
+
+@pytest.mark.parametrize(
+    ("model", "keys", "words"),
+    [
+        (
+            "SASRec",
+            {"eval_args": {**LABELED["eval_args"], "mode": "uni100"}},
+            ["topk", "best 20", "9"],
+        ),
+        ("BPR", {"metrics": ["ItemCoverage", "NDCG"]}, ["topk", "best 20", "9"]),
+        ("NCL", {"num_clusters": 11}, ["num_clusters", "12 users", "9 items", "at most 10"]),
+        ("BPR", {"RATING_FIELD": "stars"}, ["RATING_FIELD", "stars", "price"]),
+        ("BPR", {"LABEL_FIELD": "clicked"}, ["LABEL_FIELD", "clicked", "rating"]),
+    ],
+)
+def test_values_that_the_data_do_not_allow(
+    shop: Path, model: str, keys: dict[str, Any], words: list[str]
+) -> None:
+    """Few items under the default topk; clusters without points; columns that no file has."""
+    places = {"data_path": str(shop), "checkpoint_dir": str(shop / "saved"), "use_gpu": False}
+    config = Config(model, "toy", config_dict={**places, **keys})
+    with pytest.raises(DataError) as refused:
+        data_preparation(config, create_dataset(config))
+    assert all(word in str(refused.value) for word in words), refused.value
+
+
+def test_columns_of_other_names_that_are_there(shop: Path) -> None:
+    assert "rating" in prepare(shop, LABEL_FIELD="rating").inter_feat
+    assert "rating" not in prepare(shop, RATING_FIELD="rating").inter_feat
+    prepare(shop, "NCL", num_clusters=10)  # nine items and the padding
+
+
+def test_features_that_a_model_cannot_take(shop: Path) -> None:
+    """FwFM of RecBole knows no sequences of numbers; the user has asked for them."""
+    keys = {"threshold": {"rating": 3}, "numerical_features": ["vec"], "epochs": 1}
+    places = {"data_path": str(shop), "checkpoint_dir": str(shop / "saved"), "use_gpu": False}
+    with pytest.raises(UsageError, match=r"FwFM fails.*numerical_features = \['vec'\]"):
+        run("FwFM", "toy", config_dict={**places, **keys})

@@ -64,14 +64,17 @@ def test_features_made_by_hand_are_remade_as_they_were_made(folder):
     assert not texts_changed(file, anew.manifest)
 
 
-@pytest.mark.parametrize("change", ["another encoder", "a column is gone"])
+@pytest.mark.parametrize("change", ["another encoder", "a column is gone", "a huge width"])
 def test_what_cannot_be_made_anew_here_is_refused(folder, change):
     place = folder / "features"
     make_text_features(folder / "toy.item", place)
     manifest = json.loads((place / "text.json").read_text())
     if change == "another encoder":
         (place / "text.json").write_text(json.dumps({**manifest, "encoder": "big/one"}))
-    file = rename(folder, *(("lamp", "") if change == "another encoder" else ("title", "name")))
+    if change == "a huge width":
+        huge = {**manifest, "revision": "seed 0, at most 100000000 wide"}
+        (place / "text.json").write_text(json.dumps(huge))
+    file = rename(folder, *(("title", "name") if change == "a column is gone" else ("lamp", "")))
     made = (place / "text.npy").read_bytes()
     with pytest.raises(UsageError, match=r"text\.npy: made from texts that .* no longer") as error:
         features_fingerprint(configure(folder))

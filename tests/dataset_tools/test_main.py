@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,6 +30,22 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=patience(60))
     assert done.stdout.strip() == "[]", done.stderr
     assert children_cpu() - before < 2
+
+
+@pytest.mark.parametrize(
+    ("called", "words"),
+    [
+        ("/usr/bin/dataset-tools", "usage: dataset-tools inspect "),
+        ("/x/dataset_tools/__main__.py", "usage: python -m dataset_tools inspect "),
+    ],
+)
+def test_usage_says_what_was_typed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], called: str, words: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [called])
+    with pytest.raises(SystemExit):
+        command_line.main(["inspect", "--help"])
+    assert capsys.readouterr().out.startswith(words)
 
 
 @pytest.mark.parametrize("arguments", [[], ["convert"], ["convert", "p6", "a", "b"], ["--nope"]])
@@ -75,3 +92,28 @@ def test_summary_says_what_was_left_out(p5_folder: Callable[..., Path], tmp_path
     assert "1 users, 2 items and 1 without interactions, 2 interactions" in done.stdout
     assert "1 interactions with an item that datamaps.json lacks" in done.stdout
     assert "(first: sequential_data.txt line 1)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [
+        (OSError(errno.EROFS, "Read-only file system", "/data/x"), 2, "/data/x: Read-only file"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 9999), 2, "xxx...: File name too"),
+        (PermissionError(errno.EACCES, "Permission denied", "/data/x"), 2, "/data/x: Permission"),
+        (OSError(errno.EIO, "Input/output error", "/data/x"), 1, "Input/output error"),
+    ],
+)
+def test_a_fault_of_a_path_is_wrong_use(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: OSError,
+    code: int,
+    said: str,
+) -> None:
+    def fail(_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(command_line, "_tidy", fail)
+    assert command_line.main(["inspect", "dataset/none"]) == code
+    err = capsys.readouterr().err
+    assert said in err and len(err) < 400

@@ -264,3 +264,8 @@ def test_ratings_that_cannot_be_used(
     assert main(["convert", "amazon2014", str(raw), str(tmp_path / "out")]) == 0
     place = f"ratings_X.csv line {1 if first else 2}"
     assert f"1 malformed ratings (first: {place})" in capsys.readouterr().out
+
+
+def test_bytes_are_read_as_their_text() -> None:
+    assert clean_text("Käse & Co".encode()) == "Käse & Co"
+    assert clean_text([b"a", "b"]) == "a, b"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import resource
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from dataset_tools.__main__ import main
 from dataset_tools.errors import DatasetError, UsageError
 from dataset_tools.features import read_features
+from dataset_tools.pickles import read_plain_pickle
 from dataset_tools.sources.base import convert
 from dataset_tools.sources.p5 import P5
 
@@ -263,3 +265,29 @@ def test_bad_rows_are_refused_where_that_is_asked(p5_folder: Folder, tmp_path: P
     for line in ("2\n", "9 1\n", "2 9\n"):
         with pytest.raises(UsageError, match=r"sequential_data\.txt, line 2: "):
             convert(P5(p5_folder(f"1 1 2\n{line}")), tmp_path / "out", skip_bad_rows=False)
+
+
+@pytest.mark.parametrize("name", ["a table of 2**32 rows", "bytes without end", "lists in lists"])
+def test_a_pickle_does_not_say_how_much_memory_it_takes(
+    p5_folder: Folder, tmp_path: Path, name: str
+) -> None:
+    lists: list = []
+    for _ in range(60):  # written out it has 2**60 entries
+        lists = [lists, lists]
+    packed = {
+        "a table of 2**32 rows": b"\x80\x04}r\xf0\xff\xff\xff.",
+        "bytes without end": b"\x80\x05\x96" + (10**10).to_bytes(8, "little") + b".",
+        "lists in lists": pickle.dumps({"B01": lists}),
+    }[name]
+    file = p5_folder() / "item2img_dict.pkl"
+    file.write_bytes(packed)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (min(2**35, limits[1] % 2**63), limits[1]))
+    try:
+        if name == "a table of 2**32 rows":  # an empty dictionary, kept under a large number
+            assert read_plain_pickle(file) == {}
+        else:
+            with pytest.raises(DatasetError, match=r"refused|is no text"):
+                convert(P5(file.parent), tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)

@@ -12,7 +12,7 @@ from dataset_tools import pictures
 from dataset_tools.__main__ import main
 from dataset_tools.colour_layout import describe
 from dataset_tools.features import read_features
-from dataset_tools.pictures import load_picture
+from dataset_tools.pictures import PictureError, load_picture
 from tests.dataset_tools.test_encode_images import encode, make_dataset, picture
 
 Image = pytest.importorskip("PIL.Image", reason="pictures need the extra 'encoders'")
@@ -84,6 +84,18 @@ def test_a_file_that_may_not_be_read_is_one_failure(
     dataset = make_dataset(tmp_path / "shop", ["a", "b", "c"])
     assert encode(dataset, photos, "--max-failures", "0.5") == 0
     assert failures(dataset) == {"b": "permission denied"}
+
+
+def test_a_program_that_calls_itself_a_picture_is_not_run(tmp_path: Path, monkeypatch) -> None:
+    from PIL import EpsImagePlugin
+
+    ran: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *words: ran.append(words))
+    file = tmp_path / "a.jpg"
+    file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+    with pytest.raises(PictureError, match="a program in EPS"):
+        load_picture(file)
+    assert not ran
 
 
 def test_another_picture_of_the_same_size_is_noticed(

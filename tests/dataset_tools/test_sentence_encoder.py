@@ -210,6 +210,17 @@ def test_the_length_of_the_files_cuts_texts(model: Path) -> None:
         TextEncoder(str(model), device="cpu", max_length=65)
 
 
+def test_a_length_beyond_the_positions_of_the_model(model: Path) -> None:
+    change(model / "sentence_bert_config.json", max_seq_length=5000)
+    encoder = TextEncoder(str(model), device="cpu")
+    assert encoder.settings["max_length"] == 64
+    whole, _ = encoder.encode(["red nail polish soap " * 100])
+    cut, _ = TextEncoder(str(model), device="cpu", max_length=64).encode(
+        ["red nail polish soap " * 100]
+    )
+    np.testing.assert_array_equal(whole, cut)
+
+
 def test_vectors_of_words_without_a_transformer(tmp_path: Path) -> None:
     """A table of words: a text is the mean of its rows."""
     from sentence_transformers import SentenceTransformer

@@ -88,3 +88,35 @@ def test_a_folder_or_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     assert "needs a file, this is a folder" in capsys.readouterr().err
     assert convert(tmp_path, "\n\n") == 2
     assert "no usable interaction: it has none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "sign"),
+    [
+        ('{"1": [5, 3]}\n', "'{\"1\":'"),
+        ("1 [5, 3]\n", "'[5'"),
+        ("1: 5 3\n", "'1:'"),
+        ("1 '5' '3'\n", "\"'5'\""),
+    ],
+)
+def test_another_notation_is_no_id(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, sign: str
+) -> None:
+    assert convert(tmp_path, text) == 2
+    assert f"Beauty.txt, line 1: {sign} has a bracket" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("header", ["user_id item_id", "UserID\tItemID", "uid,sid"])
+def test_a_header_is_no_user(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], header: str
+) -> None:
+    assert convert(tmp_path, f"{header}\n1 5\n1 3\n") == 0
+    assert written(tmp_path) == [("1", "5", "1"), ("1", "3", "2")]
+    assert "1 header (first: Beauty.txt line 1)" in capsys.readouterr().out
+
+
+def test_a_table_of_events_is_told_from_a_list_of_pairs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert(tmp_path, "1 5 4.0\n1 3 3.0\n") == 2
+    assert "read by 'convert csv'" in capsys.readouterr().err

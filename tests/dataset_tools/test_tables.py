@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dataset_tools.__main__ import main
+from dataset_tools.packages import place
 from tests.dataset_tools.test_amazon import rows
 
 LOG = "user_id,item_id,stars\nann,100,4\nbob,101,5\n"
@@ -260,4 +261,68 @@ def test_parquet_without_pyarrow_names_the_extra(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     assert convert(tmp_path, b"PAR1", name="log.parquet") == 2
-    assert "pip install 'recbole-fmrlrec[parquet]'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "log.parquet: reading Parquet: the package `pyarrow` is not installed" in said
+    assert f'pip install "{place()}[parquet]"' in said
+
+
+@pytest.mark.parametrize(
+    ("written_as", "read_as"), [("1.2E+12", "1200000000000"), ("1e+16", "1" + "0" * 16)]
+)
+def test_an_id_in_the_notation_of_a_spreadsheet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written_as: str, read_as: str
+) -> None:
+    catalogue = tmp_path / "items.jsonl"
+    catalogue.write_text(f'{{"item_id": {read_as}, "name": "A"}}\n')
+    assert (
+        convert(tmp_path, f"user_id,item_id,stars\nann,{written_as},4\n", "--items", catalogue) == 0
+    )
+    assert rows(tmp_path / "out" / "out.item") == [(read_as, "A")]
+    assert (
+        "a spreadsheet may have cut their digits (first: log.csv line 2)" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["my  photo.png", "a&copy;.png", "<b>1.png", "http://h/x?a=1&copy=2"]
+)
+def test_the_name_of_a_picture_is_no_text_to_clean(tmp_path: Path, name: str) -> None:
+    catalogue = tmp_path / "items.csv"
+    catalogue.write_text(f"item_id,name,photo\n100,A,{name}\n")
+    assert convert(tmp_path, LOG, "--items", catalogue, "--image", "photo") == 0
+    assert rows(tmp_path / "out" / "images.tsv") == [("100", name)]
+
+
+def test_columns_that_come_to_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    catalogue = tmp_path / "items.csv"
+    catalogue.write_text("sku,Price (EUR),price EUR,item_id\n100,1,2,3\n")
+    options = ("--items", catalogue, "--item-id", "sku")
+    assert convert(tmp_path, LOG, *options) == 0
+    assert rows(tmp_path / "out" / "out.item")[0] == ("100", "1")
+    said = capsys.readouterr().out
+    assert "column whose name, price_eur, is taken: 'price EUR' of items.csv" in said
+    assert "column whose name, item_id, is taken: 'item_id' of items.csv" in said
+    assert convert(tmp_path, LOG, *options, "--columns", "a=Price (EUR),A=price EUR") == 2
+    assert "come to the same name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("stars", "said"),
+    [
+        ("1" + "0" * 400, "a number of 401 digits is too long"),
+        ("1e39", "interactions with an endless rating"),
+    ],
+)
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
+def test_a_rating_that_no_float_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, stars: str, said: str
+) -> None:
+    log = {
+        "log.csv": f"user_id,item_id,stars\nann,100,{stars}\nbob,101,5\n",
+        "log.jsonl": f'{{"user_id": "ann", "item_id": 100, "stars": {stars}}}\n'
+        '{"user_id": "bob", "item_id": 101, "stars": 5}\n',
+    }[name]
+    assert convert(tmp_path, log, name=name) == 2
+    assert said in capsys.readouterr().err
+    assert convert(tmp_path, log, "--skip-bad-rows", name=name) == 0
+    assert written(tmp_path) == [("bob", "101", "5.0", "1")]

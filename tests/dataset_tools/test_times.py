@@ -182,3 +182,48 @@ def test_a_format_that_fits_nothing_is_to_blame(
         said = capsys.readouterr().err
         assert "'2024-04-03' is not written as --time-format '%d/%m/%Y' says" in said
         assert "line 2" in said
+
+
+@pytest.mark.parametrize("bound", ["31 July 2014", "July 31, 2014", "2014-07-31", "2014-W31-4"])
+def test_a_day_ends_with_its_last_fraction_of_a_second(tmp_path: Path, bound: str) -> None:
+    # date -d 2014-08-01T00:00Z +%s = 1406851200
+    assert convert(tmp_path, ["1406801999.5", "1406851199.5", 1406851200], "--until", bound) == 0
+    assert [item for item, _ in stamps(tmp_path)] == ["i0", "i1"]
+
+
+def test_a_bound_with_a_time_of_day_is_that_moment(tmp_path: Path) -> None:
+    moments = ["2014-07-31 10:00", "2014-07-31 10:01"]
+    assert convert(tmp_path, moments, "--until", "2014-07-31T12:00+02:00") == 0
+    assert [item for item, _ in stamps(tmp_path)] == ["i0"]
+
+
+@pytest.mark.parametrize("day", ["1965-01-02", "9999-12-31"])
+def test_dates_far_from_now_are_shown_as_dates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], day: str
+) -> None:
+    assert convert(tmp_path, [day, day]) == 0
+    assert f"seconds since 1970, {day} 00:00 to {day} 00:00 UTC" in capsys.readouterr().out
+
+
+def test_dates_that_nanoseconds_do_not_reach(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert(tmp_path, ["9999-12-31", DAY * 10**9]) == 2
+    assert "9999-12-31 00:00 beside stamps in nanoseconds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [
+        ("03/04/2024", "day and month could change places; write the year first"),
+        ("2024-02-30", "'2024-02-30' is no date: day is out of range for month"),
+    ],
+)
+def test_a_bound_that_is_no_date_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], bound: str, said: str
+) -> None:
+    assert convert(tmp_path, ["2024-01-01"], "--since", bound) == 2
+    err = capsys.readouterr().err
+    assert said in err and "--time-format" not in err
+    assert convert(tmp_path, [bound]) == 2
+    assert f"log.csv, line 2: t '{bound}'" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -228,6 +229,30 @@ def test_only_what_nobody_writes_any_more_is_removed(tmp_path: Path) -> None:
     assert "4 unfinished files" in said
     assert living.exists() and elsewhere.exists()
     assert not any(path.exists() for path in (reused, dead, older, nameless))
+
+
+@pytest.mark.parametrize("way", ["parent", "absolute", "link", "link of the plan", "no text"])
+def test_a_plan_of_a_stranger_touches_nothing_outside(tmp_path: Path, way: str) -> None:
+    data, foreign = tmp_path / "x", tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "keys").write_text("mine")
+    dead = data / f".dataset.{owners._place()}-{2**22 + 1}-1.partial"
+    staged = foreign if way == "link of the plan" else dead
+    (staged / "features").mkdir(parents=True)
+    (staged / "features" / "keys").write_text("theirs")
+    names = {"parent": "../foreign/keys", "absolute": str(foreign / "keys"), "no text": 7}
+    replaced = [names[way]] if way in names else []
+    (staged / publish.PLAN_NAME).write_text(json.dumps({"files": [], "replaced": replaced}))
+    if way == "link":
+        (data / "features").symlink_to(foreign)
+    if way == "link of the plan":
+        data.mkdir()
+        dead.symlink_to(foreign)
+    (said,) = [line for line in publish.tidy(data) if "unfinished files" not in line]
+    assert "names files outside of" in said
+    assert (foreign / "keys").read_text() == "mine"
+    assert not (data / "features").is_dir() or way == "link"
+    assert len(list(foreign.iterdir())) == (3 if way == "link of the plan" else 1)
 
 
 def full_after(limit: int) -> object:

@@ -150,5 +150,5 @@ def test_without_faiss_the_way_out_is_named(
     random_model: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(DeployError, match="pip install faiss-cpu"):
+    with pytest.raises(DeployError, match=r"`faiss-cpu` is not installed: pip install .*\[faiss\]"):
         random_model.use_two_stage(4, 10, faiss="hnsw")

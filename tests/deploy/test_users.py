@@ -224,6 +224,14 @@ def test_a_file_of_users(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.splitlines()[1].startswith(f"u,1,{expected[0].ids[0]},")
 
 
+def test_nothing_is_printed_for_a_file_that_is_refused(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in (tmp_path / "none.csv", write(tmp_path / "bad.csv", "who,what\n1,i1\n")):
+        assert main(["recommend", f"--model_dir={saved}", f"--users_file={file}"]) == 2
+        assert capsys.readouterr().out == ""
+
+
 def test_ids_with_the_separator_in_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The item MUG 1 of a shop: three ways to give it, and a message where it was taken apart."""
     network = lively_network()
@@ -304,8 +312,9 @@ def test_wrong_use(
 
 
 def test_formulas_are_text_for_a_spreadsheet(tmp_path: Path) -> None:
-    ids = ["=1+1", "+1", "-1", "@a", "\ta", "\na", "\uff1da", "a=1", ""]
+    ids = ["=1+1", "+1", "-1", "@a", "\ta", "\na", "\uff1da", "a=1", "", "\r=1", "a\r=1", "a\r\n=1"]
     safe = ["'=1+1", "'+1", "'-1", "'@a", "'\ta", "'\na", "'\uff1da", "a=1", ""]
+    safe += ["'\r=1", "a\r=1", "a\r\n=1"]  # inside quotes: no new row begins there
     result = Recommendations(ids, list(ids), [-1.5] * len(ids))
     for spreadsheet, expected in ((False, ids), (True, safe)):
         file = tmp_path / "out.csv"
@@ -332,3 +341,14 @@ def test_a_file_for_a_spreadsheet(
     assert output.read_text(encoding="utf-8").splitlines()[1].startswith("'=cmd(),1,i")
     assert main(["recommend", f"--model_dir={saved}", "--history=i1", "--spreadsheet"]) == 2
     assert "--spreadsheet goes with --users_file" in capsys.readouterr().err
+
+
+def test_a_title_steers_no_terminal() -> None:
+    titles = ["\x1b[2J\x1b]0;owned\x07", "two\r\nlines", "\u202egnp.exe", "Kaffee \u2615 \u05d0"]
+    shown = str(Recommendations(["a"] * 4, list(titles), [1.0] * 4))
+    assert shown.split("\n") == [
+        "   1     1.0000  a  \ufffd[2J\ufffd]0;owned\ufffd",
+        "   2     1.0000  a  two\ufffd\ufffdlines",
+        "   3     1.0000  a  \ufffdgnp.exe",
+        "   4     1.0000  a  Kaffee \u2615 \u05d0",
+    ]

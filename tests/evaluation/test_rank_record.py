@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +77,41 @@ def test_reading_needs_neither_torch_nor_recbole() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def bomb(file: Path) -> None:
+    """0.5 MB that unpack to 512 MB of zeros."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("users", "targets", "sizes", "ranks"):
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array_header_1_0(
+                    member, {"descr": "<i4", "fortran_order": False, "shape": (2**25,)}
+                )
+                for _ in range(2**7):
+                    member.write(bytes(2**20))
+
+
+@pytest.mark.parametrize("kind", ["bomb", "huge shape", "damaged deflate", "locked"])
+def test_archives_of_a_stranger(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "test_ranks.npz"
+    if kind == "bomb":
+        bomb(file)
+    else:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(
+                header, {"descr": "<i4", "fortran_order": False, "shape": (2**45,)}
+            )
+            archive.writestr("users.npy", header.getvalue())
+        packed = bytearray(file.read_bytes())
+        if kind == "damaged deflate":
+            packed[40:60] = b"\xff" * 20
+        if kind == "locked":
+            at = packed.index(b"PK\x01\x02")
+            packed[6] |= 1
+            packed[at + 8] |= 1
+        file.write_bytes(packed)
+    with pytest.raises(UsageError, match=r"test_ranks\.npz: ") as error:
+        RankRecord.load(file)
+    if kind == "bomb":
+        assert f"{file.stat().st_size:,} bytes that unpack to 536,87" in str(error.value)

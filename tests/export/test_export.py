@@ -14,7 +14,7 @@ import torch
 
 from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.deploy import Recommender
-from recbole_fmrlrec.runs.checkpoint import load_checkpoint, model_state, save_checkpoint
+from recbole_fmrlrec.files.checkpoint import load_checkpoint, model_state, save_checkpoint
 from tests import toy
 
 SIZES = [2, 4, 8]
@@ -49,7 +49,7 @@ def recbole_model(checkpoint: Path) -> tuple[Any, Any, Any]:
     """The training model of a checkpoint, its dataset and its test loader, put together here."""
     from recbole_fmrlrec.config.config import Config
     from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
-    from recbole_fmrlrec.runs.checkpoint import load_model_state
+    from recbole_fmrlrec.files.checkpoint import load_model_state
 
     content = json.loads((checkpoint.parent / "config.json").read_text(encoding="utf-8"))
     config = Config(content["model"], content["dataset"], config_dict=content["overrides"])

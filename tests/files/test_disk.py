@@ -16,15 +16,15 @@ from safetensors import SafetensorError
 from recbole_fmrlrec.deploy.tensor_files import write_tensors
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.atomic import FORGOTTEN, replacing, write_text
+from recbole_fmrlrec.files.checkpoint import save_checkpoint
 from recbole_fmrlrec.files.disk import NoRoom, is_no_room, readable
-from recbole_fmrlrec.runs.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITED = """
 import resource, sys
 from pathlib import Path
 import torch
-from recbole_fmrlrec.runs.checkpoint import save_checkpoint
+from recbole_fmrlrec.files.checkpoint import save_checkpoint
 from recbole_fmrlrec.deploy.tensor_files import write_tensors
 from recbole_fmrlrec.errors import RunError
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))

@@ -15,8 +15,8 @@ from recbole_fmrlrec.compare.cells import Cell, read_record
 from recbole_fmrlrec.compare.plan_file import read_plan
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.files.checkpoint import save_checkpoint
 from recbole_fmrlrec.files.names import name_fault
-from recbole_fmrlrec.runs.checkpoint import save_checkpoint
 from recbole_fmrlrec.train.restore import saved_config
 from tests import toy
 

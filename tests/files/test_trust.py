@@ -18,9 +18,12 @@ import torch
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.config.config import Config
+from recbole_fmrlrec.console import open_to_append, run_log
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.export.source import _recorded_metrics
 from recbole_fmrlrec.files import trust
-from recbole_fmrlrec.runs.checkpoint import load_checkpoint, load_model_state, save_checkpoint
+from recbole_fmrlrec.files.checkpoint import load_checkpoint, load_model_state, save_checkpoint
+from recbole_fmrlrec.runs.folder import RunFolder
 from recbole_fmrlrec.train.restore import saved_config
 from tests import toy
 from tests.conftest import MakeConfig
@@ -280,7 +283,10 @@ def test_sparse_matrices_of_a_checkpoint(tmp_path: Path, kind: str, shape: list[
         ("SASRec", {"hidden_size": 10**9}, "hidden_size = 1,000,000,000, and its tensors have 904"),
         ("SASRec", {"n_layers": 10**9}, "n_layers = 1,000,000,000, and its tensors have 904"),
         ("NeuMF", {"mlp_hidden_size": [8, 10**9]}, "mlp_hidden_size = 1,000,000,000"),
+        ("SRGNN", {"step": 10**9}, "step = 1,000,000,000"),
+        ("DiffRec", {"steps": 10**9}, "steps = 1,000,000,000"),
         ("fMRLRec", {"MAX_ITEM_LIST_LENGTH": 10**9}, "MAX_ITEM_LIST_LENGTH = 1,000,000,000"),
+        ("SRGNN", {"MAX_ITEM_LIST_LENGTH": 9999}, "MAX_ITEM_LIST_LENGTH = 9,999"),
     ],
 )
 def test_numbers_of_a_checkpoint_are_those_of_its_tensors(
@@ -293,3 +299,72 @@ def test_numbers_of_a_checkpoint_are_those_of_its_tensors(
     save_checkpoint(file, {"config": config, "state_dict": tensors, "other_parameter": {}})
     with pytest.raises(UsageError, match=says):
         saved_config(file)
+
+
+@pytest.mark.parametrize("key", trust.NETWORK_KEYS)
+def test_what_is_stored_joins_no_other_processes(
+    marker: Path, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    folder = marker.parent / "stranger"
+    folder.mkdir()
+    settings = toy.settings(marker.parent, **{key: "example.org" if key == "ip" else 1})
+    content = {"model": "fMRLRec", "dataset": "toy", "fingerprint": "0", "overrides": settings}
+    (folder / "config.json").write_text(json.dumps(content))
+    assert main([f"--resume={folder}"]) == 2
+    assert f"({folder / 'config.json'}) joins this process with others" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("key", "most"), [("worker", 256), ("num_threads", 1024)])
+def test_nobody_asks_for_a_million_processes(marker: Path, key: str, most: int) -> None:
+    places = {"data_path": str(marker.parent), "use_gpu": False}
+    assert Config("Pop", "toy", config_dict={**places, key: most})[key] == most
+    with pytest.raises(UsageError, match=f"{key} must be an integer .* at most {most}"):
+        Config("Pop", "toy", config_dict={**places, key: most + 1})
+
+
+@pytest.mark.parametrize("threads", [10**9, -1, True, "4", [4], 1.5])
+def test_threads_of_a_run_folder_are_a_number_of_threads(tmp_path: Path, threads: Any) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"threads": threads}))
+    with pytest.raises(UsageError, match="damaged: threads = "):
+        RunFolder(tmp_path, "Pop", "toy", "0", {}).threads()
+
+
+def test_nothing_is_appended_to_a_file_that_a_run_folder_links_to(tmp_path: Path) -> None:
+    foreign, log = tmp_path / "profile", tmp_path / "run" / "run.log"
+    foreign.write_text("mine\n")
+    log.parent.mkdir()
+    log.symlink_to(foreign)
+    with pytest.raises(UsageError, match=r"run\.log: a link or no plain file"), run_log(log, None):
+        raise AssertionError("not reached")
+    with pytest.raises(UsageError, match=r"run\.log: a link or no plain file"):
+        open_to_append(log)
+    assert foreign.read_text() == "mine\n"
+    log.unlink()
+    for word in ("a", "b"):
+        with open_to_append(log) as file:
+            file.write(word)
+    assert log.read_text() == "ab"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        "[" * 100_000,
+        '{"test": 3}',
+        '{"test": [3]}',
+        '{"test": [{"size": 4}]}',
+        '{"test": [{"size": 4, "metrics": {"ndcg@10": "0.1"}}]}',
+        '{"test": [{"size": [4], "metrics": {}}]}',
+        '{"test": [{"size": 4, "metrics": {"a": NaN}}]}',
+    ],
+)
+def test_a_damaged_result_beside_a_checkpoint_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(UsageError, match=r"result.json: damaged"):
+        _recorded_metrics(tmp_path / "best.pth")
+    with pytest.raises(UsageError, match=r"result.json: damaged"):
+        RunFolder(tmp_path, "Pop", "toy", "0", {}).result()
+    assert _recorded_metrics(tmp_path / "last.pth") == {}

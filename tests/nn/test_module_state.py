@@ -16,7 +16,7 @@ from torch import nn
 
 import recbole_fmrlrec
 from recbole_fmrlrec import compat
-from recbole_fmrlrec.runs.checkpoint import load_model_state, model_state
+from recbole_fmrlrec.files.checkpoint import load_model_state, model_state
 from tests import toy
 
 compat.apply()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -113,6 +114,23 @@ print("reached")
     assert "process 7 on far took this run over" in done.stderr
 
 
+def test_a_place_for_runs_that_is_a_file_is_wrong_use(tmp_path):
+    toy.write_toy(tmp_path)
+    (tmp_path / "notes").write_text("kept")
+    keys = {**toy.SMALL, "data_path": str(tmp_path), "checkpoint_dir": str(tmp_path / "notes")}
+    with pytest.raises(UsageError, match=r"checkpoint_dir: .*notes: Not a directory"):
+        run("fMRLRec", "toy", config_dict=keys)
+    assert (tmp_path / "notes").read_text() == "kept"
+
+
+@pytest.mark.parametrize("threads", [0, 1025, 100_000])
+def test_threads_that_no_machine_starts_are_refused(tmp_path, threads):
+    toy.write_toy(tmp_path)
+    keys = {**toy.SMALL, "data_path": str(tmp_path), "num_threads": threads}
+    with pytest.raises(UsageError, match="at least 1 and at most 1024"):
+        run("fMRLRec", "toy", config_dict=keys)
+
+
 @pytest.fixture
 def finished(tmp_path, monkeypatch):
     """A finished run on the toy dataset, and how to resume it."""
@@ -191,3 +209,20 @@ def test_an_interruption_speaks_of_resume_where_there_is_something_to_resume(tmp
     steps.clear()
     per_epoch = -(-toy.USERS * 2 // toy.SMALL["train_batch_size"])
     assert interrupted(at=2 * per_epoch + 3) == ("--resume takes the run up after its last epoch",)
+
+
+@pytest.mark.parametrize(
+    "change", [{"random": None}, {"optimizer": {}}, {"epoch": "x"}, {"state_dict": {}}]
+)
+def test_a_last_checkpoint_of_wrong_content_says_the_way_on(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """No state of another model ends in a KeyError; nothing outside the folder is written."""
+    toy.write_toy(tmp_path)
+    keys = toy.settings(tmp_path) | {"use_features": False, "epochs": 1}
+    folder = run("fMRLRecID", "toy", config_dict=keys, test=False).run_dir
+    state = torch.load(folder / "last.pth", weights_only=True)
+    torch.save({**state, "best_file": "../../outside.pth", **change}, folder / "last.pth")
+    with pytest.raises(RunError, match=r"last\.pth: damaged.*remove last\.pth, and --resume"):
+        run("fMRLRecID", "toy", config_dict=keys, resume=True)
+    assert not (tmp_path / "outside.pth").exists()

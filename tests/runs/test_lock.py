@@ -156,3 +156,16 @@ def test_an_old_listing_does_not_make_two_owners(tmp_path, monkeypatch):
     monkeypatch.setattr(Lock, "_alive", lambda self, file: next(answers, real(self, file)))
     assert not lock.acquire()
     assert [file.name for file in tmp_path.iterdir()] == ["cell.lock.1"]
+
+
+def test_a_lock_of_a_stranger_neither_stops_nor_steers(tmp_path):
+    os.mkfifo(tmp_path / "cell.lock.1")
+    lock = locks.Lock(tmp_path / "cell", stale=-1e9)
+    assert lock.acquire() and lock.number == 2  # nobody waits for who may write to a pipe
+    lock.release()
+    (tmp_path / "cell.lock.3").write_text("[" * 100_000)
+    assert lock.acquire()
+    lock.release()
+    owner = {"host": "a\x1b[2Jb\r" + "c" * 200, "pid": [1]}
+    (tmp_path / "cell.lock.4").write_text(json.dumps(owner))
+    assert lock.owner() == f"process [1] on a[2Jb{'c' * 93}"

@@ -13,7 +13,7 @@ from recbole.utils import KGDataLoaderState
 from scipy import sparse
 from torch import Tensor, nn
 
-from recbole_fmrlrec.runs.checkpoint import load_checkpoint, save_checkpoint
+from recbole_fmrlrec.files.checkpoint import load_checkpoint, save_checkpoint
 from recbole_fmrlrec.train.training_state import TrainingState
 
 

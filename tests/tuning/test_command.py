@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dataset_tools.packages import place
 from recbole_fmrlrec.cli.main import main
 
 FILE = "model: fMRLRec\nparameters:\n  learning_rate: {choice: [0.01]}\n"
@@ -91,7 +92,15 @@ def test_without_optuna_it_says_what_to_install(
 
     monkeypatch.setattr(importlib.util, "find_spec", without)
     assert main(["tune", "f.yaml"]) == 1
-    assert "tuning needs Optuna, which is not installed: pip install optuna" in (
+    said = capsys.readouterr().err
+    assert f'the package `optuna` is not installed: pip install "{place()}[tune]"' in said
+
+
+def test_a_second_file_is_not_taken_for_a_command(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tune", "f.yaml", "g.yaml"]) == 2
+    assert "`g.yaml` belongs to no option; tune takes one file, here f.yaml" in (
         capsys.readouterr().err
     )
 

@@ -63,7 +63,9 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
 
 def _why(error: Exception) -> str:
     """What a reader said; of torch's refusals nothing, which go on to advise an unsafe reading."""
-    return "" if isinstance(error, pickle.UnpicklingError) else f" ({error})"
+    if isinstance(error, pickle.UnpicklingError):
+        return ""
+    return f" ({str(error) or 'it ends too early'})"
 
 
 def to_plain(value: Any) -> Any:

@@ -13,15 +13,14 @@ from scipy import sparse
 from torch import nn
 
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.runs.checkpoint import (
+from recbole_fmrlrec.files.checkpoint import (
     from_plain,
     load_checkpoint,
     model_state,
-    random_state,
     save_checkpoint,
-    set_random_state,
     to_plain,
 )
+from recbole_fmrlrec.nn.random_state import random_state, set_random_state
 
 
 def test_arrays_sparse_matrices_and_containers_come_back_as_they_were(tmp_path):
