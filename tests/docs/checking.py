@@ -17,6 +17,7 @@ from recbole_fmrlrec.config import command_line
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.known import check_key
 from recbole_fmrlrec.keys.yaml_files import shipped_file
+from recbole_fmrlrec.model_api import outside
 from tests.docs.snippets import ROOT, Page, Snippet, commands
 
 #: Programs that come from elsewhere, of which nothing is checked here.
@@ -86,9 +87,19 @@ def _check_run(words: list[str], written: set[str]) -> None:
         if name not in written:
             _need_file(name)
     model = arguments.keys.get("model", "fMRLRec").split(",")[0]
+    if outside.is_spec(model):
+        return _need_class(model)
     for key in set(arguments.keys) - {"model", "dataset"}:
         check_key(key.partition(".")[0], "command line", model)
     return None
+
+
+def _need_class(spec: str) -> None:
+    """A class of a file, by its text: loading it would make its name known."""
+    file, _, name = spec.rpartition(":")
+    _need_file(file)
+    if f"class {name}(" not in (ROOT / file).read_text(encoding="utf-8"):
+        raise Stale(f"{file} has no class {name}")
 
 
 def _check_own(command: str, words: list[str], written: set[str]) -> None:
@@ -108,7 +119,8 @@ def _check_own(command: str, words: list[str], written: set[str]) -> None:
 
 def _check_plan(kind: str, name: str, written: set[str]) -> None:
     is_range_file = kind == "grid" and name.endswith(".test")  # the reader's own
-    if not (name in written or is_range_file or shipped_file(kind, Path(name)).is_file()):
+    there = (ROOT / name).is_file() or shipped_file(kind, Path(name)).is_file()
+    if not (name in written or is_range_file or there):
         raise Stale(f"{name} is neither shipped nor written by the page")
 
 
@@ -180,7 +192,7 @@ def _check_name(snippet: Snippet, module: str, name: str) -> None:
 
 
 _PATH = re.compile(
-    r"`((?:recbole_fmrlrec|dataset_tools|properties|tests|benchmarks|docs)/[\w./-]+)`"
+    r"`((?:recbole_fmrlrec|dataset_tools|properties|tests|benchmarks|docs|examples)/[\w./-]+)`"
 )
 _DOTTED = re.compile(r"`((?:recbole_fmrlrec|dataset_tools)(?:\.\w+)+)(?:\(\))?`")
 
