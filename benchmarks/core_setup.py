@@ -17,8 +17,8 @@ from benchmarks import recorded
 from benchmarks.published import PublishedModel, left_padded
 from recbole_fmrlrec.nn.loss import Tail, nested_cross_entropy
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
+from recbole_fmrlrec.nn.packing import Packing
 from recbole_fmrlrec.nn.projection import split_table
-from recbole_fmrlrec.nn.recurrence import Packing
 from recbole_fmrlrec.train.optimization import adamw
 
 Step = Callable[[], Tensor]

@@ -15,7 +15,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_fmrlrec.nn.devices import send
-from recbole_fmrlrec.nn.recurrence import Packing
+from recbole_fmrlrec.nn.packing import Packing
 
 
 class HostedInteraction(Interaction):

@@ -37,7 +37,7 @@ from recbole_fmrlrec.nn.projection import split_table
 from recbole_fmrlrec.nn.sampled_loss import CandidateSampler, sampled_cross_entropy
 
 #: Above this size what items add to the recurrence is not kept for an evaluation.
-DRIVES_BYTES = 512 * 2**20
+PROJECTIONS_BYTES = 512 * 2**20
 
 
 @dataclass
@@ -49,7 +49,7 @@ class _KeptItems:
     """
 
     table: Tensor | None = None
-    drives: Tensor | None = None
+    input_projections: Tensor | None = None
     made_of: list[Any] = field(default_factory=list)
 
 
@@ -191,17 +191,17 @@ class fMRLRec(NestedModel, FeatureModel, WindowModel, ExportableModel, Sequentia
         weights.append(torch.is_autocast_enabled(self.device.type))
         if self._kept.table is None or weights != self._kept.made_of:
             table = self.network.item_table(self.features)
-            small = 2 * table.nbytes <= DRIVES_BYTES
-            drives = self.network.item_drives(table) if small else None
-            self._kept = _KeptItems(table, drives, weights)
+            small = 2 * table.nbytes <= PROJECTIONS_BYTES
+            projections = self.network.item_input_projections(table) if small else None
+            self._kept = _KeptItems(table, projections, weights)
         assert self._kept.table is not None
         return self._kept.table
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Outputs ``(B, d)`` at the last item of right-padded sequences ``(B, L)``."""
         table = self.item_table()
-        drives = None if torch.is_grad_enabled() else self._kept.drives
-        return self.network.encode_last(table, item_seq, item_seq_len, drives)
+        projections = None if torch.is_grad_enabled() else self._kept.input_projections
+        return self.network.encode_last(table, item_seq, item_seq_len, projections)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Loss of a batch of windows, or of RecBole's prefix rows, as ``loss_type`` says."""

@@ -24,8 +24,9 @@ from recbole_fmrlrec.nn.linear import (
     check_sizes,
 )
 from recbole_fmrlrec.nn.loss import Tail, table_width
+from recbole_fmrlrec.nn.packing import Packing
 from recbole_fmrlrec.nn.projection import FeatureRows, project
-from recbole_fmrlrec.nn.recurrence import LinearRecurrence, Packing, final_states, packed_scan
+from recbole_fmrlrec.nn.recurrence import LinearRecurrence, final_states, packed_scan
 
 #: Id vectors that get their first values together.
 INIT_ROWS = 2**16
@@ -45,25 +46,25 @@ class Block(nn.Module):
     def forward(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """Map packed ``(T, d)`` to ``(T, d)``."""
         x = x + self.dropout(self.recurrence(self.norm_recurrence(x), batch_sizes))
-        return self._mix(x)
+        return self._add_feedforward(x)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """What ``(T, d)`` inputs add to the recurrence's state, ``(T, d)`` complex."""
-        drive: Tensor = self.recurrence.drive(self.norm_recurrence(x))
-        return drive
+        projected: Tensor = self.recurrence.input_projection(self.norm_recurrence(x))
+        return projected
 
-    def finish(self, x: Tensor, state: Tensor) -> Tensor:
+    def output(self, x: Tensor, state: Tensor) -> Tensor:
         """From ``(B, d)`` inputs and complex states after them to ``(B, d)`` outputs."""
-        return self._mix(x + self.dropout(self.recurrence.read(state)))
+        return self._add_feedforward(x + self.dropout(self.recurrence.read_out(state)))
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One event of B sequences: ``(B, d)`` inputs and complex states to the same."""
         out, state = self.recurrence.step(self.norm_recurrence(x), state)
-        return self._mix(x + self.dropout(out)), state
+        return self._add_feedforward(x + self.dropout(out)), state
 
-    def _mix(self, x: Tensor) -> Tensor:
-        mixed: Tensor = self.dropout(self.feedforward(self.norm_feedforward(x)))
-        return x + mixed
+    def _add_feedforward(self, x: Tensor) -> Tensor:
+        added: Tensor = self.dropout(self.feedforward(self.norm_feedforward(x)))
+        return x + added
 
 
 class FMRLRecNetwork(nn.Module):
@@ -201,7 +202,11 @@ class FMRLRecNetwork(nn.Module):
         return x
 
     def encode_last(
-        self, table: Tensor, item_seq: Tensor, item_seq_len: Tensor, drives: Tensor | None = None
+        self,
+        table: Tensor,
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        input_projections: Tensor | None = None,
     ) -> Tensor:
         """Output at the last item of each right-padded sequence.
 
@@ -211,7 +216,8 @@ class FMRLRecNetwork(nn.Module):
             table: ``(N+1, d)`` item vectors.
             item_seq: ``(B, L)`` items, right-padded with 0.
             item_seq_len: ``(B,)`` valid positions of each row, 1 or more.
-            drives: `item_drives` of the same table; spares the products of every position.
+            input_projections: `item_input_projections` of the same table; spares the products of
+                every position.
 
         Returns:
             ``(B, d)``.
@@ -221,16 +227,16 @@ class FMRLRecNetwork(nn.Module):
         last = self.blocks[-1]
         assert isinstance(last, Block)
         decay = last.recurrence.decay()
-        if drives is not None:
-            states = final_states(drives, ids, decay, packing.batch_sizes)
-            return last.finish(table[ids[packing.last]], states[packing.rank])
+        if input_projections is not None:
+            states = final_states(input_projections, ids, decay, packing.batch_sizes)
+            return last.output(table[ids[packing.last]], states[packing.rank])
         x = self.input_dropout(table[ids])
         for block in self.blocks[:-1]:
             x = block(x, packing.batch_sizes)
-        states = packed_scan(last.drive(x), decay, packing.batch_sizes)
-        return last.finish(x[packing.last], states[packing.last])
+        states = packed_scan(last.input_projection(x), decay, packing.batch_sizes)
+        return last.output(x[packing.last], states[packing.last])
 
-    def item_drives(self, table: Tensor) -> Tensor | None:
+    def item_input_projections(self, table: Tensor) -> Tensor | None:
         """What each item adds to the recurrence's state, ``(N+1, d)`` complex, for `encode_last`.
 
         It hangs on the item alone where there is one block and no dropout.
@@ -243,7 +249,7 @@ class FMRLRecNetwork(nn.Module):
         """
         first = self.blocks[0]
         assert isinstance(first, Block)
-        return first.drive(table) if len(self.blocks) == 1 else None
+        return first.input_projection(table) if len(self.blocks) == 1 else None
 
     def initial_state(self, batch: int) -> list[Tensor]:
         """A zero complex state ``(batch, d)`` for each block."""

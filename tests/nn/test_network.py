@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recbole_fmrlrec.nn.dropout import Dropout
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
-from recbole_fmrlrec.nn.recurrence import Packing
+from recbole_fmrlrec.nn.packing import Packing
 
 nested_sizes = st.lists(st.integers(1, 16), min_size=1, max_size=4, unique=True).map(sorted)
 ITEMS, WIDTH = 9, 6
@@ -77,14 +77,14 @@ def test_last_outputs_from_what_each_item_adds_to_the_state(sizes, lengths):
     table = network.item_table(features)
     packing = Packing.from_lengths(lengths, seq.shape[1])
     every = network.encode(table[packing.pack(seq)], packing)
-    quick = network.encode_last(table, seq, lengths, network.item_drives(table))
+    quick = network.encode_last(table, seq, lengths, network.item_input_projections(table))
     torch.testing.assert_close(quick, every[packing.last])
     torch.testing.assert_close(network.encode_last(table, seq, lengths), every[packing.last])
 
 
 def test_with_several_blocks_a_state_hangs_on_more_than_the_item():
     network = random_network([2, 4], blocks=2)
-    assert network.item_drives(network.item_table(random_batch()[0])) is None
+    assert network.item_input_projections(network.item_table(random_batch()[0])) is None
 
 
 def test_items_with_vectors_of_their_own_are_not_split():
