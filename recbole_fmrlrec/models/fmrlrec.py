@@ -31,9 +31,9 @@ from recbole_fmrlrec.model_api.protocols import (
     WindowModel,
 )
 from recbole_fmrlrec.nn.devices import send
-from recbole_fmrlrec.nn.loss import Tail, nested_cross_entropy
+from recbole_fmrlrec.nn.loss import nested_cross_entropy
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
-from recbole_fmrlrec.nn.projection import split_table
+from recbole_fmrlrec.nn.products import RankedItems
 from recbole_fmrlrec.nn.sampled_loss import CandidateSampler, sampled_cross_entropy
 
 #: Above this size what items add to the recurrence is not kept for an evaluation.
@@ -223,16 +223,14 @@ class fMRLRec(NestedModel, FeatureModel, WindowModel, ExportableModel, Sequentia
         return Batch.of_windows(item_seq, lengths, target_seq)
 
     def _exact_loss(self, batch: Batch) -> Tensor:
-        tail = None
+        items: Tensor | RankedItems
         if batch.packing is None:
             table = self.item_table()
             hidden = self.network.encode_last(table, batch.item_seq, batch.lengths)
             items = table[1:]
         else:
             ids = batch.packing.pack(batch.item_seq)
-            table, tail = self.network.split_items(self.features, len(batch.targets))
-            vectors, items = split_table(table, ids)
-            inputs = self.network.item_inputs(vectors, tail, ids)
+            inputs, items = self.network.step_items(self.features, ids, len(batch.targets))
             hidden = batch.trained_outputs(self.network.encode(inputs, batch.packing))
         return nested_cross_entropy(
             hidden,
@@ -241,7 +239,6 @@ class fMRLRec(NestedModel, FeatureModel, WindowModel, ExportableModel, Sequentia
             self.sizes,
             self.self_distillation,
             self.loss_block_size,
-            None if tail is None else Tail(tail.features[1:], tail.weight),
         )
 
     def _sampled_loss(self, batch: Batch, device: torch.device) -> Tensor:

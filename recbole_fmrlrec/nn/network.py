@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.dropout import Dropout
@@ -23,10 +22,11 @@ from recbole_fmrlrec.nn.linear import (
     MatryoshkaLinear,
     check_sizes,
 )
-from recbole_fmrlrec.nn.loss import Tail, table_width
 from recbole_fmrlrec.nn.packing import Packing
-from recbole_fmrlrec.nn.projection import FeatureRows, project
+from recbole_fmrlrec.nn.products import RankedItems
+from recbole_fmrlrec.nn.projection import FeatureRows, project, split_table
 from recbole_fmrlrec.nn.recurrence import LinearRecurrence, final_states, packed_scan
+from recbole_fmrlrec.nn.tail import step_items
 
 #: Id vectors that get their first values together.
 INIT_ROWS = 2**16
@@ -161,38 +161,27 @@ class FMRLRecNetwork(nn.Module):
             raise ValueError("a model of features needs the feature matrix")
         return table
 
-    def split_items(
-        self, features: Tensor | FeatureRows | None, positions: int
-    ) -> tuple[Tensor, Tail | None]:
-        """All items for a step of training: a table, and a tail where that is cheaper.
+    def step_items(
+        self, features: Tensor | FeatureRows | None, ids: Tensor, positions: int
+    ) -> tuple[Tensor, Tensor | RankedItems]:
+        """What a step of training reads of the items, and all of them as the loss ranks them.
 
         Args:
-            features: ``(N+1, F)``, row 0 zeros; None for a model of ids only. Only those in memory
-                make a tail.
-            positions: T, the positions whose loss is wanted.
+            features: ``(N+1, F)``, row 0 zeros; None for a model of ids only.
+            ids: packed items ``(T,)`` that the sequences read.
+            positions: the positions whose loss is wanted.
 
         Returns:
-            ``(N+1, w)`` first dimensions; the others as `Tail` of all N+1 rows, None for w = d. The
-            tail has no bias: one number added to all logits of a position leaves the softmax as is.
+            Item vectors ``(T, d)``, and items 1..N for `nested_cross_entropy`.
         """
-        width = self.width
-        if self.projector is None or self.id_embedding is not None:
-            return self.item_table(features), None
-        if isinstance(features, Tensor):
-            width = table_width(positions, self.sizes, features.shape[1])
-        if width == self.width or not isinstance(features, Tensor):
-            return self.item_table(features), None
-        weight, bias = self.projector.weight, self.projector.bias
-        table = functional.linear(features, weight[:width], bias[:width])
-        return table, Tail(features, weight[width:])
-
-    def item_inputs(self, vectors: Tensor, tail: Tail | None, ids: Tensor) -> Tensor:
-        """Item vectors ``(T, d)`` of ``ids`` ``(T,)`` from their rows ``(T, w)`` and the tail."""
-        if tail is None or self.projector is None:
-            return vectors
-        bias = self.projector.bias[vectors.shape[1] :]
-        last = functional.linear(tail.features[ids], tail.weight, bias)
-        return torch.cat([vectors, last], dim=1)
+        # What else than a product with features in memory makes items leaves no choice.
+        if (
+            self.projector is None
+            or self.id_embedding is not None
+            or not isinstance(features, Tensor)
+        ):
+            return split_table(self.item_table(features), ids)
+        return step_items(features, self.projector, self.sizes, ids, positions)
 
     def encode(self, x: Tensor, packing: Packing) -> Tensor:
         """Run packed item vectors ``(T, d)`` through the blocks; ``(T, d)`` outputs."""
