@@ -94,7 +94,7 @@ def build_published(
     """The published formulation with the parameters of ``network``."""
     rate = shapes.dropout if dropout is None else dropout
     model = PublishedModel(shapes.sizes, features, dropout=rate)
-    model.load(recorded.read(network))
+    recorded.load_plain(model, recorded.read(network))
     return model
 
 
