@@ -15,7 +15,7 @@ class Dropout(nn.Module):
 
     On a GPU it is torch's own. On a CPU torch draws a random number of at least 32 bits for each
     number of the input, in one thread. Here one draw of 64 bits serves four of them. With its
-    gradient that takes 8 ns a number in place of 25 (900 x 1024 float32, one thread of an AMD EPYC).
+    gradient that takes 8 ns a number in place of 25 (900 x 1024 float32, a thread of an AMD EPYC).
 
     Args:
         p: rate, in [0, 1).
