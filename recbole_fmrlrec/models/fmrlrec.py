@@ -17,7 +17,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
-from recbole_fmrlrec.data.batch import Batch, host_rows, with_starts
+from recbole_fmrlrec.data.batch import Batch, LaidOut, lay_out
 from recbole_fmrlrec.data.item_features import load_item_features
 from recbole_fmrlrec.data.mapped_features import MappedFeatures
 from recbole_fmrlrec.data.windows import START_TARGET, TARGETS
@@ -211,16 +211,14 @@ class fMRLRec(NestedModel, FeatureModel, WindowModel, ExportableModel, Sequentia
         return self._sampled_loss(batch, device)
 
     def _batch(self, interaction: Interaction) -> Batch:
-        """Lay out a batch, in the host's memory where it has kept its rows there."""
-        interaction = host_rows(interaction)
-        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        if TARGETS not in interaction:
-            return Batch(item_seq, lengths, interaction[self.POS_ITEM_ID])
-        target_seq = interaction[TARGETS]
-        if self.predict_first_item:
-            first = interaction[START_TARGET]
-            item_seq, lengths, target_seq = with_starts(item_seq, lengths, target_seq, first)
-        return Batch.of_windows(item_seq, lengths, target_seq)
+        """The layout of a batch, in the host's memory where its loader has made it there."""
+        if isinstance(interaction, LaidOut) and interaction.layout is not None:
+            return interaction.layout
+        if TARGETS in interaction:
+            names = self.ITEM_SEQ, self.ITEM_SEQ_LEN
+            return lay_out(interaction, *names, starts=self.predict_first_item)
+        columns = (self.ITEM_SEQ, self.ITEM_SEQ_LEN, self.POS_ITEM_ID)
+        return Batch(*(interaction[name] for name in columns))
 
     def _exact_loss(self, batch: Batch) -> Tensor:
         items: Tensor | RankedItems
