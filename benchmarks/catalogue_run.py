@@ -99,6 +99,7 @@ def _load(job: Job) -> tuple[Any, Any, Any]:
         "train_batch_size": job.batch,
         "learning_rate": LEARNING_RATE,
         "dropout_prob": 0.1,
+        "input_dropout_prob": 0.0,
         "MAX_ITEM_LIST_LENGTH": LENGTH,
     }
     config = Config(job.model, NAME, config_dict=keys)

@@ -33,11 +33,11 @@ def evaluate_ours(
     """Mean ranks ``(K, U)`` as the trainer's evaluation gets them."""
     network.eval()
     table = network.item_table(features)
-    drives = network.item_drives(table)
+    projections = network.item_input_projections(table)
     parts = zip(items.split(BATCH), lengths.split(BATCH), targets.split(BATCH), strict=True)
     ranks = []
     for rows, counts, wanted in parts:
-        hidden = network.encode_last(table, rows, counts, drives)
+        hidden = network.encode_last(table, rows, counts, projections)
         ranks.append(nested_mean_ranks(hidden, table[1:], wanted - 1, network.sizes))
     return torch.cat(ranks, dim=1)
 

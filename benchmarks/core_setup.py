@@ -15,10 +15,9 @@ from torch import Tensor
 
 from benchmarks import recorded
 from benchmarks.published import PublishedModel, left_padded
-from recbole_fmrlrec.nn.loss import Tail, nested_cross_entropy
+from recbole_fmrlrec.nn.loss import nested_cross_entropy
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
-from recbole_fmrlrec.nn.projection import split_table
-from recbole_fmrlrec.nn.recurrence import Packing
+from recbole_fmrlrec.nn.packing import Packing
 from recbole_fmrlrec.train.optimization import adamw
 
 Step = Callable[[], Tensor]
@@ -95,18 +94,16 @@ def build_published(
     """The published formulation with the parameters of ``network``."""
     rate = shapes.dropout if dropout is None else dropout
     model = PublishedModel(shapes.sizes, features, dropout=rate)
-    model.load(recorded.read(network))
+    recorded.load_plain(model, recorded.read(network))
     return model
 
 
 def our_loss(network: FMRLRecNetwork, features: Tensor, batch: Batch) -> Tensor:
     """The loss as the model's ``calculate_loss`` computes it."""
     packing, items, targets = batch.packed()
-    table, tail = network.split_items(features, len(targets))
-    vectors, ranked = split_table(table, items)
-    hidden = network.encode(network.item_inputs(vectors, tail, items), packing)
-    rest = None if tail is None else Tail(tail.features[1:], tail.weight)
-    return nested_cross_entropy(hidden, ranked, targets - 1, network.sizes, tail=rest)
+    inputs, ranked = network.step_items(features, items, len(targets))
+    hidden = network.encode(inputs, packing)
+    return nested_cross_entropy(hidden, ranked, targets - 1, network.sizes)
 
 
 class _Decaying:

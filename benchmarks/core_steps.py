@@ -35,7 +35,7 @@ def agreement(shapes: Shapes, users: int = 32) -> dict[str, float]:
     theirs, ours = model.loss(*batch.left_padded()), our_loss(network, features, batch)
     theirs.backward()
     ours.backward()
-    gradients, worst = model.gradients(), 0.0
+    gradients, worst = recorded.read_plain(model, recorded.gradient), 0.0
     for name, value in recorded.read(network, recorded.gradient).items():
         scale = float(gradients[name].abs().max())
         if scale > 0:

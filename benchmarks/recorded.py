@@ -14,12 +14,15 @@ from torch.nn import functional
 
 from recbole_fmrlrec.nn.linear import MatryoshkaLinear
 from recbole_fmrlrec.nn.network import Block, FMRLRecNetwork
+from recbole_fmrlrec.nn.plain import Block as PlainBlock
+from recbole_fmrlrec.nn.plain import PlainModel
 
 Value = Callable[[Tensor], Tensor]
 
 NORMS = ("norm_recurrence", "norm_feedforward")
 EIGENVALUES = ("nu_log", "theta_log", "gamma_log")
 FEEDFORWARD = ("gate", "up", "down")
+PROJECTIONS = {"in_proj": "B", "out_proj": "C"}
 
 
 def gradient(parameter: Tensor) -> Tensor:
@@ -107,3 +110,61 @@ def _load_block(block: Block, own: Mapping[str, Tensor]) -> None:
 
 def _interleave(real: Tensor, imag: Tensor) -> Tensor:
     return torch.stack([real, imag], dim=1).flatten(0, 1)
+
+
+def read_plain(model: PlainModel, value: Value = torch.Tensor.detach) -> dict[str, Tensor]:
+    """`read` of the plain model."""
+    found = {f"projector.{name}": value(own) for name, own in model.projector.named_parameters()}
+    for index, block in enumerate(model.blocks):
+        assert isinstance(block, PlainBlock)
+        own = _read_plain_block(block, value)
+        found |= {f"block{index}.{name}": tensor for name, tensor in own.items()}
+    return found
+
+
+def _read_plain_block(block: PlainBlock, value: Value) -> dict[str, Tensor]:
+    found = {}
+    for name in NORMS:
+        norms = getattr(block, name).norms
+        for part in ("weight", "bias"):
+            found[f"{name}.{part}"] = torch.cat([value(getattr(norm, part)) for norm in norms])
+    for name in EIGENVALUES:
+        found[f"recurrence.{name}"] = value(getattr(block.recurrence, name))
+    for name, symbol in PROJECTIONS.items():
+        for part, parameter in getattr(block.recurrence, symbol).named_parameters():
+            read = value(parameter)
+            found[f"recurrence.{name}.{part}_real"] = read.real
+            found[f"recurrence.{name}.{part}_imag"] = read.imag
+    for name in FEEDFORWARD:
+        for part, parameter in getattr(block, name).named_parameters():
+            found[f"feedforward.{name}.{part}"] = value(parameter)
+    return found
+
+
+@torch.no_grad()
+def load_plain(model: PlainModel, parameters: Mapping[str, Tensor]) -> None:
+    """`load` of the plain model; the inverse of `read_plain`."""
+    for name, parameter in model.projector.named_parameters():
+        parameter.copy_(parameters[f"projector.{name}"])
+    for index, block in enumerate(model.blocks):
+        assert isinstance(block, PlainBlock)
+        prefix = f"block{index}."
+        own = {k.removeprefix(prefix): v for k, v in parameters.items() if k.startswith(prefix)}
+        _load_plain_block(block, own)
+
+
+def _load_plain_block(block: PlainBlock, own: Mapping[str, Tensor]) -> None:
+    for name in NORMS:
+        layer = getattr(block, name)
+        for (start, end), norm in zip(layer.bounds, layer.norms, strict=True):
+            norm.weight.copy_(own[f"{name}.weight"][start:end])
+            norm.bias.copy_(own[f"{name}.bias"][start:end])
+    for name in EIGENVALUES:
+        getattr(block.recurrence, name).copy_(own[f"recurrence.{name}"])
+    for name, symbol in PROJECTIONS.items():
+        for part, parameter in getattr(block.recurrence, symbol).named_parameters():
+            path = f"recurrence.{name}.{part}"
+            parameter.copy_(torch.complex(own[f"{path}_real"], own[f"{path}_imag"]))
+    for name in FEEDFORWARD:
+        for part, parameter in getattr(block, name).named_parameters():
+            parameter.copy_(own[f"feedforward.{name}.{part}"])

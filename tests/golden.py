@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmarks import recorded
 from recbole_fmrlrec.nn.loss import nested_cross_entropy
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
-from recbole_fmrlrec.nn.recurrence import Packing
+from recbole_fmrlrec.nn.packing import Packing
 
 TOLERANCE = {"logits": 1e-5, "losses": 1e-5, "gradients": 1e-4}
 

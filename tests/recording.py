@@ -2,10 +2,11 @@
 
     python -m tests.recording            # writes it anew
 
-The plain formulation in `benchmarks/published.py` (padded rows, full complex matrices, a doubling
-scan, every size's logits) is given parameters, features and histories that are drawn with a fixed
-seed, and run in double precision on the CPU. For each size alone the mean cross-entropy over all
-items and the gradient of every parameter are written down. The file holds values only:
+The plain model in `recbole_fmrlrec/nn/plain.py` (padded rows, full complex matrices, a step of the
+recurrence after the other, every size's logits) is given parameters, features and histories that
+are drawn with a fixed seed, and run in double precision on the CPU. For each size alone the mean
+cross-entropy over all items and the gradient of every parameter are written down. The file holds
+values only:
 
     sizes (K,), blocks, features (N+1, F), sequences and targets (B, L) with zeros for padding,
     lengths (B,), names (their order), parameters (P,), losses (K,), gradients (K, P)
@@ -25,8 +26,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks import recorded
-from benchmarks.published import PublishedModel, left_padded
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
+from recbole_fmrlrec.nn.plain import PlainModel
 
 FILE = Path(__file__).with_name("recorded_small.npz")
 SIZES, BLOCKS, ITEMS, WIDTH, SEED = [1, 2, 4], 1, 9, 5, 20240916
@@ -58,13 +59,13 @@ def parameters() -> dict[str, Tensor]:
     return recorded.read(network)
 
 
-def plain_model(features: Tensor, values: dict[str, Tensor]) -> PublishedModel:
-    """The plain formulation in double precision with the given parameters."""
-    model = PublishedModel(SIZES, features, BLOCKS)
+def plain_model(features: Tensor, values: dict[str, Tensor]) -> PlainModel:
+    """The plain model in double precision with the given parameters."""
+    model = PlainModel(SIZES, features, BLOCKS)
     for parameter in model.parameters():
         kind = torch.complex128 if parameter.is_complex() else torch.float64
         parameter.data = parameter.data.to(kind)
-    model.load(values)
+    recorded.load_plain(model, values)
     return model
 
 
@@ -72,8 +73,7 @@ def make() -> dict[str, Any]:
     """All arrays of the file."""
     given, values = inputs(), parameters()
     model = plain_model(given["features"], values)
-    rows = left_padded(given["sequences"], given["lengths"])
-    labels = left_padded(given["targets"], given["lengths"]).flatten() - 1
+    rows, labels = given["sequences"], given["targets"].flatten() - 1
     losses, gradients = [], []
     for k in range(len(SIZES)):
         model.zero_grad()
@@ -81,7 +81,7 @@ def make() -> dict[str, Any]:
         loss = functional.cross_entropy(logits, labels, ignore_index=-1)
         loss.backward()
         losses.append(loss.item())
-        gradients.append(flat(model.gradients(), list(values)))
+        gradients.append(flat(recorded.read_plain(model, recorded.gradient), list(values)))
     return {
         "sizes": np.array(SIZES),
         "blocks": np.array(BLOCKS),

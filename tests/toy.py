@@ -16,6 +16,7 @@ SMALL: dict[str, Any] = {
     "learning_rate": 0.01,
     "warmup_steps": 4,
     "dropout_prob": 0.2,
+    "input_dropout_prob": 0.0,
     "MAX_ITEM_LIST_LENGTH": 4,
     "use_gpu": False,
     "topk": [5, 10],

@@ -1,71 +1,22 @@
 """What a training step of fMRLRec works on: sequences, their layout, and the targets.
 
 The layout depends on the data: how many positions are valid, which have a target. To ask a GPU for
-such a number is to wait until it has done all it was given before. So a batch is laid out from the
-rows in the host's memory, which `HostedInteraction` keeps, and then sent to the device.
+such a number is to wait until it has done all it was given before. So the loader lays a batch out
+in the host's memory (`LaidOut`), and the model sends the layout to its device.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_fmrlrec.data.windows import START_TARGET, TARGETS
 from recbole_fmrlrec.nn.devices import send
-from recbole_fmrlrec.nn.recurrence import Packing
-
-
-class HostedInteraction(Interaction):
-    """RecBole's Interaction, of which `host_rows` finds the rows after `to` has sent them."""
-
-    def to(self, device: Any, selected_field: Any = None) -> Interaction:
-        """RecBole's ``to``, but the host does not wait for a GPU."""
-        chosen = [selected_field] if isinstance(selected_field, str) else selected_field
-        moved = Interaction(
-            {
-                name: send(column, torch.device(device))
-                if chosen is None or name in chosen
-                else column
-                for name, column in self.interaction.items()
-            }
-        )
-        arrived = dict(moved.interaction)
-        moved.host = _Host(self, arrived, _versions(arrived))
-        return moved
-
-
-class _Host(NamedTuple):
-    """The rows that were sent, and what arrived: its tensors, and how often each was written to."""
-
-    rows: Interaction
-    arrived: dict[str, Tensor]
-    versions: list[int]
-
-    def is_true_of(self, columns: dict[str, Tensor]) -> bool:
-        """Whether these are the columns that arrived, and nobody has written to them."""
-        same = columns.keys() == self.arrived.keys()
-        same = same and all(columns[name] is tensor for name, tensor in self.arrived.items())
-        return same and _versions(self.arrived) == self.versions
-
-
-def _versions(columns: dict[str, Tensor]) -> list[int]:
-    return [0 if tensor.is_inference() else tensor._version for tensor in columns.values()]
-
-
-def host_rows(interaction: Interaction) -> Interaction:
-    """The rows of a batch in the host's memory.
-
-    Returns:
-        The batch itself where it was not sent from there, or was changed since.
-    """
-    host = vars(interaction).get("host")  # getattr would find a column of that name
-    if host is None or not host.is_true_of(interaction.interaction):
-        return interaction
-    rows: Interaction = host.rows
-    return rows
+from recbole_fmrlrec.nn.packing import Packing
 
 
 @dataclass(frozen=True)
@@ -131,3 +82,55 @@ def with_starts(
         torch.cat([lengths, torch.ones_like(starts)]),
         torch.cat([target_seq, start_targets]),
     )
+
+
+def lay_out(rows: Interaction, item_seq: str, lengths: str, starts: bool) -> Batch:
+    """The layout of windows.
+
+    Args:
+        rows: columns of a training batch of windows.
+        item_seq: name of the column of their items.
+        lengths: name of the column of their lengths.
+        starts: whether the first item of a history is trained, from the empty input.
+    """
+    columns = rows[item_seq], rows[lengths], rows[TARGETS]
+    return Batch.of_windows(*(with_starts(*columns, rows[START_TARGET]) if starts else columns))
+
+
+class LaidOut(Interaction):
+    """A batch of windows with its layout, which stays in the host's memory.
+
+    A column that is set again drops the layout. Numbers written into the tensor of a column do not
+    reach it: to train on changed rows, set the column.
+
+    Attributes:
+        layout: of the rows as the loader made them; None where they were changed.
+    """
+
+    layout: Batch | None
+
+    def __init__(self, columns: dict[str, Tensor], layout: Batch | None) -> None:
+        super().__init__(columns)
+        self.layout = layout
+
+    def to(self, device: Any, selected_field: Any = None) -> LaidOut:
+        """RecBole's ``to``, but the host does not wait for a GPU."""
+        chosen = [selected_field] if isinstance(selected_field, str) else selected_field
+        moved = {
+            name: send(column, torch.device(device)) if chosen is None or name in chosen else column
+            for name, column in self.interaction.items()
+        }
+        return LaidOut(moved, self.layout)
+
+    def __setitem__(self, key: str, value: Tensor) -> None:
+        super().__setitem__(key, value)
+        self.layout = None
+
+    def update(self, new_inter: Interaction) -> None:
+        """RecBole's ``update``."""
+        super().update(new_inter)
+        self.layout = None
+
+    def _reindex(self, index: Any) -> None:
+        super()._reindex(index)
+        self.layout = None

@@ -19,7 +19,7 @@ from recbole.utils import ModelType
 
 from recbole_fmrlrec.config import evaluation_checks
 from recbole_fmrlrec.config.refusals import told_as_usage
-from recbole_fmrlrec.data.batch import HostedInteraction
+from recbole_fmrlrec.data.batch import LaidOut, lay_out
 from recbole_fmrlrec.data.exact_order import in_exact_order
 from recbole_fmrlrec.data.negatives import check_negatives
 from recbole_fmrlrec.data.saved_data import save_dataset, save_loaders, saved_dataset, saved_parts
@@ -195,13 +195,16 @@ def _eval_loader(phase: str, config: Any, part: Any, sampler: Any) -> Any:
 class WindowTrainDataLoader(TrainDataLoader):
     """Batches of user windows, cut to the longest row of the batch: lists are (B, longest)."""
 
-    def collate_fn(self, index: list[int]) -> Interaction:
-        """Make a batch of the rows ``index``."""
+    def collate_fn(self, index: list[int]) -> LaidOut:
+        """Make a batch of the rows ``index``, and its layout."""
         rows, picked = self._dataset.inter_feat, torch.as_tensor(index)
         batch = {field: rows[field][picked] for field in rows}
-        longest = int(batch[self._dataset.item_list_length_field].max())
+        lengths = self._dataset.item_list_length_field
+        longest = int(batch[lengths].max())
         cut = {k: v[:, :longest] if v.dim() > 1 else v for k, v in batch.items()}
-        return HostedInteraction(self.transform(self._dataset, Interaction(cut)).interaction)
+        made = self.transform(self._dataset, Interaction(cut))
+        items, starts = self._dataset.item_id_list_field, self.config["predict_first_item"]
+        return LaidOut(made.interaction, lay_out(made, items, lengths, starts=bool(starts)))
 
 
 class UnmaskedFullSortEvalDataLoader(FullSortEvalDataLoader):

@@ -36,18 +36,18 @@ class RealBlock(nn.Module):
         self.register_buffer("decay_same", torch.cat([decay.real, decay.real]))
         self.register_buffer("decay_cross", torch.cat([-decay.imag, decay.imag]))
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """What enters the state, ``(T, 2s)``, for inputs ``(T, s)``."""
-        driven: Tensor = self.into(self.norm_recurrence(x))
-        return driven
+        projected: Tensor = self.into(self.norm_recurrence(x))
+        return projected
 
-    def advance(self, state: Tensor, driven: Tensor) -> Tensor:
+    def next_state(self, state: Tensor, projected: Tensor) -> Tensor:
         """``lam * h + v``: states ``(B, 2s)`` and what enters them to the new states."""
         swapped = state.roll(state.shape[1] // 2, 1)
-        kept = torch.addcmul(driven, state, self.decay_same)
+        kept = torch.addcmul(projected, state, self.decay_same)
         return torch.addcmul(kept, swapped, self.decay_cross)
 
-    def mix(self, x: Tensor, state: Tensor) -> Tensor:
+    def output(self, x: Tensor, state: Tensor) -> Tensor:
         """Output ``(T, s)`` of the block for its inputs and the states after them."""
         x = x + self.out(state)
         gate, up = self.gate_up(self.norm_feedforward(x)).chunk(2, dim=1)
@@ -71,8 +71,8 @@ class RealStep(nn.Module):
         states = []
         for block, old in zip(self.blocks, state.unbind(0), strict=True):
             assert isinstance(block, RealBlock)
-            new = block.advance(old, block.drive(x))
-            x = block.mix(x, new)
+            new = block.next_state(old, block.input_projection(x))
+            x = block.output(x, new)
             states.append(new)
         return x, torch.stack(states)
 

@@ -37,21 +37,22 @@ class RealEncoder(nn.Module):
         for block in self.blocks:
             assert isinstance(block, RealBlock)
             flat = x.reshape(-1, width)
-            states = _scan(block, block.drive(flat).reshape(batch, length, 2 * width))
-            x = block.mix(flat, states.reshape(-1, 2 * width)).reshape(batch, length, width)
+            projected = block.input_projection(flat).reshape(batch, length, 2 * width)
+            states = _scan(block, projected)
+            x = block.output(flat, states.reshape(-1, 2 * width)).reshape(batch, length, width)
         last = (lengths - 1)[:, None, None].expand(-1, 1, width)
         return x.gather(1, last).squeeze(1)
 
 
-def _scan(block: RealBlock, drives: Tensor) -> Tensor:
+def _scan(block: RealBlock, projected: Tensor) -> Tensor:
     """States ``(B, L, 2s)`` after every position, as one ONNX Scan over the length."""
     from torch._higher_order_ops.scan import scan
 
-    def combine(state: Tensor, driven: Tensor) -> tuple[Tensor, Tensor]:
-        new = block.advance(state, driven)
+    def combine(state: Tensor, entering: Tensor) -> tuple[Tensor, Tensor]:
+        new = block.next_state(state, entering)
         return new, new.clone()
 
-    time_major = drives.transpose(0, 1)
+    time_major = projected.transpose(0, 1)
     _, states = scan(combine, torch.zeros_like(time_major[0]), time_major)
     result: Tensor = states.transpose(0, 1)
     return result

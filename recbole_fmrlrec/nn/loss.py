@@ -5,10 +5,6 @@ h[:, chunk k] @ items[:, chunk k].T``, so that all sizes cost what the largest c
 of chunk k is that of all sizes that read it, ``G_k = sum_{m >= k} dloss/dlogits_m``, summed from
 the largest size down. Positions are worked through in blocks and their gradients are made in the
 forward pass, so memory depends on the block and not on T x N x K.
-
-Items may be given as a table of their first dimensions and a product for the others, ``features
-@ weight.T``. Where positions are few (a batch of 32 users has fewer than 200), ``(h @ weight) @
-features.T`` is cheaper than the table's columns: see `table_width`.
 """
 
 from __future__ import annotations
@@ -20,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recbole_fmrlrec.nn.linear import chunk_bounds, working_dtype
+from recbole_fmrlrec.nn.products import ChunkProducts, ItemTable, RankedItems
 
 #: Bytes of logits held at once when no block size is asked for. Products need a few hundred rows
 #: to reach their full speed.
@@ -32,11 +28,6 @@ CACHED_BYTES = 4 * 2**20
 
 #: Positions that a block has at least, whatever they take: each block reads the whole item table.
 FEWEST_ROWS = 64
-
-#: Chunks below this width take their gradients the other way round, ``(c, N) @ (N, n)``: on a CPU
-#: products with so few columns are several times slower than those with so few rows, and less
-#: exact.
-NARROW = 16
 
 #: Rows of logits begin at multiples of this many numbers: a matrix product into rows that begin
 #: anywhere takes half as long again.
@@ -50,57 +41,25 @@ def block_rows(num_items: int, num_sizes: int, positions: int) -> int:
     return -(-positions // max(1, blocks))
 
 
-def table_width(positions: int, sizes: Sequence[int], feature_width: int) -> int:
-    """How many leading dimensions of the items to project into a table.
+class _Task(NamedTuple):
+    """What a loss is asked for, apart from the tensors that learn by it."""
 
-    A chunk of c dimensions costs ``N (2 F c + 3 T c)`` multiplications with the table (projection,
-    logits, three gradients) and ``2 N T F`` without. All chunks behind the result are cheaper
-    without.
-
-    Args:
-        positions: T.
-        sizes: nested sizes.
-        feature_width: F.
-    """
-    width = sizes[-1]
-    for start, end in reversed(chunk_bounds(sizes)):
-        if (end - start) * (2 * feature_width + 3 * positions) <= 2 * positions * feature_width:
-            break
-        width = start
-    return width
-
-
-class Tail(NamedTuple):
-    """The items' last dimensions as a product that is never formed: ``features @ weight.T``.
-
-    Attributes:
-        features: ``(N, F)``, constant.
-        weight: ``(d - w, F)``, w the width of the item table.
-    """
-
-    features: Tensor
-    weight: Tensor
+    items: RankedItems
+    targets: Tensor
+    sizes: tuple[int, ...]
+    distillation: float
+    rows: int
+    bias: Tensor | None
 
 
 class _NestedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        items: Tensor,
-        weight: Tensor | None,
-        features: Tensor | None,
-        targets: Tensor,
-        sizes: tuple[int, ...],
-        distillation: float,
-        rows: int,
-        bias: Tensor | None,
-    ) -> Tensor:
-        tail = None if weight is None or features is None else Tail(features, weight)
-        products = _Products(hidden, items, tail, sizes)
-        logits = _Logits(products, len(items), distillation, min(rows, len(hidden)), bias)
-        scale = 1.0 / (len(sizes) * len(targets))
-        needed = any(ctx.needs_input_grad[:3])
+    def forward(ctx: Any, task: _Task, hidden: Tensor, *learned: Tensor) -> Tensor:
+        targets, rows, count = task.targets, task.rows, len(learned[0])
+        products = task.items.products(hidden, task.sizes)
+        logits = _Logits(products, count, task.distillation, min(rows, len(hidden)), task.bias)
+        scale = 1.0 / (len(task.sizes) * len(targets))
+        needed = any(ctx.needs_input_grad)
         if needed:
             products.start_gradients(scale)
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
@@ -118,76 +77,12 @@ class _NestedCrossEntropy(torch.autograd.Function):
         upstream, found = grads[0], ctx.saved_tensors
         # A loss's own gradient is nearly always 1, and a look at it costs nothing on a CPU.
         if upstream.device.type != "cpu" or upstream.item() != 1.0:
-            found = [None if grad is None else grad * upstream for grad in found]
-        return (*found, None, None, None, None, None, None)
+            found = [grad * upstream for grad in found]
+        return None, *found
 
 
 def _accumulator(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
-
-
-class _Products:
-    """The operands of each chunk's logits, ``left @ right.T``, and the gradients of what made them.
-
-    A chunk inside the item table has ``(T, c)`` outputs for its left and ``(N, c)`` items for its
-    right operand; one of the tail has ``h W`` ``(T, F)`` and the features ``(N, F)``.
-    """
-
-    def __init__(
-        self, hidden: Tensor, items: Tensor, tail: Tail | None, sizes: Sequence[int]
-    ) -> None:
-        low = working_dtype(hidden)
-        self.hidden, self.items, self.bounds = hidden, items, chunk_bounds(sizes)
-        self.in_table = sum(end <= items.shape[1] for _, end in self.bounds)
-        h, table = hidden.to(low), items.to(low)
-        self.lefts = [h[:, start:end] for start, end in self.bounds]
-        self.rights = [table[:, start:end] for start, end in self.bounds[: self.in_table]]
-        self.weights: list[Tensor] = []
-        if tail is not None:
-            weight, width = tail.weight.to(low), items.shape[1]
-            self.weight_dtype = tail.weight.dtype
-            self.outputs = self.lefts[self.in_table :]
-            self.weights = [weight[a - width : b - width] for a, b in self.bounds[self.in_table :]]
-            pairs = zip(self.outputs, self.weights, strict=True)
-            self.lefts[self.in_table :] = [output @ part for output, part in pairs]
-            self.rights += [tail.features.to(low)] * len(self.weights)
-
-    def start_gradients(self, scale: float) -> None:
-        """Make room; ``scale`` multiplies every gradient."""
-        self.scale = scale
-        self.grad_lefts = [torch.empty_like(left) for left in self.lefts]
-        self.grad_items = torch.zeros_like(self.items)
-
-    def add_gradients(self, part: slice, of_logits: Sequence[Tensor]) -> None:
-        """Take in ``(n, N)`` gradients of each chunk's logits at the positions ``part``."""
-        for k, (start, end) in enumerate(self.bounds):
-            low = of_logits[k].to(self.rights[k].dtype)
-            narrow = k < self.in_table and end - start < NARROW
-            if narrow:
-                self.grad_lefts[k][part] = (self.rights[k].t() @ low.t()).t()
-            else:
-                torch.mm(low, self.rights[k], out=self.grad_lefts[k][part])
-            if k >= self.in_table:
-                continue
-            columns, left = self.grad_items[:, start:end], self.lefts[k][part]
-            if narrow:
-                columns.add_((left.t() @ low).t(), alpha=self.scale)
-            elif columns.dtype == low.dtype:
-                columns.addmm_(low.t(), left, alpha=self.scale)
-            else:
-                columns.add_(low.t() @ left, alpha=self.scale)
-
-    def gradients(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Gradients of the outputs ``(T, d)``, the item table and the tail's weight."""
-        inner, outer = self.grad_lefts[: self.in_table], self.grad_lefts[self.in_table :]
-        grad_weight = None
-        if self.weights:
-            inner += [grad @ part.t() for grad, part in zip(outer, self.weights, strict=True)]
-            pairs = zip(self.outputs, outer, strict=True)
-            grad_weight = torch.cat([output.t() @ grad for output, grad in pairs])
-            grad_weight = grad_weight.to(self.weight_dtype).mul_(self.scale)
-        grad_hidden = torch.cat(inner, dim=1).to(self.hidden.dtype).mul_(self.scale)
-        return grad_hidden, self.grad_items, grad_weight
 
 
 class _Logits:
@@ -199,7 +94,7 @@ class _Logits:
 
     def __init__(
         self,
-        products: _Products,
+        products: ChunkProducts,
         num_items: int,
         distillation: float,
         rows: int,
@@ -287,12 +182,11 @@ def add_bias(logits: Tensor, bias: Tensor, column: Tensor) -> None:
 
 def nested_cross_entropy(
     hidden: Tensor,
-    items: Tensor,
+    items: Tensor | RankedItems,
     targets: Tensor,
     sizes: Sequence[int],
     self_distillation: float = 0.0,
     block_size: int | None = None,
-    tail: Tail | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
     """Mean over sizes and positions of the softmax cross-entropy over all items.
@@ -302,12 +196,11 @@ def nested_cross_entropy(
 
     Args:
         hidden: ``(T, d)`` outputs of the sequence encoder.
-        items: ``(N, w)`` item table without padding; w = d, or with a tail one of the sizes or 0.
+        items: ``(N, d)`` item table without padding, or what stands for it.
         targets: ``(T,)`` row of ``items`` that is next, 0..N-1.
         sizes: nested sizes, strictly ascending; d = sizes[-1].
         self_distillation: a, in [0, 1].
         block_size: positions worked through at once; chosen from the shapes when None.
-        tail: the items' dimensions from w on.
         bias: ``(N,)`` constants added to the logits of every size, but not to that of a
             position's own target: see `recbole_fmrlrec.nn.sampled_loss`.
 
@@ -315,24 +208,17 @@ def nested_cross_entropy(
         Scalar loss.
 
     Raises:
-        ValueError: there is no position, table and tail together are not d wide, or w is not one
-            of the sizes.
+        ValueError: there is no position, or the items are not d wide.
 
     Source: Wang et al., fMRLRec, Findings of EMNLP 2024, section 3.4 (the sum over sizes).
     """
-    width = items.shape[1] + (0 if tail is None else len(tail.weight))
-    if width != sizes[-1] or items.shape[1] not in (0, *sizes):
-        raise ValueError(
-            f"the table is {items.shape[1]} wide and together with its tail {width}: it must end "
-            f"at one of the sizes {list(sizes)}, and both together at the last"
-        )
+    ranked = ItemTable(items) if isinstance(items, Tensor) else items
+    ranked.check_width(sizes)
     if not len(targets):
         raise ValueError("there is no position to train: the batch has no targets")
-    rows = block_size or block_rows(len(items), len(sizes), len(targets))
-    features, weight = (None, None) if tail is None else tail
-    result: Tensor = _NestedCrossEntropy.apply(
-        hidden, items, weight, features, targets, tuple(sizes), float(self_distillation), rows, bias
-    )
+    rows = block_size or block_rows(len(ranked.learned[0]), len(sizes), len(targets))
+    task = _Task(ranked, targets, tuple(sizes), float(self_distillation), rows, bias)
+    result: Tensor = _NestedCrossEntropy.apply(task, hidden, *ranked.learned)
     return result
 
 
@@ -342,12 +228,9 @@ def nested_cross_entropy_reference(
     targets: Tensor,
     sizes: Sequence[int],
     self_distillation: float = 0.0,
-    tail: Tail | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
     """`nested_cross_entropy` by its definition: slow, plain, for the tests."""
-    if tail is not None:
-        items = torch.cat([items, tail.features @ tail.weight.t()], dim=1)
     onehot = functional.one_hot(targets, len(items)).to(hidden.dtype)
     added = 0.0 if bias is None else (1 - onehot) * bias
     teacher = torch.softmax(hidden @ items.t() + added, dim=1).detach()

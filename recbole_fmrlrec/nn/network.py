@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.dropout import Dropout
@@ -23,9 +22,11 @@ from recbole_fmrlrec.nn.linear import (
     MatryoshkaLinear,
     check_sizes,
 )
-from recbole_fmrlrec.nn.loss import Tail, table_width
-from recbole_fmrlrec.nn.projection import FeatureRows, project
-from recbole_fmrlrec.nn.recurrence import LinearRecurrence, Packing, final_states, packed_scan
+from recbole_fmrlrec.nn.packing import Packing
+from recbole_fmrlrec.nn.products import RankedItems
+from recbole_fmrlrec.nn.projection import FeatureRows, project, split_table
+from recbole_fmrlrec.nn.recurrence import LinearRecurrence, final_states, packed_scan
+from recbole_fmrlrec.nn.tail import step_items
 
 #: Id vectors that get their first values together.
 INIT_ROWS = 2**16
@@ -45,25 +46,25 @@ class Block(nn.Module):
     def forward(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """Map packed ``(T, d)`` to ``(T, d)``."""
         x = x + self.dropout(self.recurrence(self.norm_recurrence(x), batch_sizes))
-        return self._mix(x)
+        return self._add_feedforward(x)
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """What ``(T, d)`` inputs add to the recurrence's state, ``(T, d)`` complex."""
-        drive: Tensor = self.recurrence.drive(self.norm_recurrence(x))
-        return drive
+        projected: Tensor = self.recurrence.input_projection(self.norm_recurrence(x))
+        return projected
 
-    def finish(self, x: Tensor, state: Tensor) -> Tensor:
+    def output(self, x: Tensor, state: Tensor) -> Tensor:
         """From ``(B, d)`` inputs and complex states after them to ``(B, d)`` outputs."""
-        return self._mix(x + self.dropout(self.recurrence.read(state)))
+        return self._add_feedforward(x + self.dropout(self.recurrence.read_out(state)))
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One event of B sequences: ``(B, d)`` inputs and complex states to the same."""
         out, state = self.recurrence.step(self.norm_recurrence(x), state)
-        return self._mix(x + self.dropout(out)), state
+        return self._add_feedforward(x + self.dropout(out)), state
 
-    def _mix(self, x: Tensor) -> Tensor:
-        mixed: Tensor = self.dropout(self.feedforward(self.norm_feedforward(x)))
-        return x + mixed
+    def _add_feedforward(self, x: Tensor) -> Tensor:
+        added: Tensor = self.dropout(self.feedforward(self.norm_feedforward(x)))
+        return x + added
 
 
 class FMRLRecNetwork(nn.Module):
@@ -160,38 +161,27 @@ class FMRLRecNetwork(nn.Module):
             raise ValueError("a model of features needs the feature matrix")
         return table
 
-    def split_items(
-        self, features: Tensor | FeatureRows | None, positions: int
-    ) -> tuple[Tensor, Tail | None]:
-        """All items for a step of training: a table, and a tail where that is cheaper.
+    def step_items(
+        self, features: Tensor | FeatureRows | None, ids: Tensor, positions: int
+    ) -> tuple[Tensor, Tensor | RankedItems]:
+        """What a step of training reads of the items, and all of them as the loss ranks them.
 
         Args:
-            features: ``(N+1, F)``, row 0 zeros; None for a model of ids only. Only those in memory
-                make a tail.
-            positions: T, the positions whose loss is wanted.
+            features: ``(N+1, F)``, row 0 zeros; None for a model of ids only.
+            ids: packed items ``(T,)`` that the sequences read.
+            positions: the positions whose loss is wanted.
 
         Returns:
-            ``(N+1, w)`` first dimensions; the others as `Tail` of all N+1 rows, None for w = d. The
-            tail has no bias: one number added to all logits of a position leaves the softmax as is.
+            Item vectors ``(T, d)``, and items 1..N for `nested_cross_entropy`.
         """
-        width = self.width
-        if self.projector is None or self.id_embedding is not None:
-            return self.item_table(features), None
-        if isinstance(features, Tensor):
-            width = table_width(positions, self.sizes, features.shape[1])
-        if width == self.width or not isinstance(features, Tensor):
-            return self.item_table(features), None
-        weight, bias = self.projector.weight, self.projector.bias
-        table = functional.linear(features, weight[:width], bias[:width])
-        return table, Tail(features, weight[width:])
-
-    def item_inputs(self, vectors: Tensor, tail: Tail | None, ids: Tensor) -> Tensor:
-        """Item vectors ``(T, d)`` of ``ids`` ``(T,)`` from their rows ``(T, w)`` and the tail."""
-        if tail is None or self.projector is None:
-            return vectors
-        bias = self.projector.bias[vectors.shape[1] :]
-        last = functional.linear(tail.features[ids], tail.weight, bias)
-        return torch.cat([vectors, last], dim=1)
+        # What else than a product with features in memory makes items leaves no choice.
+        if (
+            self.projector is None
+            or self.id_embedding is not None
+            or not isinstance(features, Tensor)
+        ):
+            return split_table(self.item_table(features), ids)
+        return step_items(features, self.projector, self.sizes, ids, positions)
 
     def encode(self, x: Tensor, packing: Packing) -> Tensor:
         """Run packed item vectors ``(T, d)`` through the blocks; ``(T, d)`` outputs."""
@@ -201,7 +191,11 @@ class FMRLRecNetwork(nn.Module):
         return x
 
     def encode_last(
-        self, table: Tensor, item_seq: Tensor, item_seq_len: Tensor, drives: Tensor | None = None
+        self,
+        table: Tensor,
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        input_projections: Tensor | None = None,
     ) -> Tensor:
         """Output at the last item of each right-padded sequence.
 
@@ -211,7 +205,8 @@ class FMRLRecNetwork(nn.Module):
             table: ``(N+1, d)`` item vectors.
             item_seq: ``(B, L)`` items, right-padded with 0.
             item_seq_len: ``(B,)`` valid positions of each row, 1 or more.
-            drives: `item_drives` of the same table; spares the products of every position.
+            input_projections: `item_input_projections` of the same table; spares the products of
+                every position.
 
         Returns:
             ``(B, d)``.
@@ -221,16 +216,16 @@ class FMRLRecNetwork(nn.Module):
         last = self.blocks[-1]
         assert isinstance(last, Block)
         decay = last.recurrence.decay()
-        if drives is not None:
-            states = final_states(drives, ids, decay, packing.batch_sizes)
-            return last.finish(table[ids[packing.last]], states[packing.rank])
+        if input_projections is not None:
+            states = final_states(input_projections, ids, decay, packing.batch_sizes)
+            return last.output(table[ids[packing.last]], states[packing.rank])
         x = self.input_dropout(table[ids])
         for block in self.blocks[:-1]:
             x = block(x, packing.batch_sizes)
-        states = packed_scan(last.drive(x), decay, packing.batch_sizes)
-        return last.finish(x[packing.last], states[packing.last])
+        states = packed_scan(last.input_projection(x), decay, packing.batch_sizes)
+        return last.output(x[packing.last], states[packing.last])
 
-    def item_drives(self, table: Tensor) -> Tensor | None:
+    def item_input_projections(self, table: Tensor) -> Tensor | None:
         """What each item adds to the recurrence's state, ``(N+1, d)`` complex, for `encode_last`.
 
         It hangs on the item alone where there is one block and no dropout.
@@ -243,7 +238,7 @@ class FMRLRecNetwork(nn.Module):
         """
         first = self.blocks[0]
         assert isinstance(first, Block)
-        return first.drive(table) if len(self.blocks) == 1 else None
+        return first.input_projection(table) if len(self.blocks) == 1 else None
 
     def initial_state(self, batch: int) -> list[Tensor]:
         """A zero complex state ``(batch, d)`` for each block."""

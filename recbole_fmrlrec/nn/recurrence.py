@@ -1,9 +1,4 @@
-"""The linear recurrence (LRU) on packed, time-major sequences.
-
-A batch is packed as `torch.nn.utils.rnn.pack_padded_sequence` packs it: sequences sorted by
-falling length, all first positions, then all second positions, and so on. Every position-wise
-operation then runs on the T valid positions only, and the scan over shrinking batches costs
-nothing for padding.
+"""The linear recurrence (LRU) on packed, time-major sequences: see `recbole_fmrlrec.nn.packing`.
 
 Source: Orvieto et al., "Resurrecting Recurrent Neural Networks for Long Sequences", ICML 2023
 (the LRU and its initialisation); Wang et al., fMRLRec, Findings of EMNLP 2024, section 3.
@@ -13,78 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.linear import MatryoshkaLinear
-
-
-@dataclass(frozen=True)
-class Packing:
-    """Where each packed position comes from.
-
-    Attributes:
-        index: ``(T,)`` position in the flattened right-padded ``(B * L)`` batch.
-        batch_sizes: number of sequences that reach step 0, 1, 2, ...
-        last: ``(B,)`` packed position of each sequence's last item, in the batch's own order.
-        rank: ``(B,)`` place of each sequence among all, the longest first.
-    """
-
-    index: Tensor
-    batch_sizes: list[int]
-    last: Tensor
-    rank: Tensor
-
-    @classmethod
-    def from_lengths(cls, lengths: Tensor, width: int) -> Packing:
-        """Lay out right-padded sequences of the given lengths.
-
-        Worked out on the CPU: lengths on a GPU cost one wait for it.
-
-        Args:
-            lengths: ``(B,)`` valid positions of each row, 1 to ``width``. The result is on their
-                device.
-            width: padded length L of the batch.
-
-        Raises:
-            ValueError: a length lies outside 1..width.
-        """
-        device, lengths = lengths.device, lengths.cpu()
-        low, high = (int(lengths.min()), int(lengths.max())) if lengths.numel() else (1, 1)
-        if low < 1 or high > width:
-            raise ValueError(f"sequence lengths must lie in 1..{width}, got {low}..{high}")
-        ordered, order = torch.sort(lengths, descending=True, stable=True)
-        steps = torch.arange(high)
-        reached = steps[:, None] < ordered[None, :]
-        step, rank = reached.nonzero(as_tuple=True)
-        counts = reached.sum(1)
-        offsets = counts.cumsum(0) - counts
-        place = torch.empty_like(order)
-        place[order] = torch.arange(len(order))
-        last = offsets[lengths - 1] + place
-        return cls(order[rank] * width + step, counts.tolist(), last, place).to(device)
-
-    def to(self, device: torch.device) -> Packing:
-        """The same on another device."""
-        return replace(
-            self,
-            index=send(self.index, device),
-            last=send(self.last, device),
-            rank=send(self.rank, device),
-        )
-
-    def pack(self, padded: Tensor) -> Tensor:
-        """Gather ``(B, L, ...)`` into ``(T, ...)``."""
-        return padded.flatten(0, 1)[self.index]
-
-    def unpack(self, packed: Tensor, shape: tuple[int, int]) -> Tensor:
-        """Scatter ``(T, ...)`` back into zeros of ``(B, L, ...)``."""
-        padded = packed.new_zeros(shape[0] * shape[1], *packed.shape[1:])
-        return padded.index_copy(0, self.index, packed).unflatten(0, shape)
 
 
 class _PackedScan(torch.autograd.Function):
@@ -206,19 +135,19 @@ class LinearRecurrence(nn.Module):
         """``(d,)`` complex eigenvalues lam."""
         return torch.polar(torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log))
 
-    def drive(self, x: Tensor) -> Tensor:
+    def input_projection(self, x: Tensor) -> Tensor:
         """``gamma * (B x + b_B)``: ``(T, d)`` real to ``(T, d)`` complex."""
         projected = self.in_proj(x).to(self.gamma_log.dtype).unflatten(1, (-1, 2))
         return torch.view_as_complex(projected) * torch.exp(self.gamma_log)
 
-    def read(self, h: Tensor) -> Tensor:
+    def read_out(self, h: Tensor) -> Tensor:
         """``Re(C h) + b_C``: ``(T, d)`` complex to ``(T, d)`` real."""
         result: Tensor = self.out_proj(torch.view_as_real(h).flatten(1))
         return result
 
     def forward(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """Map packed ``(T, d)`` to ``(T, d)``."""
-        return self.read(packed_scan(self.drive(x), self.decay(), batch_sizes))
+        return self.read_out(packed_scan(self.input_projection(x), self.decay(), batch_sizes))
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One event of B sequences.
@@ -230,5 +159,5 @@ class LinearRecurrence(nn.Module):
         Returns:
             ``(B, d)`` outputs and ``(B, d)`` complex new states.
         """
-        state = self.decay() * state + self.drive(x)
-        return self.read(state), state
+        state = self.decay() * state + self.input_projection(x)
+        return self.read_out(state), state

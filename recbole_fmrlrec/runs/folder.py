@@ -97,7 +97,7 @@ class RunFolder:
                 if not isinstance(getattr(found, key), kind):
                     raise TypeError(f"{key} is no {'text' if kind is str else 'mapping'}")
             return found
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(
                 f"{file.absolute()}: damaged ({type(error).__name__}: {error}), so that nobody can "
                 "say what the run was; start it anew without --resume"

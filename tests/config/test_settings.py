@@ -59,7 +59,7 @@ def test_an_unknown_key_of_a_file_is_named_with_its_line(tmp_path: Path) -> None
 
 
 def test_keys_that_recbole_reads_without_a_yaml_file_are_known() -> None:
-    for key in ("encoding", "benchmark_filename", "tail_ratio", "local_rank", "threshold"):
+    for key in ("encoding", "benchmark_filename", "tail_ratio", "threshold"):
         check_key(key, "here", "Pop")
     check_key("has_residual", "here", "AutoInt")
     check_key("loss_type", "here", "SASRec")

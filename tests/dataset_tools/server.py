@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.patience import patience
+
 
 class Server:
     """Serves ``files`` (path -> bytes). ``faults`` (path -> list) are used up one a request:
@@ -25,6 +27,8 @@ class Server:
         self.url = ""
         self.lock = threading.Lock()
         self.active = self.most_active = 0
+        self.together = 1  # so many requests must be there at a time before the first is answered
+        self.met = threading.Condition(self.lock)
 
 
 @contextmanager
@@ -55,6 +59,8 @@ def handler(state: Server) -> Callable[..., BaseHTTPRequestHandler]:
                 fault = faults.pop(0) if faults else ""
                 state.active += 1
                 state.most_active = max(state.most_active, state.active)
+                state.met.notify_all()
+                state.met.wait_for(lambda: state.most_active >= state.together, patience(20))
             try:
                 self.answer(fault)
             finally:

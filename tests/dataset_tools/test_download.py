@@ -155,6 +155,7 @@ def test_pictures_several_at_a_time(server: Server, tmp_path: Path) -> None:
     server.faults = {"/3.png?x=1": ["cut 100", 503], "/4.png?x=1": [429]}
     write_atomic(tmp_path / "images.tsv", ["item_id:token", "image:token"], items.items())
     folder = tmp_path / "images"
+    server.together = 2
     found = download_pictures(tmp_path, folder, workers=4, policy=QUICK)
     assert (found.fetched, found.there, set(found.failed)) == (41, 0, {"gone", "bad"})
     assert 1 < server.most_active <= 4

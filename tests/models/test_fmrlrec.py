@@ -249,24 +249,45 @@ def test_loss_and_gradients_ask_nothing_of_their_device(parts, model, loss, memo
         result.item()
 
 
-def test_a_column_may_be_named_as_what_a_batch_keeps(parts):
-    _, loaders, model = parts(training_windows="prefix", dropout_prob=0.0)
+@pytest.mark.parametrize("windows", ["overlap", "prefix"])
+def test_a_column_may_be_named_as_what_a_batch_keeps(parts, windows):
+    _, loaders, model = parts(training_windows=windows, dropout_prob=0.0)
     rows = next(iter(loaders[0]))
     expected = model.calculate_loss(rows).item()
-    rows.interaction["host"] = torch.ones(len(rows))
+    rows.interaction["layout"] = torch.ones(len(rows))
     assert model.calculate_loss(rows).item() == expected
 
 
-def test_a_batch_is_laid_out_from_the_rows_it_was_sent_from_until_it_is_changed(parts):
-    from recbole_fmrlrec.data.batch import host_rows
+@pytest.mark.parametrize("starts", [False, True])
+def test_the_loader_lays_a_batch_out_as_the_model_would(parts, starts):
+    from recbole.data.interaction import Interaction
+
+    _, loaders, model = parts(dropout_prob=0.0, predict_first_item=starts)
+    rows = next(iter(loaders[0]))
+    sent = rows.to("cpu")
+    plain = Interaction(dict(rows.interaction))
+    assert sent.layout is rows.layout is not None and not hasattr(plain, "layout")
+    before = model.calculate_loss(plain).item()
+    assert model.calculate_loss(sent).item() == model.calculate_loss(rows).item() == before
+    assert rows.to("meta", "item_length")["item_id_list"].device.type == "cpu"
+
+
+def test_rows_that_are_changed_are_laid_out_again(parts):
+    from recbole.data.interaction import Interaction
 
     _, loaders, model = parts(dropout_prob=0.0)
     rows = next(iter(loaders[0]))
-    sent, changed, written = (rows.to("cpu") for _ in range(3))
-    assert host_rows(rows) is rows and host_rows(sent) is rows
-    before = model.calculate_loss(sent).item()
-    assert rows.to("meta", "item_length")["item_id_list"].device.type == "cpu"
-    changed["item_length"] = changed["item_length"].clamp(max=1)
-    assert host_rows(changed) is changed and model.calculate_loss(changed).item() != before
-    written["item_id_list"].clamp_(max=1)
-    assert host_rows(written) is written and model.calculate_loss(written).item() != before
+    before = model.calculate_loss(rows).item()
+    short = rows["item_length"].clamp(max=1)
+    expected = model.calculate_loss(Interaction({**rows.interaction, "item_length": short})).item()
+    assert expected != before
+    changed, updated, sorted_ = (rows.to("cpu") for _ in range(3))
+    changed["item_length"] = short
+    updated.update(Interaction({"item_length": short}))
+    assert model.calculate_loss(changed).item() == expected
+    assert model.calculate_loss(updated).item() == expected
+    sorted_.sort("item_length")
+    assert sorted_.layout is None
+    assert model.calculate_loss(sorted_).item() == pytest.approx(before)
+    few = rows[:3]
+    assert model.calculate_loss(few).item() != before

@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 
 from recbole_fmrlrec.nn.loss import (
     BLOCK_BYTES,
-    Tail,
     block_rows,
     nested_cross_entropy,
     nested_cross_entropy_reference,
-    table_width,
 )
 
 nested_sizes = st.lists(st.integers(1, 12), min_size=1, max_size=4, unique=True).map(sorted)
@@ -50,61 +48,14 @@ def test_equals_its_definition_in_value_and_gradient(
         torch.testing.assert_close(ours, plain)
 
 
-@given(
-    sizes=nested_sizes,
-    in_table=st.integers(0, 3),
-    positions=st.integers(1, 9),
-    items=st.integers(1, 40),
-    soft=st.sampled_from([0.0, 0.3, 1.0]),
-    block=st.integers(1, 12),
-    seed=st.integers(0, 99),
-)
-@settings(max_examples=80, deadline=None)
-def test_items_as_a_table_and_a_product_give_the_same(
-    sizes, in_table, positions, items, soft, block, seed
-):
-    torch.manual_seed(seed)
-    width = [0, *sizes[:-1]][min(in_table, len(sizes) - 1)]
-    features = torch.randn(items, 5, dtype=torch.float64)
-    values = [
-        torch.randn(positions, sizes[-1], dtype=torch.float64),
-        torch.randn(items, width, dtype=torch.float64),
-        torch.randn(sizes[-1] - width, 5, dtype=torch.float64),
-    ]
-    targets = torch.randint(items, (positions,))
-    results = []
-    for loss in (nested_cross_entropy, nested_cross_entropy_reference):
-        h, e, w = (value.clone().requires_grad_() for value in values)
-        extra = {"block_size": block} if loss is nested_cross_entropy else {}
-        value = loss(h, e, targets, sizes, soft, tail=Tail(features, w), **extra)
-        (3 * value).backward()
-        results.append((value, h.grad, e.grad, w.grad))
-    for ours, plain in zip(*results, strict=True):
-        torch.testing.assert_close(ours, plain)
-
-
-@pytest.mark.parametrize(("table", "tail"), [(3, 1), (2, 1), (4, 1), (2, None)])
-def test_a_table_that_ends_between_sizes_or_misses_the_last_is_refused(table, tail):
-    items = torch.randn(5, table)
-    rest = None if tail is None else Tail(torch.randn(5, 3), torch.randn(tail, 3))
+def test_a_table_of_another_width_is_refused():
     with pytest.raises(ValueError, match="must end"):
-        nested_cross_entropy(torch.randn(1, 4), items, torch.tensor([0]), [2, 4], tail=rest)
+        nested_cross_entropy(torch.randn(1, 4), torch.randn(5, 2), torch.tensor([0]), [2, 4])
 
 
 def test_a_batch_without_positions_is_refused():
     with pytest.raises(ValueError, match="no position"):
         nested_cross_entropy(torch.randn(0, 4), torch.randn(5, 4), torch.tensor([]).long(), [2, 4])
-
-
-def test_the_table_is_as_wide_as_pays():
-    sizes = [8, 256, 512, 1024]
-    # A chunk of c dimensions pays without the table above c = 2 T F / (2 F + 3 T).
-    assert table_width(189, sizes, 2048) == 8  # 166
-    assert table_width(310, sizes, 2048) == 256  # 253
-    assert table_width(320, sizes, 2048) == 512  # 259
-    assert table_width(2000, sizes, 2048) == 1024  # 812
-    assert table_width(100, [1], 10) == 1
-    assert table_width(1, [2], 10) == 0
 
 
 def test_twice_through_a_kept_graph_gives_the_same_gradient():

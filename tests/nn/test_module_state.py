@@ -22,7 +22,11 @@ from tests import toy
 compat.apply()
 
 #: Attributes that a method other than __init__ may set, and why they cannot end in the state.
-SET_LATER = {"_kept": "a plain object, whatever it holds"}
+SET_LATER = {
+    "_kept": "a plain object, whatever it holds",
+    "network": "at_size: a network cut to the size takes the place of the whole one meanwhile",
+    "size": "a number",
+}
 
 
 def our_modules() -> list[type[nn.Module]]:

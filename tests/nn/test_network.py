@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recbole_fmrlrec.nn.dropout import Dropout
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
-from recbole_fmrlrec.nn.recurrence import Packing
+from recbole_fmrlrec.nn.packing import Packing
 
 nested_sizes = st.lists(st.integers(1, 16), min_size=1, max_size=4, unique=True).map(sorted)
 ITEMS, WIDTH = 9, 6
@@ -51,23 +51,6 @@ def test_the_model_cut_to_a_size_is_the_full_model_at_that_size(sizes, blocks, i
         torch.testing.assert_close(out @ small_table.T, full[:, :size] @ table[:, :size].T)
 
 
-@given(sizes=nested_sizes, positions=st.integers(1, 20), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
-def test_items_split_for_training_are_the_item_table(sizes, positions, seed):
-    network = random_network(sizes, seed)
-    features, seq, _ = random_batch(seed)
-    whole = network.item_table(features)
-    table, tail = network.split_items(features, positions)
-    width = table.shape[1]
-    torch.testing.assert_close(table, whole[:, :width])
-    assert (tail is None) == (width == sizes[-1])
-    ids = seq.flatten()
-    torch.testing.assert_close(network.item_inputs(table[ids], tail, ids), whole[ids])
-    if tail is not None:
-        last = tail.features @ tail.weight.T + network.projector.bias[width:]
-        torch.testing.assert_close(last, whole[:, width:])
-
-
 @given(sizes=nested_sizes, lengths=st.lists(st.integers(1, 7), min_size=1, max_size=6))
 @settings(max_examples=40, deadline=None)
 @torch.no_grad()
@@ -77,21 +60,23 @@ def test_last_outputs_from_what_each_item_adds_to_the_state(sizes, lengths):
     table = network.item_table(features)
     packing = Packing.from_lengths(lengths, seq.shape[1])
     every = network.encode(table[packing.pack(seq)], packing)
-    quick = network.encode_last(table, seq, lengths, network.item_drives(table))
+    quick = network.encode_last(table, seq, lengths, network.item_input_projections(table))
     torch.testing.assert_close(quick, every[packing.last])
     torch.testing.assert_close(network.encode_last(table, seq, lengths), every[packing.last])
 
 
 def test_with_several_blocks_a_state_hangs_on_more_than_the_item():
     network = random_network([2, 4], blocks=2)
-    assert network.item_drives(network.item_table(random_batch()[0])) is None
+    assert network.item_input_projections(network.item_table(random_batch()[0])) is None
 
 
 def test_items_with_vectors_of_their_own_are_not_split():
     network = random_network([1, 16], ids=ITEMS + 1)
-    table, tail = network.split_items(random_batch()[0], 1)
-    assert tail is None
-    assert table.shape == (ITEMS + 1, 16)
+    features, seq, _ = random_batch()
+    table = network.item_table(features)
+    read, ranked = network.step_items(features, seq.flatten(), 1)
+    assert torch.equal(read, table[seq.flatten()])
+    assert torch.equal(ranked, table[1:])
 
 
 def test_packed_left_padded_and_step_by_step_agree():

@@ -9,7 +9,7 @@ import torch
 from benchmarks import recorded
 from recbole_fmrlrec.nn.loss import nested_cross_entropy
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
-from recbole_fmrlrec.nn.recurrence import Packing
+from recbole_fmrlrec.nn.packing import Packing
 from tests import recording
 
 
