@@ -45,7 +45,7 @@ def read_number(value: object) -> int | float:
         return value
     text = str(value).strip()
     if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{text!r} is no number" if text else "is empty")
+        raise ValueError(f"{text!r} is not a number" if text else "is empty")
     number = int(text) if text.lstrip("+-").isdigit() else float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text!r} is too large")
@@ -126,12 +126,12 @@ def read_bound(
         return bound
     if own is None:
         raise UsageError(
-            f"{text!r} is no time, but the timestamps are {UNIT_NAMES[unit or 's']} since 1970; "
+            f"{text!r} is not a time; the timestamps are {UNIT_NAMES[unit or 's']} since 1970; "
             "write a date such as 2014-07-31 or a stamp"
         )
     if unit is None:
         raise UsageError(
-            f"{text!r}: the timestamps of this source are no dates but numbers"
+            f"{text!r}: the timestamps of this source are numbers, not dates"
             + (f" from {span[0]:.15g} to {span[1]:.15g}" if span else "")
         )
     if end and re.fullmatch(r"\d{4}[-/.]\d\d?[-/.]\d\d?", text.strip()):

@@ -93,7 +93,7 @@ def download(
                 raise _failure(url, path, f"{error}, after {attempt} tries") from error
             pause = policy.pause * 2 ** (attempt - 1)
             time.sleep(max(error.wait, min(pause, policy.longest_pause)))
-    raise _failure(url, path, "no try was allowed")
+    raise _failure(url, path, "no attempt was allowed")
 
 
 def _failure(url: str, path: Path, reason: str) -> DownloadError:
@@ -194,7 +194,7 @@ class Part:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if not found or int(found[1]) != have:
             self.path.unlink(missing_ok=True)
-            raise _Passing("the server answered another range than was asked for")
+            raise _Passing("the server sent another range than the requested one")
         return have, int(found[2]) if found[2].isdigit() else None
 
     def _begin(
@@ -245,7 +245,7 @@ class Part:
             if have == note.get("total"):
                 return
             self.path.unlink(missing_ok=True)
-            raise _Passing("the server has no such range; starting anew") from error
+            raise _Passing("the server does not have this range; starting over") from error
         reason = f"{error.code} {error.reason}"
         if error.code in PASSING:
             wait = error.headers.get("Retry-After", "")

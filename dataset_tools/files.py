@@ -54,7 +54,7 @@ def disk_full(path: Path, partial: Path | None = None, needed: int | None = None
     free = shutil.disk_usage(path.parent).free
     need = f"{needed:,} bytes are needed" if needed else f"more than {written:,} bytes are needed"
     return DiskFullError(
-        f"{path}: no room for this file: {need}, {free + written:,} are free there; free some "
+        f"{path}: not enough disk space: {need}, {free + written:,} are free there; free some "
         "space, or write to another place (the OUTPUT of a command, or its option --output)"
     )
 

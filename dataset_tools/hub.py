@@ -33,7 +33,7 @@ def is_folder(model: str) -> bool:
     if Path(model).is_dir():
         return True
     if Path(model).exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise UsageError(f"--model {model}: no such folder, and no name on the Hugging Face hub")
+        raise UsageError(f"--model {model}: no such folder, and not a name on the Hugging Face hub")
     return False
 
 
@@ -64,7 +64,7 @@ def load_error(model: str, part: str, error: Exception) -> DatasetError:
     reason = " ".join(str(error).split())[:400] or type(error).__name__
     if is_folder(model):
         return UsageError(
-            f"cannot load {part} of {model!r}: {reason}. Is it the folder of a model, and whole? A "
+            f"cannot load {part} of {model!r}: {reason}. Is it a complete model folder? A "
             "model that needs no download is tfidf-svd for text, colour-layout for images"
         )
     return EncodingError(

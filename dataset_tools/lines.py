@@ -31,7 +31,7 @@ def check_encoding(encoding: str) -> str:
         return codecs.lookup(encoding).name
     except (LookupError, ValueError):
         raise UsageError(
-            f"--encoding {encoding!r}: no encoding of that name; usual ones are utf-8, utf-16, "
+            f"--encoding {encoding!r}: unknown encoding; common ones are utf-8, utf-16, "
             "latin-1, cp1252, shift_jis, gb18030"
         ) from None
 
@@ -59,7 +59,7 @@ def read_lines(
             or is longer than 64 MiB; the message has file and line number.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: {'a folder, no file' if path.is_dir() else 'no such file'}")
+        raise UsageError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     number = 0
     try:
         chunks = _chunks(path)
@@ -90,7 +90,9 @@ def _true_encoding(head: bytes, encoding: str, path: Path) -> str:
             return marked
     if name == "utf-8" and b"\0" in head[:2]:
         order = "be" if head[:1] == b"\0" else "le"
-        raise UsageError(f"{path}: not UTF-8 but UTF-16 without a mark; --encoding utf-16-{order}")
+        raise UsageError(
+            f"{path}: UTF-16 without a byte order mark, not UTF-8; give --encoding utf-16-{order}"
+        )
     return name
 
 
@@ -165,7 +167,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
                     piece = unpacker.unused_data.lstrip(b"\0")
                     unpacker = zlib.decompressobj(31) if piece else unpacker
         if packed and not unpacker.eof:
-            raise EOFError("the gzip stream has no end")
+            raise EOFError("the gzip stream is cut off")
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -134,7 +134,7 @@ def check_plain_file(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise PictureError(_reason(error)) from None
     if not stat.S_ISREG(mode):
-        raise PictureError("a folder" if stat.S_ISDIR(mode) else "no plain file")
+        raise PictureError("a folder" if stat.S_ISDIR(mode) else "not a regular file")
 
 
 def _reason(error: Exception) -> str:
@@ -194,7 +194,7 @@ def load_picture(path: Path) -> Image:
     """A picture upright in RGB, on white where it is transparent; the first frame of several.
 
     Raises:
-        PictureError: empty, too large, cut off, no picture, or no plain file.
+        PictureError: empty, too large, cut off, no picture, or not a regular file.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -211,7 +211,7 @@ def load_picture(path: Path) -> Image:
             picture.load()
             return _as_rgb(ImageOps.exif_transpose(_without_bad_exif(picture)))
     except UnidentifiedImageError:
-        raise PictureError("no picture, or of an unknown kind") from None
+        raise PictureError("not a picture, or of an unknown format") from None
     except PictureError:
         raise
     except OSError as error:

@@ -19,7 +19,7 @@ def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
     parser = commands.add_parser(
         "inspect",
         help="counts, coverage, feature statistics, items to look at",
-        description="What is in a data set: counts, lengths, coverage of each modality, feature "
+        description="What is in a dataset: counts, lengths, coverage of each modality, feature "
         "statistics, cold items, the most popular items and some at random.",
         parents=[shared],
     )

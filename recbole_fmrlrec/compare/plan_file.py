@@ -110,7 +110,7 @@ class _Reader(PlanValues):
         for at, name in enumerate(names):
             self.folder_name(("datasets", at), name)
             if name in names[:at]:
-                raise self.wrong(("datasets", at), f"the dataset {name} stands here twice")
+                raise self.wrong(("datasets", at), f"duplicate dataset {name}")
         return {name: {} for name in names}
 
     def _models(self) -> tuple[Variant, ...]:
@@ -118,7 +118,7 @@ class _Reader(PlanValues):
         if isinstance(given, list):
             for at, name in enumerate(given):
                 if name in given[:at]:
-                    raise self.wrong(("models", at), f"the model {name} stands here twice")
+                    raise self.wrong(("models", at), f"duplicate model {name}")
             return tuple(self._variant(("models", at), n, None) for at, n in enumerate(given))
         entries = self.mapping(("models",), given).items()
         return tuple(self._variant(("models", name), name, value) for name, value in entries)

@@ -203,11 +203,11 @@ def _refresh_text(item_file: Path, folder: Path) -> None:
         return
     changed = f"{folder / 'text.npy'}: made from texts that {item_file} no longer has"
     if remake_text_features(item_file, folder):
-        getLogger().warning("%s; made anew", changed)
+        getLogger().warning("%s; making them again", changed)
         return
     raise UsageError(
-        f"{changed}; make it anew with `python -m dataset_tools encode-text {item_file.parent} "
-        f"--output {folder} --overwrite`, or take it as it is with --feature_path={folder}"
+        f"{changed}; make it again with `python -m dataset_tools encode-text {item_file.parent} "
+        f"--output {folder} --overwrite`, or use it unchanged with --feature_path={folder}"
     )
 
 

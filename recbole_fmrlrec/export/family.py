@@ -97,7 +97,7 @@ class Family:
         quality = (
             f"Quality is that of the deployed files on the {self.rows:,} test rows of "
             f"{self.dataset}, each ranked against all {self.num_items:,} items; in brackets the "
-            "difference to the float32 table."
+            "difference from the float32 table."
             if self.rows
             else "Quality was not evaluated."
         )
@@ -118,7 +118,7 @@ class Family:
             return []
         return [
             f"{self.added_items:,} items that the training did not have are in the tables, scored "
-            "from their features; they are no candidates of the evaluation."
+            "from their features; they are not among the candidates of the evaluation."
         ]
 
     def text(self) -> str:
@@ -158,7 +158,7 @@ class Family:
         by_time = [member.latency_ms for member in self.members]
         size = svg_curve(by_bytes, quality, names, "bytes of all files", name, readable_bytes)
         time = svg_curve(by_time, quality, names, "one user, ms", name, lambda x: f"{x:.3g}")
-        line = "the line joins the sizes that no other beats"
+        line = "the line joins the sizes on the Pareto front"
         return [
             Figure(size, f"Quality and bytes; {line}"),
             Figure(time, f"Quality and latency; {line}"),

@@ -84,12 +84,12 @@ class RunFolder:
             found = cls(path, *(content[key] for key in _IDENTITY))
             for key, kind in zip(_IDENTITY, (str, str, str, dict), strict=True):
                 if not isinstance(getattr(found, key), kind):
-                    raise TypeError(f"{key} is no {'text' if kind is str else 'mapping'}")
+                    raise TypeError(f"{key} is not a {'text' if kind is str else 'mapping'}")
             return found
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(
-                f"{file.absolute()}: damaged ({type(error).__name__}: {error}), so that nobody can "
-                "say what the run was; start it anew without --resume"
+                f"{file.absolute()}: damaged ({type(error).__name__}: {error}), so that its "
+                "configuration is unknown; start the run again without --resume"
             ) from error
 
     @classmethod
@@ -101,7 +101,7 @@ class RunFolder:
             try:
                 found = cls.open(file.parent)
             except UsageError as error:
-                logging.getLogger().warning("--resume passes over a run: %s", error)
+                logging.getLogger().warning("--resume skips a run: %s", error)
                 continue
             if found.fingerprint == wanted:
                 candidates.append((file.stat().st_mtime_ns, found.path.name, found))
@@ -185,12 +185,12 @@ class RunFolder:
         lock, lost = Lock(self.path / "run"), Event()
         if not lock.acquire():
             raise FolderInUse(
-                f"{self.path.absolute()}: {lock.owner()} is at work on this run; let it finish, or "
-                "stop it and then give --resume"
+                f"{self.path.absolute()}: this run is already running ({lock.owner()}); let it "
+                "finish, or stop it and then give --resume"
             )
 
         def taken_over() -> str:
-            return f"{self.path.absolute()}: {lock.owner()} took this run over meanwhile"
+            return f"{self.path.absolute()}: {lock.owner()} has taken over this run"
 
         def stop() -> None:
             lost.set()

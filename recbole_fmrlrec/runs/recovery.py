@@ -59,8 +59,8 @@ def _hangs_on(name: str) -> Sequence[str]:
 
 def _becomes(name: str, goes_on: bool) -> str:
     if name == CONFIG:
-        return "it is written anew"
-    return "the test is run again" if goes_on else "the training begins anew"
+        return "it is written again"
+    return "the test is run again" if goes_on else "the training starts from the beginning"
 
 
 def _fault(folder: Path, name: str, read: Callable[[Path], Any]) -> str | None:

@@ -133,7 +133,7 @@ class _Reader:
                 raise UsageError(
                     f"unknown key `{key}` ({self.where(*at, str(key))}): there is "
                     + ", ".join(near)
-                    + "; keys of the model stand below `settings` or `parameters`"
+                    + "; keys of the model belong under `settings` or `parameters`"
                 )
             if problem := rules[key].problem(value, key):
                 path, wrong, what = problem

@@ -36,7 +36,7 @@ class Parameter:
         if self.kind == "choice":
             labels = [json.dumps(value, sort_keys=True) for value in self.values]
             if not labels or len(set(labels)) < len(labels):
-                raise self._wrong("a choice needs values, none of them twice")
+                raise self._wrong("a choice needs values without duplicates")
             return
         numbers = is_whole if self.kind == "int" else is_number
         if not all(map(numbers, self.values)) or len(self.values) not in self._lengths():
@@ -139,7 +139,7 @@ class Space:
             if not ready:
                 left = [p.name for p in parameters if p.name not in ordered]
                 raise UsageError(
-                    f"the conditions of {', '.join(left)} hang on one another in a circle"
+                    f"the conditions of {', '.join(left)} depend on one another in a circle"
                 )
             ordered |= {parameter.name: parameter for parameter in ready}
         return cls(tuple(ordered.values()))
@@ -220,7 +220,7 @@ def _check_condition(
 ) -> None:
     if other is None:
         raise UsageError(
-            f"{parameter.name} ({parameter.where}): `when` names `{name}`, which is no parameter"
+            f"{parameter.name} ({parameter.where}): `when` names `{name}`, which is not a parameter"
         )
     if other.kind not in ("choice", "int"):
         raise UsageError(

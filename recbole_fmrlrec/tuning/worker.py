@@ -168,7 +168,7 @@ def work_together(job: Job, workers: int) -> None:
         if process.exitcode < 0:
             tqdm.write(f"{process.name} was killed by signal {-process.exitcode}", file=sys.stderr)
     if all(process.exitcode for process in processes):
-        raise RunError("no worker came to its end; the same command goes on with the study")
+        raise RunError("no worker finished; run the same command again to continue the study")
 
 
 def _with_threads(job: Job, workers: int) -> Job:

@@ -303,10 +303,10 @@ def test_a_full_disk_outside_a_run_is_named(
 ) -> None:
     failing(OSError(28, "No space left on device", "/data/x.json"))
     assert main([]) == 1
-    assert capsys.readouterr().err.startswith("error: /data/x.json: no room on the disk: ")
+    assert capsys.readouterr().err.startswith("error: /data/x.json: not enough disk space: ")
     failing(OSError(30, "Read-only file system", "/data/x.json"))
     assert main([]) == 2
     assert capsys.readouterr().err == (
         "error: cannot write /data/x.json: Read-only file system; choose another folder "
-        "(--checkpoint_dir, --data_path and --output say where files go)\n"
+        "(--checkpoint_dir, --data_path and --output set where files go)\n"
     )

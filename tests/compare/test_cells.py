@@ -145,7 +145,7 @@ def test_choosing(plan):
     assert choose(found, ["all"], "--redo") == found
     with pytest.raises(UsageError, match=r"--only: no cell is seed1 and .* at once"):
         choose(found, ["seed1", found[1].key], "--only")
-    with pytest.raises(UsageError, match=r"--only: no cell is called `pop`; there are .*Pop"):
+    with pytest.raises(UsageError, match=r"--only: there is no cell `pop`; there are .*Pop"):
         choose(found, ["pop"], "--only")
 
 

@@ -175,7 +175,7 @@ def test_the_last_words_of_a_worker(tmp_path):
     log = tmp_path / "worker.log"
     log.write_text("loading\nerror: the first time\n", encoding="utf-8")
     before = log.stat().st_size
-    assert last_words(log) == "the first time" and last_words(log, before) == "it said nothing"
+    assert last_words(log) == "the first time" and last_words(log, before) == "it printed nothing"
     with log.open("a", encoding="utf-8") as file:
         file.write("Traceback\n  of it\nerror: two things:\n- one\n- two\n")
     assert last_words(log, before) == "two things:\n- one\n- two"

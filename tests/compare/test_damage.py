@@ -57,11 +57,11 @@ def metrics(cell):
 @pytest.mark.parametrize(
     ("name", "becomes"),
     [
-        ("config.json", "it is written anew"),
+        ("config.json", "it is written again"),
         ("result.json", "the test is run again"),
         ("test_ranks.npz", "the test is run again"),
-        ("best.pth", "the training begins anew"),
-        ("last.pth", "the training begins anew"),
+        ("best.pth", "the training starts from the beginning"),
+        ("last.pth", "the training starts from the beginning"),
     ],
 )
 def test_a_damaged_file_of_an_unfinished_cell_is_made_again(half_done, capsys, name, becomes):
@@ -76,7 +76,7 @@ def test_a_damaged_file_of_an_unfinished_cell_is_made_again(half_done, capsys, n
         said = capsys.readouterr().err
         assert f"warning: {file}: damaged (" in said and f"); {becomes}\n" in said
         if becomes == "the test is run again":  # a finished cell has no last.pth to go on from
-            becomes = "the training begins anew"
+            becomes = "the training starts from the beginning"
         assert cell.finished and metrics(cell) == expected
         assert name == "last.pth" or file.is_file()
 
@@ -146,7 +146,7 @@ def test_compare_says_a_damaged_finished_cell_before_it_starts_others(
     assert main(words) == 1
     error = capsys.readouterr().err
     assert f"error: {cost.parent / 'test_ranks.npz'}: missing or damaged (" in error
-    assert f"); `compare` with --redo={key} computes this cell anew" in error and not started
+    assert f"); `compare` with --redo={key} computes this cell again" in error and not started
     assert main([*words, f"--redo={key}", "--only=Pop"]) == 1  # nothing is finished
     assert [cell.key for cell in started[0]] == [key] and not cost.parent.exists()
     assert main([*words, "--only="]) == 2 == main([*words, "--redo="])

@@ -62,7 +62,7 @@ def test_what_evaluate_cannot_read_or_write_is_said_at_once(tmp_path, monkeypatc
     for name, says in [
         ("nosuch", "--checkpoint: there is no checkpoint nosuch.pth"),
         ("text", "--checkpoint: text.pth: not a readable checkpoint of this package"),
-        ("last", "last.pth: says nothing of its model; give the best.pth of that run"),
+        ("last", "last.pth: does not say which model it is; give the best.pth of that run"),
         ("other", "--checkpoint: other.pth: not a checkpoint of this package, or of another"),
     ]:
         assert main(["evaluate", f"--checkpoint={name}.pth"]) == 2

@@ -22,7 +22,7 @@ ODD = {
     "loop": "too many levels of symbolic links",
     "nowhere": "a link to a file that is not there",
     "folder": "a folder",
-    "pipe": "no plain file",
+    "pipe": "not a regular file",
     "listed": "file name too long",
     "listed-loop": "self.png: too many levels of symbolic links",
     "listed-folder": "sub: a folder",

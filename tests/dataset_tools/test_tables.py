@@ -70,12 +70,12 @@ def test_a_column_name_twice_is_in_the_way_where_it_is_used(
     assert convert(tmp_path, text) == 0
     assert written(tmp_path) == WHOLE
     assert convert(tmp_path, text, "--time", "note") == 2
-    assert "a column name twice in the header: 'note'" in capsys.readouterr().err
+    assert "duplicate column names: 'note'" in capsys.readouterr().err
     catalogue = tmp_path / "items.csv"
     catalogue.write_text("item_id,name,name,size\n100,a,b,9\n")
     assert convert(tmp_path, text, "--items", catalogue) == 0
     assert rows(tmp_path / "out" / "out.item") == [("100", "9"), ("101", "")]
-    assert "column 'name' that stands twice in items.csv" in capsys.readouterr().out
+    assert "column 'name' that occurs twice in items.csv" in capsys.readouterr().out
 
 
 def test_an_item_twice_in_the_catalogue_counts_once(
@@ -144,8 +144,8 @@ BAD = {
     "user": (",7,5\n", "line 3: user '' is empty", "interactions without a user"),
     "item": ("cid,NA,5\n", "line 3: item 'NA' is empty or read as missing", "without a user"),
     "rating": ("cid,7,\n", "line 3: stars is empty", "unreadable time or rating"),
-    "nan": ("cid,7,NaN\n", "line 3: stars 'NaN' is no number", "unreadable time or rating"),
-    "inf": ("cid,7,inf\n", "line 3: stars 'inf' is no number", "unreadable time or rating"),
+    "nan": ("cid,7,NaN\n", "line 3: stars 'NaN' is not a number", "unreadable time or rating"),
+    "inf": ("cid,7,inf\n", "line 3: stars 'inf' is not a number", "unreadable time or rating"),
     "huge": ("cid,7,1e999\n", "line 3: stars '1e999' is too large", "unreadable time"),
     "latin": ("cid,é,5\n", "line 3: not utf-8", "lines in another encoding"),
     "quote": ('cid,"7,5\n', "line 3: a quote that opens on this line", "quote that is not closed"),
@@ -240,8 +240,8 @@ def test_a_comma_before_the_decimals(
     ("rating", "options", "words"),
     [
         ("1,234", [], "could be 1.234 (--decimal ,) or 1234 (--decimal .)"),
-        ("4,5", ["--decimal", "."], "'4,5' is no number with --decimal ."),
-        ("4.5", ["--decimal", ","], "'4.5' is no number with --decimal ,"),
+        ("4,5", ["--decimal", "."], "'4,5' is not a number with --decimal ."),
+        ("4.5", ["--decimal", ","], "'4.5' is not a number with --decimal ,"),
     ],
 )
 def test_a_comma_that_could_be_something_else(

@@ -94,13 +94,13 @@ def test_inspection_says_that_units_are_mixed(
     assert "not all timestamps are in one unit" in said
     (tmp_path / "x" / "x.inter").write_text(f"{head}u\ti\t{DAY}\nu\tj\tsoon\n")
     assert main(["inspect", str(tmp_path / "x")]) == 2
-    assert "x.inter, interaction 2: timestamp 'soon' is no number" in capsys.readouterr().err
+    assert "x.inter, interaction 2: timestamp 'soon' is not a number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("2014", "'2014' is no time, but the timestamps are seconds since 1970"),
+        ("2014", "'2014' is not a time; the timestamps are seconds since 1970"),
         ("01/02/2021", "neither a number nor a date"),
     ],
 )

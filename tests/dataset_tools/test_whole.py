@@ -269,7 +269,7 @@ def test_a_full_disk_names_the_file_and_what_it_needs(
     out = tmp_path / "baby"
     assert run(*command(raw, out)) == 1
     said = capsys.readouterr().err
-    assert f"{out / 'baby.inter'}: no room for this file: {size:,} bytes are needed" in said
+    assert f"{out / 'baby.inter'}: not enough disk space: {size:,} bytes are needed" in said
     assert "another place" in said and not out.exists()
     assert not list(tmp_path.glob(".*"))
 

@@ -96,7 +96,7 @@ def test_events_are_put_in_the_order_of_their_times(tmp_path: Path, times: list[
         ('user_id,history\n7,"[""a"", 1.5]"\n', "line 2: 1.5 is no item id"),
         (
             'user_id,history\n7,"[""a"", "\n',
-            "line 2: the history looks like a JSON list and is none",
+            "line 2: the history looks like a JSON list but is not valid JSON",
         ),
     ],
 )
@@ -142,7 +142,7 @@ def test_columns_that_are_not_used_are_named(
     [
         ("a.csv", "", "line 1: the columns are none"),
         ("a.csv", "user,history\n", "the columns are user, history; there must be user_id"),
-        ("a.csv", "user_id,history\n1,a,b\n", "line 2: 3 fields, the head has 2"),
+        ("a.csv", "user_id,history\n1,a,b\n", "line 2: 3 fields, the header has 2"),
         ("a.csv", 'user_id,history\n1,"a\n', "line 2: unexpected end of data"),
         ("a.jsonl", '{"user_id": 1, "history": ["a"]}\n{"user', "line 2: not JSON"),
         ("a.jsonl", '{"user_id": 1, "history": "a"}\n', "line 1: not like"),
@@ -203,7 +203,7 @@ def test_one_history_for_a_person(saved: Path, capsys: pytest.CaptureFixture[str
     best = Recommender.load(saved).recommend(["i1", "i2"], k=2)
     assert [line.split()[2] for line in lines[-2:]] == best.ids
     assert main(["recommend", f"--model_dir={saved}", "--history="]) == 0
-    assert capsys.readouterr().out.startswith("empty history: the model's own start\n")
+    assert capsys.readouterr().out.startswith("empty history: the model's initial state\n")
 
 
 def test_a_file_of_users(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

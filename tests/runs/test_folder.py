@@ -190,4 +190,4 @@ def test_an_interruption_speaks_of_resume_where_there_is_something_to_resume(tmp
     assert interrupted(at=3) == ()
     steps.clear()
     per_epoch = -(-toy.USERS * 2 // toy.SMALL["train_batch_size"])
-    assert interrupted(at=2 * per_epoch + 3) == ("--resume takes the run up after its last epoch",)
+    assert interrupted(at=2 * per_epoch + 3) == ("--resume continues the run after its last epoch",)

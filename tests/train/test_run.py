@@ -324,7 +324,7 @@ def test_a_full_disk_is_said_and_resume_goes_on(toy_run, tmp_path, monkeypatch, 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
         with pytest.raises(
-            NoRoom, match=r"\.pth: no room on the disk: it needs .* kB, .*then "
+            NoRoom, match=r"\.pth: not enough disk space: it needs .* kB, .*then "
         ) as said:
             toy_run(epochs=4)
     folders = [f for f in (tmp_path / "saved").iterdir() if f != whole.run_dir]

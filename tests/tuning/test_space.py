@@ -108,7 +108,7 @@ def test_lists_come_back_from_optuna_as_lists() -> None:
 @pytest.mark.parametrize(
     ("parameters", "says"),
     [
-        (lambda: [Parameter("p", "choice", ())], "a choice needs values, none of them twice"),
+        (lambda: [Parameter("p", "choice", ())], "a choice needs values without duplicates"),
         (lambda: [Parameter("p", "choice", (1, 1))], "none of them twice"),
         (lambda: [Parameter("p", "int", (1, 2.5))], r"int needs \[low, high\], or .* of integers"),
         (lambda: [Parameter("p", "uniform", (1.0, 0.5))], "low must be below high"),
@@ -122,7 +122,7 @@ def test_lists_come_back_from_optuna_as_lists() -> None:
                 Parameter("a", "int", (1, 2), {"b": (1,)}),
                 Parameter("b", "int", (1, 2), {"a": (1,)}),
             ],
-            "the conditions of a, b hang on one another in a circle",
+            "the conditions of a, b depend on one another in a circle",
         ),
     ],
 )
@@ -173,7 +173,7 @@ def test_recboles_range_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("p choice [__import__('os').getcwd()]", r"hyper.test, line 1\): .* are no values"),
+        ("p choice [__import__('os').getcwd()]", r"hyper.test, line 1\): .* are not valid values"),
         ("p choice 5", "choice needs values with commas"),
         ("p normal 0,1", "normal is no kind; there are choice, uniform, loguniform, quniform"),
         ("p uniform 0,1,2", "uniform needs low,high"),
@@ -181,7 +181,7 @@ def test_recboles_range_file(tmp_path: Path) -> None:
         ("p quniform 0,1,0", "q must be above 0"),
         ("p uniform 0,1\np uniform 0,1", r"line 2\) stands there twice"),
         ("p uniform 0,1\n\n q choice", r"'q choice' \(.*hyper.test, line 3\) is no `NAME KIND VAL"),
-        ("note", r"line 1\) is no `NAME KIND VALUES` such as .*; a comment begins with #"),
+        ("note", r"line 1\) is not `NAME KIND VALUES` such as .*; a comment begins with #"),
         ("# p uniform 0,1\n \n", "has no line such as"),
     ],
 )
