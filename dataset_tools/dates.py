@@ -131,8 +131,9 @@ def read_bound(
         )
     if unit is None:
         raise UsageError(
-            f"{text!r}: the timestamps of this source are numbers, not dates"
+            f"{text!r}: the timestamps of this source are numbers"
             + (f" from {span[0]:.15g} to {span[1]:.15g}" if span else "")
+            + ", not dates"
         )
     if end and re.fullmatch(r"\d{4}[-/.]\d\d?[-/.]\d\d?", text.strip()):
         return (int(bound) + 86_400) * UNITS[unit] - 1

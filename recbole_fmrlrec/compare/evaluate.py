@@ -110,7 +110,7 @@ def _columns(metrics: str, topk: str) -> list[str]:
     names = [name.strip().lower() for name in metrics.strip("[]() ").split(",")]
     for name in names:
         if name not in known:
-            raise UsageError(f"--metrics: no metric {name!r}; there are {', '.join(METRICS)}")
+            raise UsageError(f"--metrics: unknown metric {name!r}; known: {', '.join(METRICS)}")
     return list(dict.fromkeys(f"{name}@{k}" for k in _numbers("--topk", topk) for name in names))
 
 

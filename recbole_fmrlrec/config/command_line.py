@@ -55,7 +55,7 @@ def _take_option(words: list[str], found: Arguments) -> None:
         return
     if not (word.startswith("--") and word[2:3].isalpha()):
         raise UsageError(
-            f"`{word}` is an unexpected argument; options begin with --, as in --model=SASRec"
+            f"unexpected argument `{word}`; options begin with --, as in --model=SASRec"
         )
     key, equals, value = word[2:].partition("=")
     if key == "version":

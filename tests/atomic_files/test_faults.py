@@ -91,7 +91,7 @@ def test_an_item_twice_and_a_missing_price(
     lines = [f"i{n}\t{price}" for n, price in enumerate(prices)]
     write(tmp_path, "\n".join(["item_id:token\tprice:float", *lines, "i0\t9"]) + "\n", "item")
     dataset = create_dataset(config())
-    assert "line 6: item_id i0 stands on an earlier line too" in caplog.text
+    assert "line 6: item_id i0 is on an earlier line too" in caplog.text
     assert "1 cells without a number, the first on line 3" in caplog.text
     assert dataset.item_feat["price"].tolist()[1:] == [1, 4, 3, 8]  # the mean of 1, 3, 8 is 4
 

@@ -199,7 +199,7 @@ def test_entries_of_a_plain_value_are_refused() -> None:
         ({"topk": [5, 20]}, "add 10 to topk, or set valid_metric to, for example, NDCG@5"),
         ({"metrics": ["Hit"]}, "add NDCG to metrics, or set valid_metric to one of them"),
         ({"r_min": 0.9, "r_max": 0.9}, "r_min = 0.9 must be below r_max = 0.9"),
-        ({"use_features": False, "use_id_embedding": False}, "nothing to go by"),
+        ({"use_features": False, "use_id_embedding": False}, "neither features nor ids"),
     ],
 )
 def test_settings_must_agree(changed: dict[str, Any], says: str) -> None:

@@ -227,7 +227,9 @@ def test_a_full_disk_is_no_broken_connection(
         if have > 100_000:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(DiskFullError, match=r"a\.gz: no room .* 256,000 bytes are needed"):
+    with pytest.raises(
+        DiskFullError, match=r"a\.gz: not enough disk space .* 256,000 bytes are needed"
+    ):
         download(f"{server.url}/a.gz", target, policy=QUICK, progress=full)
     assert len(server.requests) == 1
     download(f"{server.url}/a.gz", target, policy=QUICK)

@@ -131,7 +131,7 @@ def test_two_processes_do_not_share_a_work_folder(
     mark = work / partial_path(work / "writer").name.replace(f"-{os.getpid()}-", "-1-")
     mark.touch()
     monkeypatch.setattr(shards, "is_left_behind", lambda path: False)
-    with pytest.raises(UsageError, match="another process is at work there"):
+    with pytest.raises(UsageError, match="another process is already running there"):
         run(tmp_path, Numbers())
 
 
@@ -189,7 +189,9 @@ def test_a_full_disk_says_what_the_matrix_needs(
         pytest.skip("needs /proc")
     with monkeypatch.context() as patched:
         patched.setattr(files.os, "fsync", full)
-        with pytest.raises(DiskFullError, match=r"text\.npy: no room .*: 256 bytes are needed"):
+        with pytest.raises(
+            DiskFullError, match=r"text\.npy: not enough disk space .*: 256 bytes are needed"
+        ):
             run(tmp_path, Numbers())  # 64 rows of two numbers of two bytes
     encoder = Numbers()
     run(tmp_path, encoder)
@@ -206,7 +208,7 @@ def test_a_place_that_cannot_be_written(
     (tmp_path / "file").touch()
     assert encode(dataset, photos, "--output", str(tmp_path / "file")) == 2
     said = capsys.readouterr().err
-    assert f"{tmp_path / 'file'}: nothing can be written there" in said
+    assert f"{tmp_path / 'file'}: cannot be written to" in said
     assert "--output" in said
 
     def refuse(**_: object) -> None:

@@ -168,7 +168,7 @@ def test_names_without_a_source_are_wrong_use(
     ("source", "words"),
     [
         ({"format": "p5"}, "needs the keys format and files"),
-        ({"format": "p5", "files": []}, "no list of files"),
+        ({"format": "p5", "files": []}, "not a list of files"),
         ({"format": "p5", "files": [{"uri": "x"}]}, "has no url"),
         ({"format": "p5", "files": [{"url": "http://x/a", "sha": 1}]}, "unknown key sha"),
         (

@@ -326,7 +326,7 @@ def no_tokenizer(model: Path) -> None:
 
 DAMAGES = {
     "modules": (cut("modules.json"), "modules.json: cut off or not JSON"),
-    "no list": (lambda m: (m / "modules.json").write_text("{}"), "holds no list of steps"),
+    "no list": (lambda m: (m / "modules.json").write_text("{}"), "is not a list of modules"),
     "pooling": (cut("1_Pooling/config.json"), "cannot load the steps"),
     "length": (cut("sentence_bert_config.json"), "sentence_bert_config.json: cut off"),
     "config": (cut("config.json"), "config.json: cut off"),

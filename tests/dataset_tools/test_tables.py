@@ -213,7 +213,7 @@ def test_an_encoding_that_is_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], encoding: str
 ) -> None:
     assert convert(tmp_path, LOG, "--encoding", encoding) == 2
-    assert f"--encoding {encoding!r}: no encoding of that name" in capsys.readouterr().err
+    assert f"--encoding {encoding!r}: unknown encoding" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

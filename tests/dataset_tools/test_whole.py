@@ -185,7 +185,7 @@ def test_kept_features_of_other_items_do_not_go_with_attached_ones(
     np.save(tmp_path / "x.npy", np.ones((1, 2), dtype=np.float32))
     attach = ["--features", f"text={tmp_path}/x.npy"]
     assert run("convert", "csv", log, out, "--overwrite", *attach) == 2
-    assert "image stands there on another item list" in capsys.readouterr().err
+    assert "image was made there for another item list" in capsys.readouterr().err
     assert contents(out) == old
 
 
@@ -282,7 +282,7 @@ def test_a_place_that_cannot_be_written_to_is_refused_at_once(
 
     (tmp_path / "file").write_text("")
     assert run(*command(raw, tmp_path / "file" / "baby")) == 2
-    assert "there is a file, no folder, on the way" in capsys.readouterr().err
+    assert "a file is in the way of the folder" in capsys.readouterr().err
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert run(*command(raw, tmp_path / "baby")) == 2
     said = capsys.readouterr().err

@@ -79,14 +79,14 @@ def test_a_run_taken_over_elsewhere_ends(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Lock, "keep", lambda self, lost: beat(self, lost, beat=0.01))
         with (
-            pytest.raises(RunError, match=r"r: process 7 on far took this run over"),
+            pytest.raises(RunError, match=r"r: process 7 on far has taken over this run"),
             folder.held(),
         ):
             owner = {"host": "far", "place": "far|boot", "pid": 7, "started": 0}
             (folder.path / "run.lock.2").write_text(json.dumps(owner), encoding="utf-8")
             signal.sigtimedwait([], 30)
     assert [file.name for file in folder.path.iterdir()] == ["run.lock.2"]
-    with pytest.raises(FolderInUse, match="process 7 on far is at work"), folder.held():
+    with pytest.raises(FolderInUse, match=r"already running \(process 7 on far\)"), folder.held():
         pass
 
 
@@ -110,7 +110,7 @@ print("reached")
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=patience(50))
     assert done.returncode == -signal.SIGTERM and "reached" not in done.stdout
-    assert "process 7 on far took this run over" in done.stderr
+    assert "process 7 on far has taken over this run" in done.stderr
 
 
 @pytest.fixture
@@ -133,10 +133,12 @@ def cut(file: Path) -> None:
 def test_a_damaged_configuration(finished, caplog):
     first, resume = finished
     cut(first.run_dir / "config.json")
-    with pytest.raises(UsageError, match=r"config\.json: damaged .*start it anew without --resume"):
+    with pytest.raises(
+        UsageError, match=r"config\.json: damaged .*start the run again without --resume"
+    ):
         resume()
     assert resume(True).run_dir != first.run_dir
-    assert f"passes over a run: {first.run_dir / 'config.json'}: damaged" in caplog.text
+    assert f"skips a run: {first.run_dir / 'config.json'}: damaged" in caplog.text
     (first.run_dir / "config.json").write_text("[]")
     with pytest.raises(UsageError, match="damaged"):
         resume()

@@ -329,7 +329,7 @@ def test_a_full_disk_is_said_and_resume_goes_on(toy_run, tmp_path, monkeypatch, 
             toy_run(epochs=4)
     folders = [f for f in (tmp_path / "saved").iterdir() if f != whole.run_dir]
     assert bool(folders) == left
-    assert ("--resume goes on" if left else "start it again") in str(said.value)
+    assert ("--resume continues" if left else "start it again") in str(said.value)
     if left:
         again = toy_run(epochs=4, resume=str(folders[0]))
         assert again.test == whole.test
