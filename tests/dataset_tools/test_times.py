@@ -125,7 +125,7 @@ def test_bounds_between_units() -> None:
     assert read_bound("2021-01-01", "ns", end=False) == DAY * 10**9
     assert read_bound(str(DAY * 1000), "s", end=True) == DAY
     assert read_bound("150", "s", end=True, span=(100, DAY)) == 150
-    with pytest.raises(UsageError, match="numbers.*, not dates"):
+    with pytest.raises(UsageError, match=r"numbers.*, not dates"):
         read_bound(str(DAY), None, end=False, span=(1, 3))
 
 
