@@ -82,14 +82,9 @@ def product_rate(count: int = 5, width: int = 2048) -> float:
 
 def facts() -> dict[str, Any]:
     """Machine and versions."""
-    model = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ][:1]
     return {
         **machine_facts(),
-        "cpu": (model or ["unknown"])[0],
+        "cpu": processor_name(),
         "load": os.getloadavg(),
         "emulates_bfloat16": emulates(torch.bfloat16),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

@@ -24,7 +24,8 @@ from recbole_fmrlrec.runs.lock import Lock
 from recbole_fmrlrec.runs.recovery import mend
 from recbole_fmrlrec.runs.result import RunResult
 from recbole_fmrlrec.tuning.plan import Plan
-from recbole_fmrlrec.tuning.study import begun_first, best_among, outcomes
+from recbole_fmrlrec.tuning.sampler import PlacedSampler
+from recbole_fmrlrec.tuning.study import begun_first, best_among, numbered, outcomes
 
 
 @dataclass
@@ -51,9 +52,12 @@ class Objective:
             TrialPruned: its curve is worse than those of others.
             RunError: it is beyond the budget (another worker was faster), or has no score.
         """
-        self.number, place = trial.number, int(trial.user_attrs["place"])
-        stored = self.study._storage.get_trial(trial._trial_id)
-        if self.plan.trials is not None and place >= self.plan.trials and begun_first(stored):
+        sampler = self.study.sampler
+        assert isinstance(sampler, PlacedSampler)  # set with the study; it found the place
+        self.number, place = trial.number, sampler.place
+        trial.set_user_attr("place", place)
+        first = begun_first(numbered(self.study, trial.number))
+        if self.plan.trials is not None and place >= self.plan.trials and first:
             trial.set_user_attr("surplus", True)
             raise RunError("beyond the budget")
         trial.set_user_attr("owner", {**this_process(), "command": self.command})
