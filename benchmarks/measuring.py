@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
+from recbole_fmrlrec.evaluation.latency import processor_name
 from recbole_fmrlrec.nn.devices import emulates
 from recbole_fmrlrec.runs.result import machine_facts
 

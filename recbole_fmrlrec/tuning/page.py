@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
 import optuna
 
 from dataset_tools.page import Cell, Figures, Heading, Page, Part, Table, Text
+from dataset_tools.page.figures import NO_PLOTS, can_draw
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import best_of, outcomes
 
@@ -63,8 +63,8 @@ def _best(plan: Plan, chosen: dict[str, Any], study: optuna.Study) -> list[Part]
 
 
 def _plots(plan: Plan, study: optuna.Study) -> list[Part]:
-    if importlib.util.find_spec("matplotlib") is None:
-        return [Text("Plots need matplotlib: pip install matplotlib, then the same command again.")]
+    if not can_draw():
+        return [Text(NO_PLOTS)]
     from recbole_fmrlrec.tuning.plots import draw_all
 
     figures = draw_all(plan, outcomes(study), study)
