@@ -97,7 +97,7 @@ def _settings(options: argparse.Namespace, rest: Sequence[str]) -> dict[str, str
     for name in _VALUED:
         if (value := getattr(options, name)) is not None and not str(value).strip():
             raise UsageError(f"--{name}= has no value")
-    found = parse(["train", *rest])
+    found = parse(rest)
     if found.config_files or found.resume:
         raise UsageError(
             "compare has no --config_files and no --resume: its file holds settings, and the same "
