@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import json
 import re
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_tools.errors import DatasetError, UsageError
-from dataset_tools.files import FULL, disk_full, replacing
+from dataset_tools.files import FULL, disk_full, file_hash, replacing
 from dataset_tools.urls import HttpOnly, check_url
 
 CHUNK = 1 << 16
@@ -106,15 +105,10 @@ def _check(part: Path, url: str, path: Path, checksum: str | None) -> None:
     kind, _, wanted = checksum.partition(":")
     if kind not in ("md5", "sha256"):
         raise UsageError(f"checksum {checksum!r}: write md5:... or sha256:...")
-    with open(part, "rb") as stream:
-        found = hashlib.file_digest(stream, kind) if hasattr(hashlib, "file_digest") else None
-        if found is None:  # Python 3.10
-            found = hashlib.new(kind)
-            while piece := stream.read(1 << 20):
-                found.update(piece)
-    if found.hexdigest() != wanted.lower():
+    found = file_hash(part, kind)
+    if found != wanted.lower():
         part.unlink()
-        raise _failure(url, path, f"its {kind} is {found.hexdigest()}, not {wanted}")
+        raise _failure(url, path, f"its {kind} is {found}, not {wanted}")
 
 
 class Part:

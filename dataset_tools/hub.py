@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_tools.errors import DatasetError, EncodingError, UsageError
+from dataset_tools.files import add_file
 from dataset_tools.packages import missing_package
 
 if TYPE_CHECKING:
@@ -110,9 +111,7 @@ def _hash(paths: Iterable[Path], folder: Path | None) -> str:
         if path.is_file():
             if folder is not None:
                 digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
-            with open(path, "rb") as stream:
-                while piece := stream.read(1 << 22):
-                    digest.update(piece)
+            add_file(digest, path)
     return digest.hexdigest()
 
 

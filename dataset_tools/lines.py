@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -68,7 +69,7 @@ def read_lines(
         pieces = _decoded(_joined(head, chunks), path, encoding, fault or _refuse)
         for number, text in pieces:
             yield number, text
-    except (EOFError, zlib.error) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DatasetError(
             f"{path}: damaged or cut off after line {number} ({error}); fetch the file again"
         ) from error
@@ -156,18 +157,10 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
         stream.seek(0)
-        unpacker = zlib.decompressobj(31)
-        while piece := stream.read(CHUNK_BYTES):
-            if not packed:
-                yield piece
-            while packed and piece:
-                yield unpacker.decompress(piece, CHUNK_BYTES)
-                piece = unpacker.unconsumed_tail
-                if unpacker.eof:
-                    piece = unpacker.unused_data.lstrip(b"\0")
-                    unpacker = zlib.decompressobj(31) if piece else unpacker
-        if packed and not unpacker.eof:
-            raise EOFError("the gzip stream is cut off")
+        content = gzip.GzipFile(fileobj=stream) if packed else stream
+        # What stands before a fault of the gzip stream comes first: read() would drop it.
+        while piece := content.read1(CHUNK_BYTES):
+            yield piece
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

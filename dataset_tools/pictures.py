@@ -19,7 +19,7 @@ import numpy as np
 from dataset_tools.atomic import read_item_table
 from dataset_tools.encoding import FAILED_NAME, Inputs, digest_of, unique_inputs
 from dataset_tools.errors import UsageError
-from dataset_tools.files import file_sha256, progress
+from dataset_tools.files import file_hash, progress
 from dataset_tools.layout import dataset_file
 from dataset_tools.sources.base import IMAGES_NAME
 
@@ -182,7 +182,7 @@ def _content_hashes(paths: Sequence[Path]) -> dict[Path, str | PictureError]:
             check_plain_file(path)
             size = path.stat().st_size
             # What is too large is not read here either: encoding it says so.
-            hashes[path] = file_sha256(path) if size <= MAX_BYTES else f"{path} of {size} bytes"
+            hashes[path] = file_hash(path) if size <= MAX_BYTES else f"{path} of {size} bytes"
         except PictureError as error:
             hashes[path] = error
         except OSError as error:

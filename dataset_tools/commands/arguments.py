@@ -53,7 +53,7 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
 def outcome_lines(outcome: Outcome) -> list[str]:
     """What an encoding did, for the user."""
     if outcome.skipped:
-        return [f"{outcome.path}: already encoded with these settings"]
+        return [f"{outcome.path}: already there, encoded with these settings"]
     rate = (outcome.encoded - outcome.kept) / max(outcome.seconds, 1e-9)
     lines = [
         f"{outcome.path}: {outcome.items:,} items, {outcome.encoded:,} different inputs, "

@@ -125,7 +125,7 @@ def _encode_tfidf(
 
     settings = tfidf_settings(item_path, width, 0, columns, template)
     if is_finished(folder, "text", settings, overwrite):
-        return [f"{folder / 'text.npy'}: already encoded with these settings"]
+        return [f"{folder / 'text.npy'}: already there, encoded with these settings"]
     check_writable(folder)
     features = make_text_features(item_path, folder, width, 0, columns, template)
     rows, wide = features.matrix.shape

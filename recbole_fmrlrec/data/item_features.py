@@ -19,7 +19,7 @@ from dataset_tools.features import (
     read_features,
     read_manifest,
 )
-from dataset_tools.files import file_sha256
+from dataset_tools.files import file_hash
 from dataset_tools.text import TFIDF_NAME, make_text_features, remake_text_features, texts_changed
 from recbole_fmrlrec.console import say
 from recbole_fmrlrec.data.mapped_features import MappedFeatures, MappedModality
@@ -111,7 +111,7 @@ def features_fingerprint(config: Any, remake: bool = True) -> str:
 
 @functools.cache
 def _file_hash(file: Path, changed: int) -> str:
-    return file_sha256(file)
+    return file_hash(file)
 
 
 def find_features(config: Any) -> Path | None:

@@ -171,7 +171,7 @@ class _Check:
         if key.tag != _TEXT:
             if not self.any_keys:
                 kind = key.tag.removeprefix(_PREFIX)
-                problem = f"the key `{key.value[:40]}` is not a text but a value ({kind}) to YAML; "
+                problem = f"the key `{key.value[:40]}` is read as a value ({kind}), not as a text; "
                 raise YamlFault(problem + "put it in quotes if it is a name", key.start_mark)
             key.tag = _TEXT
         name, line = str(key.value), key.start_mark.line + 1

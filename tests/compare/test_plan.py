@@ -93,7 +93,12 @@ def test_later_settings_win_and_the_metric_is_watched(tmp_path):
             7,
             "`seed` is not a setting here; set it with the key `seeds` at the top",
         ),
-        ("num_threads: 1", "topk: [5]", 7, "the key `topk` at the top level of this file says it"),
+        (
+            "num_threads: 1",
+            "topk: [5]",
+            7,
+            "set it with the key `topk` at the top level of this file",
+        ),
         ("num_threads: 1", "max_minutes: 1", 7, "`budget: {minutes: ...}` at the top level"),
         ("num_threads: 1", "eval_args: {mode: uni100}", 7, "eval_args.mode: uni100 for the test"),
         ("n_layers: 1}", "eval_args.mode.test: pop10}", 10, "eval_args.mode: pop10 for the test"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 
 from dataset_tools.__main__ import main
+from dataset_tools.errors import DatasetError
+from dataset_tools.lines import read_lines
 from tests.dataset_tools.test_amazon import rows
 
 LOG = "user_id,item_id,stars\nann,100,4\nbob,101,5\n"
@@ -261,3 +265,20 @@ def test_parquet_without_pyarrow_names_the_extra(
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     assert convert(tmp_path, b"PAR1", name="log.parquet") == 2
     assert "pip install 'recbole-fmrlrec[parquet]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("after", "says"),
+    [(b"", ""), (b"\0" * 512, ""), (b"rubbish", "after line 3 "), (b"\x1f\x8b", "after line 3 ")],
+)
+def test_gzip_of_two_members(tmp_path: Path, after: bytes, says: str) -> None:
+    packed = gzip.compress(b"a\nb\n") + gzip.compress(b"c\n")
+    (tmp_path / "a.gz").write_bytes(packed + after)
+    found = []
+    with contextlib.suppress(DatasetError) if says else contextlib.nullcontext():
+        for line in read_lines(tmp_path / "a.gz"):
+            found.append(line)
+    assert found == [(1, "a\n"), (2, "b\n"), (3, "c\n")]
+    if says:
+        with pytest.raises(DatasetError, match=rf"damaged or cut off {says}"):
+            list(read_lines(tmp_path / "a.gz"))

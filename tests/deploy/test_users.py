@@ -88,7 +88,10 @@ def test_events_are_put_in_the_order_of_their_times(tmp_path: Path, times: list[
             "user_id,item_id,timestamp\n7,a,1709290800\n7,b,1709290800000\n",
             "line 3: a timestamp in milliseconds, line 2 has one in seconds",
         ),
-        ("user_id,history,timestamp\n7,a b,1\n", "line 1: the column timestamp beside history"),
+        (
+            "user_id,history,timestamp\n7,a b,1\n",
+            "line 1: the column timestamp together with history",
+        ),
         ("user_id,item_id,date,time\n7,a,1,2\n", "columns date and time: which one is the order"),
         ("user_id,item_id,history\n7,a,b\n", "columns item_id and history: which one has the item"),
         ("user_id,item_id,item_id\n7,a,b\n", "columns item_id and item_id: which one"),

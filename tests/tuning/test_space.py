@@ -115,7 +115,7 @@ def test_lists_come_back_from_optuna_as_lists() -> None:
         (lambda: [Parameter("p", "uniform", (0.1, 0.5, 0))], "a step above 0"),
         (lambda: [Parameter("p", "loguniform", (0, 1))], "needs a low above 0"),
         (lambda: [Parameter("p", "loguniform", (1, 2, 1))], r"needs \[low, high\] of numbers"),
-        (lambda: [DROPOUT], r"f, line 3\): `when` names `use_id_embedding`, which is no param"),
+        (lambda: [DROPOUT], r"f, line 3\): `when` names `use_id_embedding`, which is not a param"),
         (lambda: [Parameter("q", "int", (1, 2), {"num_blocks": (4,)}), BLOCKS], "is never 4; it"),
         (
             lambda: [
