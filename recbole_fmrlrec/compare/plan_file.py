@@ -11,7 +11,7 @@ from recbole_fmrlrec.compare.plan_checks import check_labels, check_setting
 from recbole_fmrlrec.compare.plan_values import PlanValues
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.schema import MAX_SEED
-from recbole_fmrlrec.keys.yaml_lines import Place, load_with_places
+from recbole_fmrlrec.keys.yaml_files import Place, load_with_places
 from recbole_fmrlrec.model_api.registry import check_model_name, is_nested
 from recbole_fmrlrec.rules import is_number, is_whole, shown
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.schema import RULES
-from recbole_fmrlrec.keys.yaml_lines import Place, load_with_places
+from recbole_fmrlrec.keys.yaml_files import Place, load_with_places
 from recbole_fmrlrec.model_api.registry import nearest
 from recbole_fmrlrec.rules import Rule, choice, mapping, null_or, number, shown, text, whole
 from recbole_fmrlrec.tuning.ranges import read_ranges

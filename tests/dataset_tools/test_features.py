@@ -86,7 +86,7 @@ def test_modalities_are_listed_text_first(folder: Path) -> None:
 
 
 def test_another_item_list_is_refused_while_another_modality_stands_on_it(folder: Path) -> None:
-    with pytest.raises(FeatureError, match=r"items\.txt.*text stands on"):
+    with pytest.raises(FeatureError, match=r"items\.txt.*text was made for"):
         write_features(folder, "image", MATRIX[:2], ["a", "c"], {})
     write_features(folder, "text", MATRIX[:2], ["a", "c"], {})
     assert read_features(folder, "text").items == ["a", "c"]

@@ -122,4 +122,4 @@ def test_what_has_no_word_that_counts_is_not_said_to_be_empty(
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith("1,005 items, 1 wide; 1 had nothing to encode")
     assert said[1].startswith("  3 have a text without a usable word")
-    assert said[1].endswith("zeros: 2, 3, 1004")
+    assert said[1].endswith("zero vectors: 2, 3, 1004")
