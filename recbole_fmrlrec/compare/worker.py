@@ -62,12 +62,12 @@ def compute(cell: Cell) -> None:
     from recbole_fmrlrec.compare.measure import measure
     from recbole_fmrlrec.config.config import Config
     from recbole_fmrlrec.runs.folder import LAST, RunFolder
-    from recbole_fmrlrec.runs.recovery import mend
+    from recbole_fmrlrec.runs.recovery import remove_damaged
     from recbole_fmrlrec.train.run import run_when_free
     from recbole_fmrlrec.train.threads import take_threads
 
     cell.path.mkdir(parents=True, exist_ok=True)
-    for warning in mend(cell.path):
+    for warning in remove_damaged(cell.path):
         print(f"{WARNING}{warning}", file=sys.stderr)
     if not (cell.path / TEST_RANKS).is_file() and (cell.path / LAST).is_file():
         (cell.path / RESULT).unlink(missing_ok=True)  # from there the test alone is run again

@@ -125,13 +125,10 @@ class Family:
 
     def text(self) -> str:
         """The table for a terminal."""
+        from tabulate import tabulate
+
         head, rows = self.table()
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in [head, ["-" * width for width in widths], *rows]
-        ]
-        return "\n".join(lines)
+        return tabulate(rows, head, disable_numparse=True, colalign=["right"] * len(head))
 
     def markdown(self) -> str:
         """The page as Markdown."""

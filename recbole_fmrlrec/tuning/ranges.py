@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.rules import is_number
-from recbole_fmrlrec.tuning.space import Parameter, places
+from recbole_fmrlrec.tuning.space import Parameter, decimal_places
 
 
 def read_ranges(path: Path) -> list[Parameter]:
@@ -69,7 +69,7 @@ def _read_range(name: str, kind: str, values: str, where: str) -> Parameter:
         low, high, q = numbers
         if q <= 0:
             raise UsageError(f"{name} ({where}): q must be above 0")
-        numbers = [*(round(round(end / q) * q, places(q)) for end in (low, high)), q]
+        numbers = [*(round(round(end / q) * q, decimal_places(q)) for end in (low, high)), q]
         kind = "int" if all(isinstance(value, int) for value in literal) else "uniform"
     elif kind == "loguniform":
         numbers = [math.exp(value) for value in numbers]

@@ -78,7 +78,7 @@ class Parameter:
         """
         if self.kind != "uniform" or self.step is None or not isinstance(value, float):
             return value
-        return round(value, max(places(self.values[0]), places(self.step)))
+        return round(value, max(decimal_places(self.values[0]), decimal_places(self.step)))
 
     def grid(self) -> list[Any]:
         """Every value.
@@ -105,7 +105,7 @@ class Parameter:
         return {self.kind: list(self.values), **({"when": when} if when else {})}
 
 
-def places(number: float) -> int:
+def decimal_places(number: float) -> int:
     """How many decimal places a number is written with: 2 of 0.25, 5 of 1e-05."""
     exponent = Decimal(str(number)).normalize().as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0

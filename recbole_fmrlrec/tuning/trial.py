@@ -21,7 +21,7 @@ from recbole_fmrlrec.errors import RunError, plain_errors
 from recbole_fmrlrec.files.process import this_process
 from recbole_fmrlrec.runs.folder import CONFIG, LAST, RunFolder
 from recbole_fmrlrec.runs.lock import Lock
-from recbole_fmrlrec.runs.recovery import mend
+from recbole_fmrlrec.runs.recovery import remove_damaged
 from recbole_fmrlrec.runs.result import RunResult
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.sampler import PlacedSampler
@@ -115,7 +115,7 @@ def warn_of_damage(plan: Plan, place: int) -> None:
     for folder in sorted(plan.run_root(place).glob("*/")):
         if Lock(folder / "run").is_held():
             continue  # its files are another's still
-        for warning in mend(folder):
+        for warning in remove_damaged(folder):
             tqdm.write(f"warning: trial {place}: {warning}", file=sys.stderr)
 
 

@@ -17,7 +17,7 @@ from recbole_fmrlrec.compare import measure, worker
 from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.compare.schedule import Schedule, _Job
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.runs.recovery import mend
+from recbole_fmrlrec.runs.recovery import remove_damaged
 from tests import toy
 
 KEYS = ("sizes", "epochs", "train_batch_size", "learning_rate", "MAX_ITEM_LIST_LENGTH", "use_gpu")
@@ -99,7 +99,7 @@ def test_what_the_machine_cannot_read_now_is_not_removed(half_done, monkeypatch,
     monkeypatch.setattr(torch, "load", fail)
     before = sorted(half_done.path.iterdir())
     with pytest.raises(RunError, match=r"best\.pth: not a readable checkpoint"):
-        mend(half_done.path)
+        remove_damaged(half_done.path)
     assert sorted(half_done.path.iterdir()) == before
 
 
