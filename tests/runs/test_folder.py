@@ -62,7 +62,10 @@ def test_a_run_that_is_alive_is_not_resumed_and_a_dead_one_is(tmp_path):
         refused = start(tmp_path, -1, resume)
         _, errors = refused.communicate(timeout=patience(120))
         assert refused.returncode == 2
-        assert f"error: {run_dir}: process {alive.pid} on " in errors and "--resume" in errors
+        assert (
+            f"error: {run_dir}: this run is already running (process {alive.pid} on " in errors
+            and "--resume" in errors
+        )
     assert {file.name: file.stat().st_mtime_ns for file in run_dir.iterdir()} == before
     os.kill(alive.pid, signal.SIGKILL)
     alive.communicate()
