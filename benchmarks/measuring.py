@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
+from recbole_fmrlrec.evaluation.latency import processor_name
 from recbole_fmrlrec.nn.devices import emulates
 from recbole_fmrlrec.runs.result import machine_facts
 
@@ -82,14 +82,9 @@ def product_rate(count: int = 5, width: int = 2048) -> float:
 
 def facts() -> dict[str, Any]:
     """Machine and versions."""
-    model = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ][:1]
     return {
         **machine_facts(),
-        "cpu": (model or ["unknown"])[0],
+        "cpu": processor_name(),
         "load": os.getloadavg(),
         "emulates_bfloat16": emulates(torch.bfloat16),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

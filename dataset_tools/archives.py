@@ -28,14 +28,16 @@ def unpack_zip(path: Path, folder: Path) -> list[Path]:
                 raise DatasetError(f"{path}: more than {MAX_TOTAL:,} bytes unpacked")
             return [_unpack(archive, member, folder) for member in members]
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DatasetError(f"{path}: damaged or no zip archive ({error})") from error
+        raise DatasetError(f"{path}: damaged or not a zip archive ({error})") from error
 
 
 def _check_member(member: zipfile.ZipInfo, path: Path) -> None:
     name = PurePosixPath(member.filename.replace("\\", "/"))
     outside = name.is_absolute() or ".." in name.parts or ":" in member.filename
     if outside or stat.S_ISLNK(member.external_attr >> 16):
-        raise DatasetError(f"{path}: refused, its entry {member.filename!r} leads elsewhere")
+        raise DatasetError(
+            f"{path}: refused, its entry {member.filename!r} points outside the folder"
+        )
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> Path:

@@ -121,7 +121,7 @@ def write_atomic(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obj
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
     if len({column.name for column in parsed}) != len(parsed):
-        raise UsageError(f"{path}: the same column name twice in {list(columns)}")
+        raise UsageError(f"{path}: duplicate column name in {list(columns)}")
     with replacing(path, "wb") as stream:
         return _write_lines(stream, path, _line_texts(path, parsed, rows))
 
@@ -262,7 +262,7 @@ def with_mark(encoding: str) -> str:
 
 
 def undecodable_line(path: str | Path, encoding: str) -> int:
-    """The number of the first line that is no text of an encoding; 0 where all are."""
+    """The number of the first line that is not a text of an encoding; 0 where all are."""
     decoder, line = codecs.getincrementaldecoder(encoding)(), 0
     with open(path, "rb") as stream:
         try:

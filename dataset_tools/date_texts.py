@@ -58,7 +58,7 @@ def _moment(parts: dict[str, str | None]) -> datetime:
     hour = int(parts["hour"] or 0)
     if parts["half"]:
         if not 1 <= hour <= 12:
-            raise ValueError(f"hour {hour} does not go with a.m. or p.m.")
+            raise ValueError(f"hour {hour} cannot be combined with a.m. or p.m.")
         hour = hour % 12 + (12 if parts["half"].lower() == "p" else 0)
     clock = (hour, int(parts["minute"] or 0), int(parts["second"] or 0))
     micro = int((parts["part"] or "0")[:6].ljust(6, "0"))
@@ -91,8 +91,12 @@ def _both_readings(text: str, found: re.Match[str]) -> str:
             written = f"{day} {MONTHS[month - 1].title()} {found['year']}"
             readings.append((written, f"--time-format '{pattern}'"))
     if not readings:
-        return f"{text!r} is no date"
+        return f"{text!r} is not a date"
     said = " or ".join(written for written, _ in readings)
     options = " or ".join(option for _, option in readings)
-    why = "" if len(readings) > 1 else ", though day and month could stand the other way elsewhere"
+    why = (
+        ""
+        if len(readings) > 1
+        else ", although day and month may be the other way round in other rows"
+    )
     return f"{text!r} could be {said}{why}; say which with {options}"

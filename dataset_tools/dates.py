@@ -52,7 +52,7 @@ def read_number(value: object) -> int | float:
         return value
     text = str(value).strip()
     if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{text!r} is no number" if text else "is empty")
+        raise ValueError(f"{text!r} is not a number" if text else "is empty")
     if len(text) > MAX_DIGITS:
         raise ValueError(f"a number of {len(text):,} digits is too long")
     number = int(text) if text.lstrip("+-").isdigit() else float(text)
@@ -149,13 +149,14 @@ def read_bound(
         return bound
     if own is None:
         raise UsageError(
-            f"{text!r} is no time, but the timestamps are {UNIT_NAMES[unit or 's']} since 1970; "
+            f"{text!r} is not a time; the timestamps are {UNIT_NAMES[unit or 's']} since 1970; "
             "write a date such as 2014-07-31 or a stamp"
         )
     if unit is None:
         raise UsageError(
-            f"{text!r}: the timestamps of this source are no dates but numbers"
+            f"{text!r}: the timestamps of this source are numbers"
             + (f" from {span[0]:.15g} to {span[1]:.15g}" if span else "")
+            + ", not dates"
         )
     if end and dated and is_day(text):
         return (int(bound) + 86_400) * UNITS[unit] - 1

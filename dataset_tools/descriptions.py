@@ -87,7 +87,7 @@ def read_description(name: str, given: Path | None = None) -> Description:
         DatasetError: the file is malformed; the message has file and key.
     """
     if "/" in name or "\\" in name or "\0" in name:
-        raise UsageError(f"{name!r}: the name of a data set is no path")
+        raise UsageError(f"{name!r}: the name of a dataset is not a path")
     for folder in property_folders(given):
         path = folder / f"{name}.yaml"
         if path.is_file():
@@ -106,7 +106,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise DatasetError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+        raise DatasetError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     return content if isinstance(content, dict) else {}
 
 
@@ -117,7 +117,7 @@ def _parse(name: str, path: Path, source: Any) -> Description:
     _check_keys(source.get("convert") or {}, CONVERT_KEYS, f"{path}: source.convert")
     files = source["files"]
     if not isinstance(files, list) or not files:
-        raise DatasetError(f"{path}: source.files is no list of files")
+        raise DatasetError(f"{path}: source.files is not a list of files")
     return Description(
         name,
         path,
@@ -137,7 +137,9 @@ def _parse_file(entry: Any, path: Path) -> RawFile:
     _check_keys(entry, FILE_KEYS, f"{path}: source.files")
     name = entry.get("name") or unquote(PurePosixPath(urlsplit(entry["url"]).path).name)
     if not name or name in (".", "..") or "/" in name or "\\" in name:
-        raise DatasetError(f"{path}: {entry['url']} gives no plain file name; add name: ...")
+        raise DatasetError(
+            f"{path}: {entry['url']} does not end in a plain file name; add name: ..."
+        )
     return RawFile(**{**entry, "name": name})
 
 

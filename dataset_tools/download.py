@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import json
 import re
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_tools.errors import DatasetError, UsageError
-from dataset_tools.files import FULL, disk_full, replacing
+from dataset_tools.files import FULL, disk_full, file_hash, replacing
 from dataset_tools.urls import HttpOnly, check_url
 
 CHUNK = 1 << 16
@@ -93,7 +92,7 @@ def download(
                 raise _failure(url, path, f"{error}, after {attempt} tries") from error
             pause = policy.pause * 2 ** (attempt - 1)
             time.sleep(max(error.wait, min(pause, policy.longest_pause)))
-    raise _failure(url, path, "no try was allowed")
+    raise _failure(url, path, "no attempt was allowed")
 
 
 def _failure(url: str, path: Path, reason: str) -> DownloadError:
@@ -106,15 +105,10 @@ def _check(part: Path, url: str, path: Path, checksum: str | None) -> None:
     kind, _, wanted = checksum.partition(":")
     if kind not in ("md5", "sha256"):
         raise UsageError(f"checksum {checksum!r}: write md5:... or sha256:...")
-    with open(part, "rb") as stream:
-        found = hashlib.file_digest(stream, kind) if hasattr(hashlib, "file_digest") else None
-        if found is None:  # Python 3.10
-            found = hashlib.new(kind)
-            while piece := stream.read(1 << 20):
-                found.update(piece)
-    if found.hexdigest() != wanted.lower():
+    found = file_hash(part, kind)
+    if found != wanted.lower():
         part.unlink()
-        raise _failure(url, path, f"its {kind} is {found.hexdigest()}, not {wanted}")
+        raise _failure(url, path, f"its {kind} is {found}, not {wanted}")
 
 
 class Part:
@@ -194,7 +188,7 @@ class Part:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
         if not found or int(found[1]) != have:
             self.path.unlink(missing_ok=True)
-            raise _Passing("the server answered another range than was asked for")
+            raise _Passing("the server sent another range than the requested one")
         return have, int(found[2]) if found[2].isdigit() else None
 
     def _begin(
@@ -245,7 +239,7 @@ class Part:
             if have == note.get("total"):
                 return
             self.path.unlink(missing_ok=True)
-            raise _Passing("the server has no such range; starting anew") from error
+            raise _Passing("the server does not have this range; starting over") from error
         reason = f"{error.code} {error.reason}"
         if error.code in PASSING:
             wait = error.headers.get("Retry-After", "")

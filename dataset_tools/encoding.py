@@ -104,7 +104,7 @@ def is_finished(folder: Path, modality: str, settings: Mapping[str, Any], overwr
     changed = differences(manifest, wanted)
     if changed:
         raise UsageError(
-            f"{folder / modality}.npy was made otherwise: {'; '.join(changed)}. "
+            f"{folder / modality}.npy was made with other settings: {'; '.join(changed)}. "
             "Give --overwrite to replace it"
         )
     return True
@@ -161,7 +161,7 @@ def encode_features(
         path = write_features(folder, modality, matrix, inputs.items, manifest)
         store.remove()
     except DiskFullError as error:
-        raise DiskFullError(f"{error}. The same command goes on from what is finished") from error
+        raise DiskFullError(f"{error}. Run the same command again to continue") from error
     finally:
         store.release()
     return Outcome(path, len(inputs.items), len(inputs.unique), failed, seconds, kept=kept)
@@ -185,7 +185,7 @@ def check_writable(folder: Path) -> None:
         if error.errno in FULL:
             raise disk_full(folder / "items.txt") from error
         raise UsageError(
-            f"{folder}: nothing can be written there ({error.strerror}); choose another folder "
+            f"{folder}: cannot be written to ({error.strerror}); choose another folder "
             "with --output"
         ) from error
 
@@ -218,7 +218,10 @@ def _fill(
             return store.fill(inputs.unique, encoder.encode, batch_size, shard_size, bar.update)
         except KeyboardInterrupt:
             bar.close()
-            print("stopped; the same command goes on from the last shard", file=sys.stderr)
+            print(
+                "stopped; run the same command again to continue from the last shard",
+                file=sys.stderr,
+            )
             raise
 
 

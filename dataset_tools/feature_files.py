@@ -94,7 +94,8 @@ def read_manifest(folder: Path, modality: str) -> dict[str, Any]:
     _check_types(manifest, path)
     if manifest["format_version"] != FORMAT_VERSION:
         raise FeatureError(
-            f"{path}: format version {manifest['format_version']!r}, known is {FORMAT_VERSION}"
+            f"{path}: format version {manifest['format_version']!r}, this version reads "
+            f"{FORMAT_VERSION}"
         )
     return {**MANIFEST_DEFAULTS, **manifest}
 
@@ -104,7 +105,7 @@ def _check_plain(path: Path) -> None:
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            raise FeatureError(f"{path}: a folder or no plain file")
+            raise FeatureError(f"{path}: not a regular file")
         with open(path, "rb"):
             pass
     except FileNotFoundError:
@@ -116,14 +117,14 @@ def _check_plain(path: Path) -> None:
 def _check_types(manifest: dict[str, Any], path: Path) -> None:
     for key in ("width", "num_items"):
         if type(manifest[key]) is not int:
-            raise FeatureError(f"{path}: {key} {manifest[key]!r} is no whole number")
+            raise FeatureError(f"{path}: {key} {manifest[key]!r} is not a whole number")
     if type(manifest.get("limit")) not in (int, type(None)):
-        raise FeatureError(f"{path}: limit {manifest['limit']!r} is no whole number")
+        raise FeatureError(f"{path}: limit {manifest['limit']!r} is not a whole number")
     if not isinstance(manifest.get("template"), (str, type(None))):
-        raise FeatureError(f"{path}: template {manifest['template']!r} is no text")
+        raise FeatureError(f"{path}: template {manifest['template']!r} is not text")
     empty = manifest.get("empty_items", [])
     if not isinstance(empty, list) or not all(isinstance(item, str) for item in empty):
-        raise FeatureError(f"{path}: empty_items is no list of item ids")
+        raise FeatureError(f"{path}: empty_items is not a list of item ids")
 
 
 def open_matrix(path: Path) -> np.ndarray:

@@ -158,7 +158,7 @@ def scaled_note(numbers: Range, path: Path) -> dict[str, Any]:
     if numbers.fits:
         return {}
     getLogger(__name__).warning(  # the whole path may be that of a hidden, unfinished folder
-        "%s/%s: %s lie outside float16; every row is divided by its length",
+        "%s/%s: %s lie outside the range of float16; every row is divided by its length",
         path.parent.name,
         path.name,
         numbers,
@@ -170,8 +170,8 @@ def _check_same_items(folder: Path, modality: str, items: Sequence[str]) -> None
     others = [name for name in list_modalities(folder) if name != modality]
     if others and read_items(folder) != list(items):
         raise FeatureError(
-            f"{folder / ITEMS_NAME}: holds another item list, which {', '.join(others)} stands "
-            f"on; give {modality} the same items, or delete {folder} and make all of it again"
+            f"{folder / ITEMS_NAME}: holds another item list, which {', '.join(others)} was "
+            f"made for; give {modality} the same items, or delete {folder} and make all of it again"
         )
 
 

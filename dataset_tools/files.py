@@ -54,18 +54,23 @@ def disk_full(path: Path, partial: Path | None = None, needed: int | None = None
     free = shutil.disk_usage(path.parent).free
     need = f"{needed:,} bytes are needed" if needed else f"more than {written:,} bytes are needed"
     return DiskFullError(
-        f"{path}: no room for this file: {need}, {free + written:,} are free there; free some "
+        f"{path}: not enough disk space: {need}, {free + written:,} are free there; free some "
         "space, or write to another place (the OUTPUT of a command, or its option --output)"
     )
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal digits."""
-    digest = hashlib.sha256()
+def file_hash(path: Path, kind: str = "sha256") -> str:
+    """The hash of a file's bytes, in hexadecimal digits; ``kind`` as `hashlib` names it."""
+    digest = hashlib.new(kind)
+    add_file(digest, path)
+    return digest.hexdigest()
+
+
+def add_file(digest: Any, path: Path) -> None:
+    """Take a file's bytes into a hash of `hashlib`."""
     with open(path, "rb") as stream:
         while piece := stream.read(CHUNK_BYTES):
             digest.update(piece)
-    return digest.hexdigest()
 
 
 def progress(rows: Iterable[T], what: str, unit: str, total: int | None = None) -> Iterable[T]:

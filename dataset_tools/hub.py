@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_tools.errors import DatasetError, EncodingError, UsageError
+from dataset_tools.files import add_file
 from dataset_tools.packages import missing_package
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def is_folder(model: str) -> bool:
     if Path(model).is_dir():
         return True
     if Path(model).exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise UsageError(f"--model {model}: no such folder, and no name on the Hugging Face hub")
+        raise UsageError(f"--model {model}: no such folder, and not a name on the Hugging Face hub")
     return False
 
 
@@ -64,7 +65,7 @@ def load_error(model: str, part: str, error: Exception) -> DatasetError:
     reason = " ".join(str(error).split())[:400] or type(error).__name__
     if is_folder(model):
         return UsageError(
-            f"cannot load {part} of {model!r}: {reason}. Is it the folder of a model, and whole? A "
+            f"cannot load {part} of {model!r}: {reason}. Is it a complete model folder? A "
             "model that needs no download is tfidf-svd for text, colour-layout for images"
         )
     return EncodingError(
@@ -110,9 +111,7 @@ def _hash(paths: Iterable[Path], folder: Path | None) -> str:
         if path.is_file():
             if folder is not None:
                 digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
-            with open(path, "rb") as stream:
-                while piece := stream.read(1 << 22):
-                    digest.update(piece)
+            add_file(digest, path)
     return digest.hexdigest()
 
 

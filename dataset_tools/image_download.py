@@ -50,7 +50,7 @@ def download_pictures(
     """
     path = dataset / IMAGES_NAME
     if not path.is_file():
-        raise UsageError(f"{path}: missing; the source of this data set names no pictures")
+        raise UsageError(f"{path}: missing; the source of this dataset lists no pictures")
     listed = ((row["item_id"], row["image"]) for row in read_table(path)[1])
     jobs = [(item, url) for item, url in listed if "://" in url]
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def _finish(
     if failed and len(failed) == len(jobs):
         reason = next(iter(failed.values()))
         raise DatasetError(
-            f"none of {len(jobs):,} pictures could be fetched ({reason}); put them into "
+            f"none of {len(jobs):,} pictures could be fetched ({reason}); save them in "
             f"{os.path.abspath(folder)}, each named by its item's id, such as {file_stem('ID')}.jpg"
         )
     return Pictures(fetched, len(jobs) - fetched - len(failed), failed)

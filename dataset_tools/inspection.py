@@ -1,4 +1,4 @@
-"""What is in a data set, as numbers: interactions, catalogue, features, items to look at."""
+"""What is in a dataset, as numbers: interactions, catalogue, features, items to look at."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def _time_lines(facts: Mapping[str, Any]) -> list[str]:
     if span is None:
         return ["time: none"]
     first, last = (span.get(f"{end}_date", f"{span[end]:g}") for end in ("first", "last"))
-    unit = f", in {span['unit']} since 1970" if span["unit"] else ", numbers that are no dates"
+    unit = f", in {span['unit']} since 1970" if span["unit"] else ", numbers that are not dates"
     lines = [f"time: {first} to {last}{unit}"]
     if span["others"]:
         lines.append("  not all timestamps are in one unit: their order is wrong; convert again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +32,7 @@ def check_encoding(encoding: str) -> str:
         return codecs.lookup(encoding).name
     except (LookupError, ValueError):
         raise UsageError(
-            f"--encoding {encoding!r}: no encoding of that name; usual ones are utf-8, utf-16, "
+            f"--encoding {encoding!r}: unknown encoding; common ones are utf-8, utf-16, "
             "latin-1, cp1252, shift_jis, gb18030"
         ) from None
 
@@ -59,7 +60,7 @@ def read_lines(
             or is longer than 64 MiB; the message has file and line number.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: {'a folder, no file' if path.is_dir() else 'no such file'}")
+        raise UsageError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     number = 0
     try:
         chunks = _chunks(path)
@@ -68,7 +69,7 @@ def read_lines(
         pieces = _decoded(_joined(head, chunks), path, encoding, fault or _refuse)
         for number, text in pieces:
             yield number, text
-    except (EOFError, zlib.error) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DatasetError(
             f"{path}: damaged or cut off after line {number} ({error}); fetch the file again"
         ) from error
@@ -90,7 +91,9 @@ def _true_encoding(head: bytes, encoding: str, path: Path) -> str:
             return marked
     if name == "utf-8" and b"\0" in head[:2]:
         order = "be" if head[:1] == b"\0" else "le"
-        raise UsageError(f"{path}: not UTF-8 but UTF-16 without a mark; --encoding utf-16-{order}")
+        raise UsageError(
+            f"{path}: UTF-16 without a byte order mark, not UTF-8; give --encoding utf-16-{order}"
+        )
     return name
 
 
@@ -154,18 +157,10 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
         stream.seek(0)
-        unpacker = zlib.decompressobj(31)
-        while piece := stream.read(CHUNK_BYTES):
-            if not packed:
-                yield piece
-            while packed and piece:
-                yield unpacker.decompress(piece, CHUNK_BYTES)
-                piece = unpacker.unconsumed_tail
-                if unpacker.eof:
-                    piece = unpacker.unused_data.lstrip(b"\0")
-                    unpacker = zlib.decompressobj(31) if piece else unpacker
-        if packed and not unpacker.eof:
-            raise EOFError("the gzip stream has no end")
+        content = gzip.GzipFile(fileobj=stream) if packed else stream
+        # What stands before a fault of the gzip stream comes first: read() would drop it.
+        while piece := content.read1(CHUNK_BYTES):
+            yield piece
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

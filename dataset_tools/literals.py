@@ -110,7 +110,7 @@ def _texts(value: object) -> list[str]:
     if isinstance(value, dict):
         return [text for part in value.values() for text in _texts(part)]
     if isinstance(value, (bool, bytes)):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not a text")
     return [text for text in [_plain(str(value))] if text]
 
 

@@ -67,7 +67,7 @@ def one_unit(
         report.add(f"timestamps in {old}, turned into {new}", int(rows.sum()))
     if stamps.dtype.kind == "f" and (stamps == np.floor(stamps)).all():
         stamps = stamps.astype(np.int64)
-    loose = f"timestamps that are no times, beside {UNIT_NAMES[finest]}; kept as they stand"
+    loose = f"timestamps that are not times, among {UNIT_NAMES[finest]}; kept unchanged"
     report.add(loose, int((unit < 0).sum()))
     return stamps, finest
 
@@ -96,7 +96,7 @@ class InteractionLog:
                 continue
             stamp = row.timestamp
             if stamp is not None and not abs(stamp) < MAX_STAMP:
-                report.bad("interactions with an endless timestamp", path, row.line)
+                report.bad("interactions with an infinite timestamp", path, row.line)
                 continue
             if row.rating is not None and abs(row.rating) > MAX_RATING:
                 report.bad("interactions with an endless rating", path, row.line)

@@ -79,7 +79,7 @@ def read_object(model: str, name: str, revision: str | None) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UsageError(f"{model}: {name} holds no JSON object; fetch the model again")
+        raise UsageError(f"{model}: {name} is not a JSON object; fetch the model again")
     return content
 
 
@@ -109,10 +109,10 @@ def has_steps(model: str, revision: str | None) -> bool:
     if modules is None:
         return False
     if not isinstance(modules, list) or not modules or not all(map(_is_module, modules)):
-        raise UsageError(f"{model}: modules.json holds no list of steps; fetch the model again")
+        raise UsageError(f"{model}: modules.json is not a list of modules; fetch the model again")
     kind = read_object(model, "config_sentence_transformers.json", revision).get("model_type")
     if kind not in (None, "SentenceTransformer"):
-        raise UsageError(f"{model}: a {kind}, which gives no single vector a text")
+        raise UsageError(f"{model}: a {kind}, which does not give one vector per text")
     for module in modules:
         _check_step(model, revision, module)
     return True

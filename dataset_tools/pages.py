@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -86,26 +85,16 @@ def cards(items: Sequence[Mapping[str, Any]], thumbnail: Thumbnail, note: str) -
 
 
 def bars(title: str, classes: Sequence[Mapping[str, int]]) -> Figure:
-    """A plot of ``{from, to, count}`` classes."""
+    """A plot of ``{from, to, count}`` classes; needs matplotlib."""
+    from dataset_tools.page.figures import COLOURS, drawing, inline_svg
+
     while classes and not classes[0]["count"]:
         classes = classes[1:]
-    most = max((one["count"] for one in classes), default=0) or 1
-    width, height, step = max(420, 20 + 58 * len(classes)), 160, 58
-    parts = []
-    for at, one in enumerate(classes):
-        tall = round(110 * one["count"] / most, 1)
-        left = 10 + at * step
-        label = f"{one['from']}–{one['to']}" if one["from"] < one["to"] else str(one["to"])
-        middle = left + (step - 8) / 2
-        parts.append(
-            f'<rect x="{left}" y="{135 - tall}" width="{step - 8}" height="{tall}" '
-            f'fill="var(--mark, #4a7fb5)"><title>{label}: {one["count"]:,}</title></rect>'
-            f'<text x="{middle}" y="{131 - tall}">{one["count"]:,}</text>'
-            f'<text x="{middle}" y="150">{"≤ " if one["from"] < one["to"] else ""}{one["to"]}'
-            "</text>"
-        )
-    svg = (
-        f'<svg viewBox="0 0 {width} {height}" font-size="11" text-anchor="middle" role="img" '
-        f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
-    )
-    return Figure(svg, title)
+    names = [f"{one['from']}–{one['to']}".removeprefix(f"{one['to']}–") for one in classes]
+    with drawing(title) as (figure, axes):
+        drawn = axes.bar(names, [one["count"] for one in classes], color=COLOURS[0])
+        axes.bar_label(drawn, [f"{one['count']:,}" for one in classes], fontsize=6)
+        axes.tick_params("x", labelrotation=45 if len(names) > 8 else 0, labelsize=7)
+        axes.yaxis.set_visible(False)
+        axes.spines["left"].set_visible(False)
+        return Figure(inline_svg(figure, title), title)

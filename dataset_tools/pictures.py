@@ -19,7 +19,7 @@ import numpy as np
 from dataset_tools.atomic import read_item_table
 from dataset_tools.encoding import FAILED_NAME, Inputs, digest_of, unique_inputs
 from dataset_tools.errors import UsageError
-from dataset_tools.files import file_sha256, progress
+from dataset_tools.files import file_hash, progress
 from dataset_tools.layout import dataset_file
 from dataset_tools.sources.base import IMAGES_NAME
 
@@ -136,7 +136,7 @@ def check_plain_file(path: Path) -> None:
     except (OSError, ValueError) as error:
         raise PictureError(_reason(error)) from None
     if not stat.S_ISREG(mode):
-        raise PictureError("a folder" if stat.S_ISDIR(mode) else "no plain file")
+        raise PictureError("a folder" if stat.S_ISDIR(mode) else "not a regular file")
 
 
 def _reason(error: Exception) -> str:
@@ -184,7 +184,7 @@ def _content_hashes(paths: Sequence[Path]) -> dict[Path, str | PictureError]:
             check_plain_file(path)
             size = path.stat().st_size
             # What is too large is not read here either: encoding it says so.
-            hashes[path] = file_sha256(path) if size <= MAX_BYTES else f"{path} of {size} bytes"
+            hashes[path] = file_hash(path) if size <= MAX_BYTES else f"{path} of {size} bytes"
         except PictureError as error:
             hashes[path] = error
         except OSError as error:
@@ -196,7 +196,7 @@ def load_picture(path: Path) -> Image:
     """A picture upright in RGB, on white where it is transparent; the first frame of several.
 
     Raises:
-        PictureError: empty, too large, cut off, no picture, or no plain file.
+        PictureError: empty, too large, cut off, no picture, or not a regular file.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -215,7 +215,7 @@ def load_picture(path: Path) -> Image:
             picture.load()
             return _as_rgb(ImageOps.exif_transpose(_without_bad_exif(picture)))
     except UnidentifiedImageError:
-        raise PictureError("no picture, or of an unknown kind") from None
+        raise PictureError("not a picture, or of an unknown format") from None
     except PictureError:
         raise
     except OSError as error:

@@ -68,10 +68,8 @@ def _unwritable(output: Path, error: OSError) -> DatasetError:
             f"{output}: cannot be written to ({error.strerror}); choose another OUTPUT"
         )
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
-        return UsageError(
-            f"{output}: there is a file, no folder, on the way; choose another OUTPUT"
-        )
-    return DatasetError(f"{output}: no folder can be made there ({error.strerror})")
+        return UsageError(f"{output}: a file is in the way of the folder; choose another OUTPUT")
+    return DatasetError(f"{output}: cannot make a folder there ({error.strerror})")
 
 
 def publish(stage: Stage, replaced: Iterable[str]) -> None:

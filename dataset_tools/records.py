@@ -36,4 +36,4 @@ def read_records(
         good += 1
         yield line, record
     if bad and not good:
-        raise DatasetError(f"{path}: not one readable record of {bad:,} ({problem})")
+        raise DatasetError(f"{path}: no readable record among {bad:,} ({problem})")

@@ -38,7 +38,7 @@ class Report:
         """
         if not self.skip_bad_rows:
             raise UsageError(
-                f"{path}, line {line}: {detail or kind}; mend it, or leave such rows out with "
+                f"{path}, line {line}: {detail or kind}; correct it, or leave such rows out with "
                 f"{BAD_ROWS_OPTION}"
             )
         self.skip(kind, path, line)

@@ -112,7 +112,7 @@ def _pooled_by(steps: SentenceTransformer, pooling: str, model: str) -> Sentence
     from sentence_transformers.models import Normalize, Pooling, Transformer
 
     if not isinstance(steps[0], Transformer) or len(steps) == 1:
-        raise UsageError(f"--pooling {pooling}: {model} has no vectors of tokens to pool")
+        raise UsageError(f"--pooling {pooling}: {model} has no token vectors to pool")
     size = getattr(steps[0], "get_embedding_dimension", None)
     width = size() if size is not None else steps[0].get_word_embedding_dimension()
     kept = [step for step in steps if isinstance(step, Normalize)]

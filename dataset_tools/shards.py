@@ -71,7 +71,7 @@ class ShardStore:
         if changed and not overwrite:
             raise UsageError(
                 f"{folder} holds unfinished work of another run: {'; '.join(changed)}. "
-                "Run it as before to go on, or with --overwrite to start anew"
+                "Run it with the same settings to continue, or with --overwrite to start over"
             )
         if changed or not self._plan_path.is_file():
             self.remove()  # also shards that have lost their plan
@@ -99,7 +99,8 @@ class ShardStore:
         for mark in self._folder.glob(".writer.*.partial"):
             if mark != self._mark and not is_left_behind(mark):
                 raise UsageError(
-                    f"{self._folder}: another process is at work there (its mark is {mark.name}); "
+                    f"{self._folder}: another process is already running there (its marker file "
+                    f"is {mark.name}); "
                     "wait for it, or choose another folder with --output"
                 )
 
@@ -135,7 +136,7 @@ class ShardStore:
             start += len(matrix)
         table = np.concatenate([matrix for matrix, _ in batches])
         if not np.isfinite(table).all():
-            raise EncodingError(f"{self._folder}: the encoder gives NaN or infinite numbers")
+            raise EncodingError(f"{self._folder}: the encoder produced NaN or infinite values")
         table = narrow(table) if Range.of(table).fits else table.astype("<f4")
         text = np.frombuffer(json.dumps(reasons).encode(), dtype=np.uint8)
         packed = io.BytesIO()

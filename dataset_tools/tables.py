@@ -37,7 +37,7 @@ def table_kind(path: Path) -> str:
     if not suffixes or suffixes[-1] not in _SUFFIXES:
         hint = "; save the sheet as CSV" if suffixes[-1:] in ([".xlsx"], [".xls"], [".ods"]) else ""
         raise UsageError(
-            f"{path}: name ends in none of {', '.join(_SUFFIXES)} (or these with .gz){hint}"
+            f"{path}: its name ends in none of {', '.join(_SUFFIXES)} (or these with .gz){hint}"
         )
     return _SUFFIXES[suffixes[-1]]
 

@@ -146,7 +146,7 @@ class PlainModel:
         self._half = _text_half(loaded)
         self.config = loaded.config
         if self._half and pooling:
-            raise UsageError(f"--pooling {pooling}: the text half of {model} pools by itself")
+            raise UsageError(f"--pooling {pooling}: the text half of {model} does its own pooling")
         self.pooling = "text half" if self._half else pooling or "mean"
         config = loaded.config.get_text_config() if self._half else loaded.config
         self.max_length = max_length or _length(self.tokenizer, config)

@@ -65,7 +65,7 @@ class _ScreenFormatter(logging.Formatter):
         return f"{record.levelname.lower()}: {message}"
 
 
-def _for_people(record: logging.LogRecord) -> bool:
+def _for_screen(record: logging.LogRecord) -> bool:
     return record.name == _LOGGER or record.levelno >= logging.WARNING
 
 
@@ -112,7 +112,7 @@ def run_log(file: Path, level: str | None) -> Iterator[None]:
     before = root.level
     screen, log = _Screen(sys.stderr), _LogFile(file)
     screen.setFormatter(_ScreenFormatter())
-    screen.addFilter(_for_people)
+    screen.addFilter(_for_screen)
     log.setFormatter(LogFormatter())
     root.addHandler(screen)
     root.addHandler(log)

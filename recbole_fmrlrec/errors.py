@@ -17,7 +17,7 @@ class RunError(Exception):
 
 #: What to say, and to do, when numbers of a training are no numbers any more.
 DIVERGED = (
-    "the training diverged; try a smaller learning_rate, gradients that are clipped "
+    "the training diverged; try a smaller learning_rate, gradient clipping "
     "(clip_grad_norm: {max_norm: 5}), and enable_amp: False where it is on"
 )
 

@@ -42,7 +42,7 @@ class Rule:
                 elif self.open:
                     continue
                 else:
-                    found = (where, below, "is no key; there are " + ", ".join(self.inner))
+                    found = (where, below, "is not a key; known: " + ", ".join(self.inner))
                 if found:
                     return found
         return None

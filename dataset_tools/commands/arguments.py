@@ -17,7 +17,7 @@ def positive(text: str) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return number
 
 
@@ -28,7 +28,7 @@ def share(text: str) -> float:
     except ValueError:
         number = -1
     if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return number
 
 
@@ -45,13 +45,15 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="of the model",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there, anew")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="encode again and replace what is there"
+    )
 
 
 def outcome_lines(outcome: Outcome) -> list[str]:
     """What an encoding did, for the user."""
     if outcome.skipped:
-        return [f"{outcome.path}: already there, made this way"]
+        return [f"{outcome.path}: already there, encoded with these settings"]
     rate = (outcome.encoded - outcome.kept) / max(outcome.seconds, 1e-9)
     lines = [
         f"{outcome.path}: {outcome.items:,} items, {outcome.encoded:,} different inputs, "
@@ -62,7 +64,7 @@ def outcome_lines(outcome: Outcome) -> list[str]:
     if outcome.failed:
         examples = [f"{item} ({reason})" for item, reason in list(outcome.failed.items())[:3]]
         lines.append(
-            f"  {len(outcome.failed):,} items failed and have zeros, listed in "
+            f"  {len(outcome.failed):,} items failed and get zero vectors, listed in "
             f"{outcome.path.with_name('failed.tsv')}: {'; '.join(examples)}"
         )
     return lines

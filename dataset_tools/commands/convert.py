@@ -57,26 +57,30 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all-items",
         action=argparse.BooleanOptionalAction,
-        help="write items without interactions too (default: p5, mmrec, sequences, csv yes, "
-        "others no)",
+        help="write items without interactions too (default: yes for p5, mmrec, sequences and "
+        "csv, no for the others)",
     )
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace a dataset that is there; features that are not attached anew stay",
+        help="replace an existing dataset; features that are not attached again are kept",
     )
     parser.add_argument(
         "--skip-bad-rows",
         action=argparse.BooleanOptionalAction,
         help="leave out and count rows that cannot be used (too few fields, no user, item or "
-        "time, not in the encoding) instead of refusing the first (default: sequences, csv no, "
-        "others yes but for the encoding)",
+        "time, not in the encoding) instead of stopping at the first (default: no for sequences "
+        "and csv; yes for the others, except for encoding errors)",
     )
     group = parser.add_argument_group("which interactions to keep")
     count = arguments.positive
-    group.add_argument("--k-core", type=count, metavar="K", help="both of the next two at once")
-    group.add_argument("--user-core", type=count, metavar="K", help="at least K a user, iterated")
-    group.add_argument("--item-core", type=count, metavar="K", help="at least K an item, iterated")
+    group.add_argument("--k-core", type=count, metavar="K", help="sets both of the next two")
+    group.add_argument(
+        "--user-core", type=count, metavar="K", help="at least K interactions per user, iterated"
+    )
+    group.add_argument(
+        "--item-core", type=count, metavar="K", help="at least K interactions per item, iterated"
+    )
     group.add_argument("--min-rating", type=float, metavar="R", help="rated R or better")
     group.add_argument(
         "--since",
@@ -129,7 +133,7 @@ def _add_sequences(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what a line is: a user and all items in order (users), a user and one item (pairs), "
         "items alone, the user being the line's number (items); auto: pairs where all lines have "
-        "two fields and users come again, else users",
+        "two fields and users occur more than once, else users",
     )
     _add_encoding(group)
     _add_catalogue(parser, "its id (default: item_id)")
@@ -143,7 +147,7 @@ def _add_encoding(group: argparse._ArgumentGroup) -> None:
 
 def _add_catalogue(parser: argparse.ArgumentParser, id_help: str) -> None:
     group = parser.add_argument_group("the catalogue")
-    group.add_argument("--items", type=Path, metavar="FILE", help="table with a row an item")
+    group.add_argument("--items", type=Path, metavar="FILE", help="table with one row per item")
     group.add_argument("--item-id", metavar="COLUMN", help=id_help)
     group.add_argument("--image", metavar="COLUMN", help="its picture: a file name or a url")
     group.add_argument(
@@ -195,9 +199,9 @@ def open_source(name: str, path: Path, options: dict[str, Any]) -> Source:
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder")
     if name not in SOURCES:
-        raise UsageError(f"source {name!r}: known are {', '.join(SOURCES)}")
+        raise UsageError(f"unknown source {name!r}; known: {', '.join(SOURCES)}")
     if path.is_dir() and name in ("csv", "sequences"):
-        raise UsageError(f"{path}: source {name} needs a file, this is a folder")
+        raise UsageError(f"{path}: source {name} needs a file, but this is a folder")
     if not path.is_dir() and name in ("p5", "movielens", "mmrec"):
         raise UsageError(f"{path}: source {name} needs a folder")
     return _source_class(name)(path, **options)
@@ -254,6 +258,6 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
     for pair in text.split(","):
         ours, _, theirs = pair.strip().partition("=")
         if not ours or ours in columns:
-            raise UsageError(f"--columns {text}: a name is empty or twice in it")
+            raise UsageError(f"--columns {text}: a name is empty or given twice")
         columns[ours] = theirs or ours
     return columns

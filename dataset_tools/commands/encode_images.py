@@ -15,7 +15,7 @@ def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
     parser = commands.add_parser(
         "encode-images",
         help="item pictures to feature vectors",
-        description="Encode one picture an item. A picture is found by the dataset's images.tsv, "
+        description="Encode one picture per item. A picture is found by the dataset's images.tsv, "
         "or by its name, which is the item's id.",
         parents=[shared],
     )

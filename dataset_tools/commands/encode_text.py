@@ -125,7 +125,7 @@ def _encode_tfidf(
 
     settings = tfidf_settings(item_path, width, 0, columns, template)
     if is_finished(folder, "text", settings, overwrite):
-        return [f"{folder / 'text.npy'}: already there, made this way"]
+        return [f"{folder / 'text.npy'}: already there, encoded with these settings"]
     check_writable(folder)
     features = make_text_features(item_path, folder, width, 0, columns, template)
     rows, wide = features.matrix.shape
@@ -136,7 +136,7 @@ def _encode_tfidf(
     lines = [f"{features.path}: {rows:,} items, {wide} wide; {without:,} had nothing to encode"]
     if unknown:
         lines.append(
-            f"  {len(unknown):,} have a text but no word that counts (none at all, or only words "
-            f"that are too rare in this catalogue), and zeros: {', '.join(unknown[:3])}"
+            f"  {len(unknown):,} have a text without a usable word (none at all, or only words "
+            f"that are too rare in this catalogue) and get zero vectors: {', '.join(unknown[:3])}"
         )
     return lines

@@ -19,7 +19,7 @@ def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
     parser = commands.add_parser(
         "inspect",
         help="counts, coverage, feature statistics, items to look at",
-        description="What is in a data set: counts, lengths, coverage of each modality, feature "
+        description="What is in a dataset: counts, lengths, coverage of each modality, feature "
         "statistics, cold items, the most popular items and some at random.",
         parents=[shared],
     )
@@ -57,8 +57,8 @@ def run(options: argparse.Namespace) -> None:
 
 def inspection_page(facts: Mapping[str, Any], thumbnail: Thumbnail) -> Page:
     """The facts as a page."""
-    from dataset_tools.page import Figures, Heading, Page, Table
-    from dataset_tools.pages import bars, cards
+    from dataset_tools.page import Heading, Page, Table
+    from dataset_tools.pages import cards
 
     counts = [
         ("users", f"{facts['users']:,}"),
@@ -74,14 +74,10 @@ def inspection_page(facts: Mapping[str, Any], thumbnail: Thumbnail) -> Page:
         (name, f"{one['share']:.1%}", f"{one['mean_length']:.0f}")
         for name, one in facts["columns"].items()
     ]
-    plots = [
-        bars("users by number of interactions", facts["user_histogram"]),
-        bars("items by number of interactions", facts["item_histogram"]),
-    ]
     note = "{interactions:,} interactions"
     parts: list[Part] = [
         Table("counts", ["", ""], counts),
-        Figures(plots),
+        _plots(facts),
         Heading("Catalogue"),
         Table("catalogue", ["column", "filled", "mean characters"], columns),
         Heading("Features"),
@@ -92,6 +88,17 @@ def inspection_page(facts: Mapping[str, Any], thumbnail: Thumbnail) -> Page:
     if facts["cold_sample"]:
         parts += [Heading("Without interactions"), cards(facts["cold_sample"], thumbnail, note)]
     return Page(facts["name"], parts, [f"Dataset in {facts['folder']}"])
+
+
+def _plots(facts: Mapping[str, Any]) -> Part:
+    from dataset_tools.page import Figures, Text
+    from dataset_tools.page.figures import NO_PLOTS, can_draw
+    from dataset_tools.pages import bars
+
+    if not can_draw():
+        return Text(NO_PLOTS)
+    kinds = [("users", "user_histogram"), ("items", "item_histogram")]
+    return Figures([bars(f"{kind} by number of interactions", facts[key]) for kind, key in kinds])
 
 
 def _times(facts: Mapping[str, Any]) -> list[tuple[str, object]]:

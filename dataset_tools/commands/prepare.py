@@ -17,9 +17,9 @@ def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
     """Add both commands."""
     parser = commands.add_parser(
         "download",
-        help="fetch the files of a public data set, and its pictures",
-        description="Fetch what properties/dataset/NAME.yaml names. Pictures are fetched once the "
-        "data set is converted: its metadata names them.",
+        help="fetch the files of a public dataset, and its pictures",
+        description="Fetch what properties/dataset/NAME.yaml names. Pictures are fetched once "
+        "the dataset is converted: its metadata names them.",
         parents=[shared],
     )
     _add_common(parser)
@@ -29,15 +29,15 @@ def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
     parser = commands.add_parser(
         "prepare",
         help="download, convert and encode in one go",
-        description="Every step of a public data set; finished ones are skipped.",
+        description="Every step for a public dataset; finished ones are skipped.",
         parents=[shared],
     )
     _add_common(parser)
-    parser.add_argument("--text-model", metavar="MODEL", help="as encode-text has it, or none")
-    parser.add_argument("--image-model", metavar="MODEL", help="as encode-images has it, or none")
+    parser.add_argument("--text-model", metavar="MODEL", help="as for encode-text, or none")
+    parser.add_argument("--image-model", metavar="MODEL", help="as for encode-images, or none")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:0 (default: auto)")
     parser.add_argument("--batch-size", type=arguments.positive, default=32, help="default: 32")
-    parser.add_argument("--overwrite", action="store_true", help="do every step anew")
+    parser.add_argument("--overwrite", action="store_true", help="repeat every step")
     parser.set_defaults(run=run_prepare)
 
 
@@ -56,7 +56,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE=URL",
-        help="take a file from another place; may be given several times",
+        help="fetch a file from another URL; may be given several times",
     )
 
 

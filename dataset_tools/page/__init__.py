@@ -1,6 +1,6 @@
 """Stand-alone HTML pages of one style: what a page holds, and the template that shows it.
 
-Every text is escaped by the template; the drawings are SVG of our own making. A page loads nothing.
+Every text is escaped by the template; the drawings are SVG of matplotlib. A page loads nothing.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ class Notes:
             try:
                 texts = [text for text in texts_of(record.get(name)) if text not in NO_TEXT]
             except TypeError:
-                self.say(f"metadata fields {name!r} that hold no text")
+                self.say(f"metadata fields {name!r} that are not text")
                 continue
             if texts:
                 return joiner.join(texts)
@@ -158,7 +158,7 @@ class Notes:
         if any(map(str.isdigit, price)) and len(price) <= MAX_PRICE and not set("{};") & set(price):
             return price
         if price and price != "—":
-            self.say("prices that are none")
+            self.say("prices that are not numbers")
         return ""
 
 

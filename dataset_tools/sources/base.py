@@ -202,7 +202,7 @@ def _read_log(source: Source, filters: Filters, report: Report) -> InteractionLo
 def _times(log: InteractionLog) -> str:
     first, last = log.timestamp.min().item(), log.timestamp.max().item()
     if log.time_unit is None:
-        return f"timestamps are no dates but numbers, {first:.15g} to {last:.15g}"
+        return f"timestamps are numbers, not dates: {first:.15g} to {last:.15g}"
     unit = UNIT_NAMES[log.time_unit]
     return (
         f"timestamps count {unit} since 1970, {show_stamp(first, log.time_unit)} to "
@@ -220,7 +220,7 @@ def _attach_all(
     order = source.feature_items() or _item_order(folder / f"{name}.item")
     if kept and read_items(store) != order:
         raise FeatureError(
-            f"{store}: {', '.join(kept)} stands there on another item list; delete that folder, "
+            f"{store}: {', '.join(kept)} was made there for another item list; delete that folder, "
             "or attach all modalities at once"
         )
     for modality, path in features.items():

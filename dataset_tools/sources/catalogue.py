@@ -1,4 +1,4 @@
-"""A catalogue of one's own: any table with a row an item."""
+"""A catalogue of one's own: any table with one row per item."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Catalogue:
     def items(self, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the rows as ``(item, values)``."""
         for name in self._repeated:
-            report.add(f"column {name!r} that stands twice in {self._path.name}", 1)
+            report.add(f"column {name!r} that occurs twice in {self._path.name}", 1)
         for name in self._left_out:
             where = f"{name!r} of {self._path.name} (--columns names it)"
             report.add(f"column whose name, {plain_name(name)}, is taken: {where}", 1)
@@ -88,7 +88,7 @@ def check_columns(path: Path, how: tuple[str | None, str], needed: list[str]) ->
     twice = [name for name in needed if name in repeated]
     if twice:
         raise UsageError(
-            f"{path}: a column name twice in the header: {', '.join(map(repr, twice))}; rename one"
+            f"{path}: duplicate column names: {', '.join(map(repr, twice))}; rename one"
         )
     missing = [name for name in needed if name not in names]
     if missing:

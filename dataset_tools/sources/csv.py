@@ -144,5 +144,5 @@ def _with_point(value: object, decimal: str) -> object:
         )
     chosen = list(readings.values()) if decimal == "auto" else [readings.get(decimal)]
     if not chosen or chosen[0] is None:
-        raise ValueError(f"{value!r} is no number with --decimal {decimal}")
+        raise ValueError(f"{value!r} is not a number with --decimal {decimal}")
     return chosen[0]

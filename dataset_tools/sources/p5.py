@@ -70,7 +70,7 @@ class P5(Source):
                 continue
             if user in first_line:
                 raise DatasetError(
-                    f"{path}, line {line}: user {user} already stands on line {first_line[user]}; "
+                    f"{path}, line {line}: user {user} is already on line {first_line[user]}; "
                     "join the two lines in time order or remove one"
                 )
             first_line[user] = line
@@ -167,7 +167,7 @@ def _names_by_id(maps: Mapping[str, Any], kind: str, path: Path) -> dict[str, st
     names = dict(pairs)
     for number, _ in pairs:
         if not number.isdecimal():
-            raise DatasetError(f"{path}: {kind} id {number!r} is no number")
+            raise DatasetError(f"{path}: {kind} id {number!r} is not a number")
     if len(names) < len(pairs) or len(set(names.values())) < len(names):
         raise DatasetError(f"{path}: two {kind}s share an id or a name")
     return names

@@ -56,7 +56,7 @@ class Sequences(Source):
     def __post_init__(self) -> None:
         check_encoding(self.encoding)
         if self.layout not in LAYOUTS:
-            raise UsageError(f"--layout {self.layout}: known are {', '.join(LAYOUTS)}")
+            raise UsageError(f"--layout {self.layout}: unknown; known: {', '.join(LAYOUTS)}")
         self._items: Catalogue | None = None
         if self.catalogue is not None:
             key = self.item_id or "item_id"
@@ -80,15 +80,15 @@ class Sequences(Source):
             if not items:
                 report.bad("users without items", self.log, line)
             if layout == "pairs" and len(items) > 1:
-                detail = f"{len(fields)} fields, a user and an item are two"
-                report.bad("lines that are no pair", self.log, line, detail)
+                detail = f"{len(fields)} fields instead of two, a user and an item"
+                report.bad("lines that are not a pair", self.log, line, detail)
                 continue
             earlier = first_line.setdefault(user, line)
             if layout == "users" and earlier != line:
                 raise UsageError(
-                    f"{self.log}, line {line}: user {user} already stands on line {earlier}; join "
+                    f"{self.log}, line {line}: user {user} is already on line {earlier}; join "
                     "the two lines in time order, or say with --layout what a line is (a table "
-                    "with a row an event is read by 'convert csv')"
+                    "with one row per event is read by 'convert csv')"
                 )
             yield from (Interaction(user, item, line=line) for item in items)
 

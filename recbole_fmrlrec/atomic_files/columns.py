@@ -97,12 +97,12 @@ def _check_numbers(
     values = cells.to_numpy()
     infinite = np.flatnonzero(np.isinf(values))
     missing = np.flatnonzero(np.isnan(values))
-    for rows, what in ((infinite, "no finite number"), (missing, "no number")):
+    for rows, what in ((infinite, "not a finite number"), (missing, "no number")):
         if len(rows) and (needed or rows is infinite or len(rows) == len(values)):
             why = "; the key TIME_FIELD makes it the order of the interactions" if needed else ""
             raise DataError(
                 f"{lines.filepath}, line {lines.number(int(rows[0]))}, column {column.header}: "
-                f"{what} ({len(rows)} such rows){why}; mend or remove them"
+                f"{what} ({len(rows)} such rows){why}; correct or remove them"
             )
     if len(missing):
         dataset.logger.warning(
@@ -147,6 +147,6 @@ def _say_doubles(dataset: Any, frame: pd.DataFrame, field: str, lines: Lines) ->
     if again.any():
         row = frame.index[again][0]
         dataset.logger.warning(
-            f"{lines.filepath}, line {lines.number(int(row))}: {field} {frame[field][row]} stands "
-            f"on an earlier line too, which counts ({int(again.sum())} such rows)"
+            f"{lines.filepath}, line {lines.number(int(row))}: {field} {frame[field][row]} is "
+            f"on an earlier line too, which is the one used ({int(again.sum())} such rows)"
         )

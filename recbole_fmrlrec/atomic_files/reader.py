@@ -82,7 +82,7 @@ def read_header(
         field, colon, kind = cell.partition(":")
         if not (field and colon and kind in kinds):
             raise DataError(
-                f"{filepath}, line 1: {cell!r} is no NAME:TYPE column header; columns are "
+                f"{filepath}, line 1: {cell!r} is not a NAME:TYPE column header; columns are "
                 f"separated by {separator!r} (the key field_separator) and TYPE is one of "
                 f"{', '.join(kinds)}"
             )
@@ -110,7 +110,7 @@ def read_table(
     width = len(read_header(filepath, separator, encoding))
     frame = _read(lines, _options(lines, columns, width), columns, width)
     if frame.empty:
-        raise DataError(f"{filepath} has a header and no rows")
+        raise DataError(f"{filepath} has a header but no rows")
     if not isinstance(frame.index, pd.RangeIndex):  # pandas makes row names of the first cells
         raise DataError(f"{filepath}, line {lines.number(0)}: more cells than the header's {width}")
     lines.refuse_short_rows(np.flatnonzero(frame[width - 1].isna()), width)
@@ -236,6 +236,6 @@ def _unreadable_cell(
             if len(wrong):
                 where = f"{lines.filepath}, line {lines.number(int(wrong[0]))}"
                 return DataError(
-                    f"{where}, column {column.header}: {cells.iloc[wrong[0]]!r} is no number"
+                    f"{where}, column {column.header}: {cells.iloc[wrong[0]]!r} is not a number"
                 )
     return DataError(f"{lines.filepath}: {error}")

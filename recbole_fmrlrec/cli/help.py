@@ -21,21 +21,21 @@ from recbole_fmrlrec.program import usage_name
 USAGE = """\
 usage: {program} [COMMAND] [--KEY=VALUE | --KEY VALUE ...]
 
-Without anything: trains fMRLRec on ml-100k, which comes with RecBole, and prints its test metrics.
+Without arguments: trains fMRLRec on ml-100k, which comes with RecBole, and prints its test metrics.
 """
 OPTIONS = """\
 options:
   --model NAME              the model; `models` lists them (fMRLRec)
   --dataset NAME            the dataset: a folder under data_path (ml-100k)
   --config_files FILE ...   YAML files with keys, the later ones over the earlier
-  --resume [RUN_DIR]        take up the run of that folder, or the last one of this configuration
+  --resume [RUN_DIR]        continue the run of that folder, or the last one of this configuration
   --debug                   show the traceback of an error
   --version                 print the version
   -h, --help                this text; with --model=NAME the keys of that model, with
                             --dataset=NAME as a run on that dataset has them
   --KEY=VALUE               any key below; with dots an entry of a mapping: --eval_args.order=TO
 
-The command line stands over files, files over this package's properties/, these over RecBole's.
+The command line overrides files, files override this package's properties/, these RecBole's.
 """
 _WIDTH = 100
 
@@ -44,8 +44,8 @@ TRAIN_USAGE = """\
 usage: {program} [train] [--model=NAME] [--dataset=NAME] [--KEY=VALUE | --KEY VALUE ...]
 
 {what} Test metrics are printed; everything else goes to a folder
-of its own in checkpoint_dir (saved). Several names with commas between them make one table, as
-`compare` does.
+of its own in checkpoint_dir (saved). Several names separated by commas make one table, as with
+`compare`.
 """
 MODELS_USAGE = """\
 usage: {program} models

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from recbole_fmrlrec.deploy.recommender import Recommender
 
 DESCRIPTION = """\
-Recommend items with a deployed model: to one history, shown for people, or to every user of a
+Recommend items with a deployed model: to one history, printed as a list, or to every user of a
 file, written as a file.
 """
 USERS_HELP = """\
@@ -49,14 +49,14 @@ def build_parser() -> Parser:
     who.add_argument("--history", metavar="A,B,C", help=HISTORY_HELP)
     who.add_argument("--users_file", type=Path, metavar="FILE", help=USERS_HELP)
     add("--output", type=Path, metavar="FILE", help=".csv or .jsonl; standard output if left out")
-    add("--output_format", choices=FORMATS, help="when the name of the output does not say")
+    add("--output_format", choices=FORMATS, help="if the name of the output does not say")
     add("--spreadsheet", action="store_true", help=SPREADSHEET_HELP)
     add("--k", type=int, default=10, help="items for each user (10)")
     add("--separator", metavar="TEXT", help=SEPARATOR_HELP)
     add("--include_seen", action="store_true", help="also recommend items of the history")
     add("--candidates_file", type=Path, metavar="FILE", help="choose from these ids, one a line")
     add("--unknown", choices=("skip", "error"), default="skip", help="unknown items (skip)")
-    add("--batch_size", type=int, default=256, help="users answered at once (256)")
+    add("--batch_size", type=int, default=256, help="users per batch (256)")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -71,7 +71,9 @@ def main(words: Sequence[str]) -> int:
     if options.k < 1 or options.batch_size < 1:
         raise UsageError("--k and --batch_size must be 1 or more")
     if options.separator == "":
-        raise UsageError("--separator= is empty; give what stands between ids, as in --separator=;")
+        raise UsageError(
+            "--separator= is empty; give the separator between ids, as in --separator=;"
+        )
     from recbole_fmrlrec.deploy.recommender import Recommender
 
     _check_output(options.output)
@@ -116,9 +118,9 @@ def _settings(options: Any) -> dict[str, Any]:
 def _show(recommender: Recommender, options: Any) -> None:
     """Print history and recommendations with titles."""
     if options.output is not None:
-        raise UsageError("--output goes with --users_file; a single history is printed")
+        raise UsageError("--output needs --users_file; a single history is printed")
     if options.spreadsheet:
-        raise UsageError("--spreadsheet goes with --users_file; a single history is printed")
+        raise UsageError("--spreadsheet needs --users_file; a single history is printed")
     separator = options.separator or ","
     history = split_history(options.history, separator, "--history")
     table = recommender.items
@@ -131,7 +133,7 @@ def _show(recommender: Recommender, options: Any) -> None:
     if not history:
         learned = recommender.description.start_trained
         print(
-            "empty history: the model's own start"
+            "empty history: the model's initial state"
             + ("" if learned else ", which this training did not learn (predict_first_item)")
         )
     else:

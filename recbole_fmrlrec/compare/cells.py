@@ -124,9 +124,7 @@ def choose(cells: Sequence[Cell], names: Sequence[str], option: str) -> list[Cel
     for name in names:
         if name != "all" and not any(name in _names(cell).values() for cell in cells):
             known = sorted({name for cell in cells for name in _names(cell).values()})
-            raise UsageError(
-                f"{option}: no cell is called `{name}`; there are all, {', '.join(known)}"
-            )
+            raise UsageError(f"{option}: there is no cell `{name}`; known: all, {', '.join(known)}")
     if "all" in names:
         return list(cells)
     kinds = [
@@ -188,5 +186,5 @@ def read_record(folder: Path) -> tuple[Plan, list[Cell]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(
             f"{file}: damaged ({type(error).__name__}: {error}); the `compare` command of this "
-            "folder writes it anew, and computes no finished cell again"
+            "folder writes it again and keeps finished cells"
         ) from error

@@ -18,13 +18,14 @@ from recbole_fmrlrec.program import usage_name
 
 DESCRIPTION = """\
 Compare models: train each on each dataset with each seed; write tables, tests, plots and one page.
-What to compare stands in a YAML file (properties/comparison/ has some), or for a quick comparison
-in --model and --dataset. The command given again keeps finished cells and goes on with the others.
+What to compare is said in a YAML file (properties/comparison/ has some), or for a quick comparison
+in --model and --dataset. The same command given again keeps finished cells and continues with the
+others.
 """
 INTERRUPTED = 130
 _EPILOG = """\
-Every other --KEY=VALUE is a setting of all models, as --epochs=5. What is said here stands above
-the file; tables of a trial are best kept apart by --output.
+Every other --KEY=VALUE is a setting of all models, as --epochs=5. What is said here overrides
+the file; keep the tables of a trial apart with --output.
 """
 
 
@@ -62,7 +63,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--redo",
         metavar="NAME,..",
-        help="compute these anew, finished or not, chosen like --only; all for everything",
+        help="compute these again, finished or not, chosen like --only; all for everything",
     )
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes on this machine (1)"
@@ -94,7 +95,7 @@ def main(words: Sequence[str]) -> int:
     try:
         return _compare(plan, options)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("interrupted; run the same command again to continue", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -185,7 +186,7 @@ def report(words: Sequence[str]) -> int:
     """
     parser = Parser(
         prog=f"{usage_name()} report",
-        description="Make tables, plots and page of a comparison anew from its stored runs.",
+        description="Make the tables, plots and page of a comparison again from its stored runs.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="output folder of `compare`")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

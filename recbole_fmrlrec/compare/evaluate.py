@@ -27,13 +27,12 @@ MODEL_FILES = [key for key in FILE_KEYS if not key.endswith(("save_path", "xgb_m
 
 DESCRIPTION = """\
 Measure a trained model again: on validation or test, with any metrics and cut-offs, at any of its
-sizes, for all users or slices of them. It says which slices there are when one is asked for that is
-not there.
+sizes, for all users or slices of them. An unknown slice name gives an error that lists the slices.
 """
 
 #: Keys that say where and how an evaluation runs; its numbers do not hang on them.
 MACHINE: dict[str, tuple[str, str]] = {
-    "num_threads": ("N", "threads on the CPU (as many as other work leaves a core for)"),
+    "num_threads": ("N", "threads on the CPU (as many as there are free CPUs)"),
     "use_gpu": ("BOOL", "rank on a GPU (False)"),
     "gpu_id": ("N", "which one"),
     "worker": ("N", "processes that load batches (0)"),
@@ -68,8 +67,8 @@ def build_parser() -> Parser:
         parser.add_argument(f"--{key}", metavar=value, help=says)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     files = parser.add_argument_group(
-        "files that a model of RecBole's was begun from",
-        "The checkpoint's own word for them does not count, since reading them can run code.",
+        "files that a model of RecBole was initialised from",
+        "What the checkpoint says about them is ignored, since reading them can run code.",
     )
     for key in MODEL_FILES:
         files.add_argument(f"--{key}", metavar="FILE", help=FILE_KEYS[key])
@@ -119,7 +118,7 @@ def _columns(metrics: str, topk: str) -> list[str]:
     names = [name.strip().lower() for name in metrics.strip("[]() ").split(",")]
     for name in names:
         if name not in known:
-            raise UsageError(f"--metrics: no metric {name!r}; there are {', '.join(METRICS)}")
+            raise UsageError(f"--metrics: unknown metric {name!r}; known: {', '.join(METRICS)}")
     return list(dict.fromkeys(f"{name}@{k}" for k in _numbers("--topk", topk) for name in names))
 
 
@@ -147,7 +146,7 @@ def _slice_names(text: str) -> list[str] | None:
     for name in names:
         if name not in NAMES and not name.startswith(WITHOUT):
             there = ", ".join((*NAMES, f"{WITHOUT}MODALITY"))
-            raise UsageError(f"--slices: there is no slice `{name}`; there are all, or {there}")
+            raise UsageError(f"--slices: there is no slice `{name}`; known: all, {there}")
     return names
 
 

@@ -57,7 +57,8 @@ def _sizes_alone(plan: Plan, dataset: str, variant: Variant, config: Any) -> lis
         wanted = list(variant.sizes or ())
         raise UsageError(
             f"{plan.place('sizes', variant.name)}: {variant.name} has no size {absent[0]} on "
-            f"{dataset}; it has {sizes}. `show_sizes` chooses what the tables show of them; for a "
+            f"{dataset}; its sizes are {sizes}. `show_sizes` chooses what the tables show of "
+            "them; for a "
             f"model of other sizes say `settings: {{sizes: {wanted}}}`"
         )
     return [None, *(variant.sizes or sizes)] if variant.independent else [None]
@@ -150,8 +151,8 @@ def _check_dataset(plan: Plan, dataset: str, config: Any) -> None:
         way = f"RecBole downloads it with `{command_name()} --model=Pop --dataset={dataset}`"
     raise UsageError(
         f"{plan.place('datasets', dataset)}: there is no dataset `{dataset}`: {absent[0]} is not "
-        f"in {Path(config['data_path']).absolute()}; {way}. Made where they are not "
-        f"there: {', '.join(known_names())}"
+        f"in {Path(config['data_path']).absolute()}; {way}. Prepared on demand: "
+        f"{', '.join(known_names())}"
     )
 
 
@@ -169,5 +170,5 @@ def _check_budget(plan: Plan, variant: Variant, config: Any) -> None:
     if plan.minutes is not None and not issubclass(trainer_class(config), Trainer):
         raise UsageError(
             f"{variant.where}: budget.minutes: {variant.model} has a trainer of RecBole's own, "
-            "which keeps no time; budget.epochs limits every model"
+            "which has no time limit; budget.epochs limits every model"
         )

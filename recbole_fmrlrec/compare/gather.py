@@ -194,7 +194,7 @@ def check_same_rows(first: Rows, other: Rows) -> None:
     user, item = (only[0] or only[1] or [("?", "?")])[0]
     raise RunError(
         f"no table: {first[0]} and {other[0]} were tested on different rows ({len(first[1])} and "
-        f"{len(other[1])}; {len(only[0])} and {len(only[1])} of them the other has not, such as "
+        f"{len(other[1])}; {len(only[0])} and {len(only[1])} of them not in the other, such as "
         f"user {user} with item {item}); give all models the same data settings and eval_args"
     )
 

@@ -12,7 +12,12 @@ import numpy as np
 import torch
 
 from recbole_fmrlrec.compare.cells import COST, ROWS
-from recbole_fmrlrec.evaluation.latency import by_clock, by_processor, least_median
+from recbole_fmrlrec.evaluation.latency import (
+    by_clock,
+    by_processor,
+    least_median,
+    processor_name,
+)
 from recbole_fmrlrec.files.atomic import replacing, write_json
 from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.runs.folder import BEST
@@ -132,16 +137,8 @@ def _cost(model: Any, loader: Any) -> dict[str, Any]:
                 "bytes_per_item": 4 * size if size else _bytes_per_item(model),
             }
     device = next(model.parameters(), torch.zeros(0)).device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     return {"by_size": by_size, "device": name, "threads": torch.get_num_threads(), "note": None}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return "CPU"
 
 
 def _at_size(model: Any, size: int) -> AbstractContextManager[None]:

@@ -44,7 +44,9 @@ def unfinished_notes(analysis: dict[str, Any]) -> list[str]:
 
 def _seeds_note(seeds: list[int]) -> str:
     if len(seeds) == 1:
-        return f"One seed ({seeds[0]}): differences between trainings of one model are not seen."
+        return (
+            f"One seed ({seeds[0]}): the variation between trainings of one model is not measured."
+        )
     return (
         f"Mean ± standard deviation over the seeds {', '.join(map(str, seeds))}; for tests and "
         "intervals each user's metric is first averaged over the seeds."
@@ -81,9 +83,9 @@ def _cut_short(analysis: dict[str, Any]) -> list[str]:
             # The sizes of one training have its epochs in common.
             label = f"{system['label' if system['alone'] else 'variant']} on {name}"
             if system["out_of_time"]:
-                found[f"{label}: its time was up after {epochs:g} epochs."] = None
+                found[f"{label}: its time limit was reached after {epochs:g} epochs."] = None
             if epochs is not None and epochs > 1 and cost["best_epoch"] == epochs:
-                last = f"its last epoch, {epochs:g}, was its best; more may be better"
+                last = f"its last epoch, {epochs:g}, was its best; more epochs may be better"
                 found[f"{label}: {last}."] = None
     return list(found)
 

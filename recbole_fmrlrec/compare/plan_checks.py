@@ -41,7 +41,7 @@ def check_setting(model: str, key: str, value: Any, where: str, in_file: bool) -
     top = key.partition(".")[0]
     if top in ELSEWHERE:
         place = ELSEWHERE[top][0 if in_file else 1]
-        raise UsageError(f"{where}: `{top}` is no setting here; {place} says it")
+        raise UsageError(f"{where}: `{top}` is not a setting here; set it with {place}")
     values: dict[str, Any] = {}
     setting_rules.apply([setting_rules.Setting(key, value, where)], values, model)
     fault = rows_fault(values.get("eval_args") or {})
@@ -59,7 +59,8 @@ def rows_fault(eval_args: Mapping[str, Any]) -> str | None:
     tested = mode.get("test", "full") if isinstance(mode, Mapping) else mode
     if tested != "full":
         return (
-            f"eval_args.mode: {tested} for the test ranks no target among all items; a comparison "
+            f"eval_args.mode: {tested} for the test does not rank each target among all items; "
+            "a comparison "
             "needs mode: full (or {valid: ..., test: full})"
         )
     split = eval_args.get("split")

@@ -12,7 +12,7 @@ from recbole_fmrlrec.compare.plan_values import PlanValues
 from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.schema import MAX_SEED
-from recbole_fmrlrec.keys.yaml_lines import Place, load_with_places
+from recbole_fmrlrec.keys.yaml_files import Place, load_with_places
 from recbole_fmrlrec.model_api.registry import check_model_name, is_nested
 from recbole_fmrlrec.rules import is_number, is_whole, shown
 
@@ -111,7 +111,7 @@ class _Reader(PlanValues):
         for at, name in enumerate(names):
             self.folder_name(("datasets", at), name)
             if name in names[:at]:
-                raise self.wrong(("datasets", at), f"the dataset {name} stands here twice")
+                raise self.wrong(("datasets", at), f"duplicate dataset {name}")
         return {name: {} for name in names}
 
     def _models(self) -> tuple[Variant, ...]:
@@ -119,7 +119,7 @@ class _Reader(PlanValues):
         if isinstance(given, list):
             for at, name in enumerate(given):
                 if name in given[:at]:
-                    raise self.wrong(("models", at), f"the model {name} stands here twice")
+                    raise self.wrong(("models", at), f"duplicate model {name}")
             return tuple(self._variant(("models", at), n, None) for at, n in enumerate(given))
         entries = self.mapping(("models",), given).items()
         return tuple(self._variant(("models", name), name, value) for name, value in entries)

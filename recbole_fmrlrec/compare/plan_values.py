@@ -10,7 +10,7 @@ from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.names import name_fault
-from recbole_fmrlrec.keys.yaml_lines import Place
+from recbole_fmrlrec.keys.yaml_files import Place
 from recbole_fmrlrec.model_api.registry import nearest
 from recbole_fmrlrec.rules import LARGEST, is_whole, shown
 

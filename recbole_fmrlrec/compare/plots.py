@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dataset_tools.page.figures import COLOURS, drawing, inline_svg, legend_below, logarithmic
 from recbole_fmrlrec.compare.tables import short
 from recbole_fmrlrec.files.atomic import replacing
-from recbole_fmrlrec.pages.figures import COLOURS, drawing, inline_svg, legend_below, logarithmic
 
 #: Lines that printers tell apart.
 _LINES = ("-", "--", "-.", ":")

@@ -171,7 +171,7 @@ def check_options(
         near = nearest(key, list(options), 1)
         # `worker` is a setting too, of how batches are loaded, and hardly what is meant here.
         if word.startswith("--") and near and key not in known:
-            raise UsageError(f"--{key} is no option of {command}: did you mean --{near[0]}?")
+            raise UsageError(f"--{key} is not an option of {command}: did you mean --{near[0]}?")
 
 
 def names(text: str) -> list[str]:

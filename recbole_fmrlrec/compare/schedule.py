@@ -82,7 +82,10 @@ class Schedule:
             elif cell.lock.is_held():
                 if key not in said:
                     said.add(key)
-                    bar.write(f"{cell.label}: {cell.lock.owner()} is at it", file=sys.stderr)
+                    bar.write(
+                        f"{cell.label}: {cell.lock.owner()} is already computing it",
+                        file=sys.stderr,
+                    )
             elif len(self._running) < self.workers:
                 del waiting[key]
                 self._running[key] = self._start(cell)
@@ -160,7 +163,7 @@ def last_words(log: Path, start: int = 0) -> str:
     text = _since(log, start).strip()
     _, error, message = f"\n{text}".rpartition("\nerror: ")
     if not text:
-        return "it said nothing"
+        return "it printed nothing"
     return message.strip() if error else text.splitlines()[-1]
 
 

@@ -35,7 +35,7 @@ class DamagedError(RunError):
     def __init__(self, cell: Cell, name: str, reason: object) -> None:
         self.key = cell.key
         self.fault = f"{cell.path / name}: missing or damaged ({reason})"
-        super().__init__(f"{self.fault}; `compare` with --redo={cell.key} computes this cell anew")
+        super().__init__(f"{self.fault}; `compare` with --redo={cell.key} computes this cell again")
 
 
 def together(errors: Sequence[DamagedError]) -> RunError:
@@ -44,7 +44,7 @@ def together(errors: Sequence[DamagedError]) -> RunError:
         return errors[0]
     faults = "\n".join(dict.fromkeys(error.fault for error in errors))
     keys = ",".join(dict.fromkeys(error.key for error in errors))
-    return RunError(f"{faults}\n`compare` with --redo={keys} computes these cells anew")
+    return RunError(f"{faults}\n`compare` with --redo={keys} computes these cells again")
 
 
 def read_result(cell: Cell) -> dict[str, Any]:

@@ -66,12 +66,12 @@ def compute(cell: Cell) -> None:
     from recbole_fmrlrec.compare.measure import measure
     from recbole_fmrlrec.config.config import Config
     from recbole_fmrlrec.runs.folder import LAST, RunFolder
-    from recbole_fmrlrec.runs.recovery import mend
+    from recbole_fmrlrec.runs.recovery import remove_damaged
     from recbole_fmrlrec.train.run import run_when_free
     from recbole_fmrlrec.train.threads import take_threads
 
     cell.path.mkdir(parents=True, exist_ok=True)
-    for warning in mend(cell.path):
+    for warning in remove_damaged(cell.path):
         print(f"{WARNING}{warning}", file=sys.stderr)
     if not (cell.path / TEST_RANKS).is_file() and (cell.path / LAST).is_file():
         (cell.path / RESULT).unlink(missing_ok=True)  # from there the test alone is run again
@@ -83,7 +83,8 @@ def compute(cell: Cell) -> None:
     if not (cell.path / TEST_RANKS).is_file():
         raise RunError(
             f"{cell.path}: the run left no {TEST_RANKS}; a comparison needs one test item a row "
-            f"and eval_args.mode: full. Where the file was removed, --redo={cell.key} makes it anew"
+            f"and eval_args.mode: full. Where the file was removed, --redo={cell.key} makes it "
+            "again"
         )
     # A run that was finished before has not set them here.
     take_threads(config["num_threads"], folder.threads())

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib
 import sys
 import traceback
 import types
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +47,6 @@ def apply() -> None:
     compat_safety.checkpoints_of_ours()
     gradient_scaler()
     anomaly_detection()
-    quick_start_without_ray()
     unknown_model_name()
     download_in_one_process()
     collector_of_counts()
@@ -66,6 +63,7 @@ def apply() -> None:
     compat_pandas.table_reader()
     compat_pandas.lengths_of_sequences()
     compat_pandas.writable_columns()
+    compat_imports.quick_start_without_ray()  # last: it takes names that are patched above
     _applied = True
 
 
@@ -131,45 +129,6 @@ def anomaly_detection() -> None:
                 super().__init__(mode, check_nan)
 
     torch.autograd.set_detect_anomaly = set_detect_anomaly  # type: ignore[misc]
-
-
-def quick_start_without_ray() -> None:
-    """``import recbole.quick_start`` fails: it imports ray, which fails or cannot be installed.
-
-    ray 2.6.3, RecBole's pin, needs ``pkg_resources`` (setuptools < 81) and ``np.bool8`` (numpy < 2)
-    and has no wheel for Python >= 3.12. Only ``objective_function`` uses it. We never import
-    quick_start; this is for those who do. Goes when RecBole imports ray inside that function.
-    """
-    sys.meta_path.insert(0, _RayOnDemand())
-
-
-class _RayOnDemand:
-    """Sees to a module ``ray`` when ``recbole.quick_start`` is about to be imported."""
-
-    @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
-        """Never finds anything itself; the ordinary finders go on."""
-        if name == "recbole.quick_start.quick_start" and "ray" not in sys.modules:
-            _stub_ray_if_broken()
-
-
-def _stub_ray_if_broken() -> None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            importlib.import_module("ray.tune")
-        return
-    except Exception:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
-            del sys.modules[name]
-
-    def report(**metrics: Any) -> None:
-        raise ImportError("recbole.quick_start.objective_function reports to ray; install ray")
-
-    stub, tune = types.ModuleType("ray"), types.ModuleType("ray.tune")
-    tune.__dict__.update(report=report)
-    stub.__dict__.update(tune=tune)
-    sys.modules.update({"ray": stub, "ray.tune": tune})
 
 
 def unknown_model_name() -> None:

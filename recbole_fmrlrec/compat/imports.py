@@ -1,14 +1,13 @@
-"""What importing RecBole 1.2.1 costs: the part of :mod:`recbole_fmrlrec.compat` that saves time."""
+"""What RecBole 1.2.1 imports and needs in a few functions alone: scikit-learn and ray."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
-
-_MODULE = "sklearn.metrics"
 
 
 def sklearn_on_demand() -> None:
@@ -17,20 +16,48 @@ def sklearn_on_demand() -> None:
     AUC, MAE and RMSE call one function each of it. These are stood for by functions that import it
     when they are called. Goes when RecBole imports it there.
     """
-    if _MODULE in sys.modules or "recbole.evaluator.metrics" in sys.modules:
+    names = ("auc", "mean_absolute_error", "mean_squared_error")
+    _import_without("recbole.evaluator.metrics", "sklearn.metrics", names)
+
+
+def quick_start_without_ray() -> None:
+    """``import recbole.quick_start`` fails: it imports ray, which fails or cannot be installed.
+
+    ray 2.6.3, RecBole's pin, needs ``pkg_resources`` (setuptools < 81) and ``np.bool8`` (numpy < 2)
+    and has no wheel for Python >= 3.12. Only ``objective_function`` uses it, for one call. Nothing
+    here imports quick_start; this is for users' own scripts, which RecBole's documentation begins
+    with it. Goes when RecBole imports ray inside that function.
+    """
+    _import_without("recbole.quick_start", "ray.tune", ("report",))
+
+
+def _import_without(module: str, library: str, functions: tuple[str, ...]) -> None:
+    """Import ``module`` while ``library`` is a stand-in, whose functions import it when called."""
+    if library in sys.modules or module in sys.modules:
         return
-    stand_in = types.ModuleType(_MODULE)
-    for name in ("auc", "mean_absolute_error", "mean_squared_error"):
-        setattr(stand_in, name, _when_called(name))
-    sys.modules[_MODULE] = stand_in
+    with _stand_in(library, {name: _when_called(library, name) for name in functions}):
+        importlib.import_module(module)
+
+
+@contextmanager
+def _stand_in(library: str, functions: dict[str, Any]) -> Iterator[None]:
+    package, _, name = library.rpartition(".")
+    part = types.ModuleType(library)
+    part.__dict__.update(functions)
+    mine: dict[str, types.ModuleType] = {library: part}
+    if package not in sys.modules:
+        mine[package] = types.ModuleType(package)
+        setattr(mine[package], name, part)
+    sys.modules.update(mine)
     try:
-        importlib.import_module("recbole.evaluator.metrics")
+        yield
     finally:
-        del sys.modules[_MODULE]
+        for name in mine:
+            sys.modules.pop(name, None)
 
 
-def _when_called(name: str) -> Callable[..., Any]:
-    def metric(*args: Any, **kwargs: Any) -> Any:
-        return getattr(importlib.import_module(_MODULE), name)(*args, **kwargs)
+def _when_called(library: str, name: str) -> Callable[..., Any]:
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module(library), name)(*args, **kwargs)
 
-    return metric
+    return function

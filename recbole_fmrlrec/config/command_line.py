@@ -40,7 +40,7 @@ def parse(argv: Sequence[str], commands: Sequence[str] = ()) -> Arguments:
         if found.command not in commands:
             known = ", ".join(commands)
             raise UsageError(
-                f"there is no command `{found.command}`; there are {known}. "
+                f"unknown command `{found.command}`; known: {known}. "
                 "Options begin with --, as in --model=SASRec"
             )
     while words:
@@ -55,7 +55,7 @@ def _take_option(words: list[str], found: Arguments) -> None:
         return
     if not (word.startswith("--") and word[2:3].isalpha()):
         raise UsageError(
-            f"`{word}` belongs to no option; options begin with --, as in --model=SASRec"
+            f"unexpected argument `{word}`; options begin with --, as in --model=SASRec"
         )
     key, equals, value = word[2:].partition("=")
     if key == "version":

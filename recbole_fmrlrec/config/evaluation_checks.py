@@ -35,13 +35,13 @@ def check_modes(values: Mapping[str, Any]) -> None:
     for phase, mode in _modes(values).items():
         if mode == "labeled" and ranking:
             raise UsageError(
-                f"eval_args.mode = labeled ({phase}) does not go with the ranking metrics "
+                f"eval_args.mode = labeled ({phase}) cannot be combined with the ranking metrics "
                 f"{', '.join(ranking)}: labeled rows are measured by AUC, LogLoss, MAE and RMSE "
                 "(metrics, valid_metric); ranking takes mode full, uniN or popN"
             )
         if mode == "full" and of_values:
             raise UsageError(
-                f"metrics = {', '.join(of_values)} does not go with eval_args.mode = full "
+                f"metrics = {', '.join(of_values)} cannot be combined with eval_args.mode = full "
                 f"({phase}), which ranks all items: set eval_args.mode to labeled, or to uniN or "
                 "popN, or take ranking metrics such as NDCG"
             )
@@ -90,7 +90,7 @@ def check_training(values: Mapping[str, Any], model: str, model_class: type) -> 
         )
     theirs = model_class.__module__.startswith("recbole.model.sequential")
     if theirs and loss not in (None, "CE", "BPR") and not hasattr(model_class, "input_type"):
-        raise UsageError(f"loss_type = {loss}: {model} of RecBole knows CE and BPR")
+        raise UsageError(f"loss_type = {loss}: {model} of RecBole takes CE or BPR")
     if values["MODEL_TYPE"] == ModelType.SEQUENTIAL and values["eval_args"]["order"] != "TO":
         raise UsageError(
             f"eval_args.order = {values['eval_args']['order']}: {model} is a sequential model, "
@@ -108,7 +108,7 @@ def check_names(values: Mapping[str, Any]) -> None:
     """
     for key in ("LIST_SUFFIX", "NEG_PREFIX", "ITEM_LIST_LENGTH_FIELD", "LABEL_FIELD"):
         if not values[key]:
-            raise UsageError(f"{key} is empty: it names columns that RecBole makes beside others")
+            raise UsageError(f"{key} is empty: it names columns that RecBole adds")
     fields = {
         key: values[key]
         for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "ITEM_LIST_LENGTH_FIELD")
@@ -138,7 +138,7 @@ def check_labels(config: Any, dataset: Any) -> None:
         found = torch.tensor(feat[label].tolist())
         wrong = not ((found == 0) | (found == 1)).all()
         if wrong or (found == found[0]).all():
-            what = "has values beside 0 and 1" if wrong else f"is {int(found[0])} everywhere"
+            what = "has values other than 0 and 1" if wrong else f"is {int(found[0])} everywhere"
             raise DataError(
                 f"metrics: {', '.join(sorted(used))} tell 0 from 1, and {label} {what} "
                 f"(threshold: {config['threshold']}); {ways}"

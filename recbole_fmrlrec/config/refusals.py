@@ -75,4 +75,4 @@ def _message(error: Exception, config: Any, doing: str) -> str:
     words = " ".join(str(error).split()) or "no reason given"
     if not theirs:
         words = f"{type(error).__name__}: {words}"
-    return f"{doing} fails: {words}. Keys that were set and may be the cause: {shown}"
+    return f"{doing} failed: {words}. Keys that were set and may be the cause: {shown}"

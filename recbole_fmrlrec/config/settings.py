@@ -129,7 +129,7 @@ def with_entry(old: Any, path: list[str], value: Any, where: str) -> dict[str, A
     ``eval_args.split`` holds exactly one entry.
 
     Raises:
-        UsageError: there is a value on the way that is no mapping.
+        UsageError: there is a value on the way that is not a mapping.
     """
     if isinstance(old, str) and path[0] == "mode":
         old = {"valid": old, "test": old}
@@ -160,7 +160,8 @@ def check_together(values: Mapping[str, Any]) -> None:
         )
     if values.get("use_features") is False and values.get("use_id_embedding") is False:
         raise UsageError(
-            "use_features and use_id_embedding are both False: an item would have nothing to go by"
+            "use_features and use_id_embedding are both False: items would have neither "
+            "features nor ids"
         )
 
 

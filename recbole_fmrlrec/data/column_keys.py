@@ -198,7 +198,7 @@ def _check_threshold(dataset: Any) -> None:
     field = next(iter(threshold))
     _require(dataset, "threshold", field, (FeatureType.FLOAT,))
     if field not in dataset.inter_feat:
-        raise DataError(f"threshold names {field!r}, which is no column of the interactions")
+        raise DataError(f"threshold names {field!r}, which is not a column of the interactions")
 
 
 def _check_unused(dataset: Any) -> None:
@@ -222,7 +222,7 @@ def _check_selected(dataset: Any, numerical: list[str]) -> None:
         if field not in dataset.field2type:
             raise DataError(_not_loaded(dataset, f"{key} ({config['model']})", field))
         if item is None or field not in item or field == dataset.iid_field:
-            raise DataError(f"{key} names {field!r}, which is no feature of the items")
+            raise DataError(f"{key} names {field!r}, which is not a feature of the items")
         kind = dataset.field2type[field]
         if kind in _TOKENS:
             continue

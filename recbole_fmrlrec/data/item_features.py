@@ -19,7 +19,7 @@ from dataset_tools.features import (
     read_features,
     read_manifest,
 )
-from dataset_tools.files import file_sha256
+from dataset_tools.files import file_hash
 from dataset_tools.text import TFIDF_NAME, make_text_features, remake_text_features, texts_changed
 from recbole_fmrlrec.console import say
 from recbole_fmrlrec.data.mapped_features import MappedFeatures, MappedModality
@@ -111,7 +111,7 @@ def features_fingerprint(config: Any, remake: bool = True) -> str:
 
 @functools.cache
 def _file_hash(file: Path, changed: int) -> str:
-    return file_sha256(file)
+    return file_hash(file)
 
 
 def find_features(config: Any) -> Path | None:
@@ -203,11 +203,11 @@ def _refresh_text(item_file: Path, folder: Path) -> None:
         return
     changed = f"{folder / 'text.npy'}: made from texts that {item_file} no longer has"
     if remake_text_features(item_file, folder):
-        getLogger().warning("%s; made anew", changed)
+        getLogger().warning("%s; making them again", changed)
         return
     raise UsageError(
-        f"{changed}; make it anew with `python -m dataset_tools encode-text {item_file.parent} "
-        f"--output {folder} --overwrite`, or take it as it is with --feature_path={folder}"
+        f"{changed}; make it again with `python -m dataset_tools encode-text {item_file.parent} "
+        f"--output {folder} --overwrite`, or use it unchanged with --feature_path={folder}"
     )
 
 

@@ -44,7 +44,8 @@ def _require_data_path(config: Any) -> None:
     folder = Path(config["dataset_root"])
     if "data_path" in config.overrides() and not folder.is_dir():
         raise UsageError(
-            f"data_path: there is no folder {folder.absolute()}; make it first if it is to be new"
+            f"data_path: there is no folder {folder.absolute()}; create it first if you want a "
+            "new one"
         )
 
 

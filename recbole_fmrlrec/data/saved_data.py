@@ -147,7 +147,8 @@ def _fits(key: str, config: Any, chosen: type, dataset: Any, settings: Iterable[
         other.insert(0, f"a dataset of class {type(dataset).__name__}, not {chosen.__name__}")
     if other:
         getLogger().warning(
-            "%s: %s was saved with other settings (%s), and is not taken: the data are made anew",
+            "%s: %s was saved with other settings (%s), and is not used: the data are prepared "
+            "again",
             *(key, config[key], ", ".join(other)),
         )
     return not other

@@ -139,7 +139,8 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
         else:
             return str(mode)
         raise DataError(
-            f"{asked} does not go with training_windows: {self.config['training_windows']}, which "
+            f"{asked} cannot be combined with training_windows: "
+            f"{self.config['training_windows']}, which "
             "needs eval_args.order: TO, eval_args.split: {LS: valid_and_test} (or valid_only, "
             "test_only) and no lists in the files of benchmark_filename; training_windows: prefix "
             "takes RecBole's ordinary dataset of one row per prefix, which splits in other ways"

@@ -189,7 +189,7 @@ def _check_together(description: Description, path: Path) -> None:
     size, sizes, trained = description.size, description.sizes, description.trained_sizes
     if sizes[-1] != size or trained[: len(sizes)] != sizes:
         raise DeployError(
-            f"{path}: size {size} and sizes {list(sizes)} do not go with the trained sizes "
+            f"{path}: size {size} and sizes {list(sizes)} do not match the trained sizes "
             f"{list(trained)}"
         )
     if description.trained_items > description.num_items:

@@ -50,7 +50,8 @@ class EventTimes:
             if _clash(first, kind):
                 raise UsageError(
                     f"{self.path}, line {line}: a timestamp in {kind}, line {at} has one in "
-                    f"{first}: events of both cannot be put in order; write all of them alike"
+                    f"{first}: events in two formats cannot be put in order; write all of them "
+                    "in one format"
                 )
         return value
 

@@ -26,7 +26,8 @@ def split_history(text: str, separator: str | None, where: str) -> list[str]:
         except ValueError as error:
             if text.startswith('["'):
                 raise UsageError(
-                    f"{where}: the history looks like a JSON list and is none ({error}); it is "
+                    f"{where}: the history looks like a JSON list but is not valid JSON "
+                    f"({error}); it is "
                     'written as ["MUG 1", "CUP-2"]'
                 ) from None
     parts = text.split(separator)
@@ -41,7 +42,7 @@ def ids_of_list(items: Sequence[object], where: str) -> list[str]:
     """
     for item in items:
         if not isinstance(item, str | int) or isinstance(item, bool):
-            raise UsageError(f"{where}: {json.dumps(item)} is no item id; ids are texts")
+            raise UsageError(f"{where}: {json.dumps(item)} is not an item id; ids are texts")
     return [str(item) for item in items]
 
 

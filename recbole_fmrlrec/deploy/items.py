@@ -70,7 +70,7 @@ class ItemTable:
         """
         for item in ids:
             if item in self.row_of:
-                raise DeployError(f"item {item!r} is in the model already")
+                raise DeployError(f"item {item!r} is already in the model")
         if len(set(ids)) != len(ids):
             raise DeployError(f"item {_first_twice(ids)!r} occurs twice among the new items")
         self.row_of |= {item: row for row, item in enumerate(ids, start=len(self.ids) + 1)}

@@ -63,13 +63,13 @@ class SearchSettings:
         Args:
             prefix: one of ``description.sizes``, below the last.
             shortlist: items handed on, 1 or more.
-            faiss: ``"hnsw"`` or ``"ivf"`` for an approximate first stage.
+            faiss: ``"ivf"`` for an approximate first stage.
             copy_prefix: keep a copy of the first dimensions, which is read several times faster.
             effort: of faiss, see `FaissShortlister`: more finds more.
 
         Raises:
-            DeployError: another prefix, no shortlist, an effort below 1 or without faiss, or faiss
-                is not installed.
+            DeployError: another prefix, no shortlist, an effort below 1 or without faiss, another
+                kind of faiss index, or faiss is not installed.
         """
         smaller = self.description.sizes[:-1]
         if prefix not in smaller:
@@ -79,12 +79,13 @@ class SearchSettings:
         if effort is not None:
             check_count("effort", effort)
             if faiss is None:
-                raise DeployError('effort is for faiss="hnsw" and faiss="ivf"')
+                raise DeployError('effort is for faiss="ivf"')
         shortlister = None
         if faiss is not None:
-            from recbole_fmrlrec.deploy.faiss_index import FaissShortlister
+            from recbole_fmrlrec.deploy.faiss_index import FaissShortlister, check_kind
 
-            shortlister = FaissShortlister(self.items.vectors, prefix, faiss, effort)
+            check_kind(faiss)
+            shortlister = FaissShortlister(self.items.vectors, prefix, effort)
         self._search = TwoStageSearch(
             self.items.vectors, prefix, shortlist, shortlister, copy_prefix
         )

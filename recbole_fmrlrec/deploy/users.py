@@ -95,7 +95,7 @@ def _in_order(
     if len(keys) > 1 or not isinstance(values, list) or len(values) != len(items):
         raise UsageError(
             f"{times.path}, line {line}: {' and '.join(keys)}: a history is put in order by one "
-            "list with a time for each of its items; leave it out where the oldest stands first"
+            "list with a time for each of its items; leave it out if the oldest comes first"
         )
     read = [times.read(str(value), line) for value in values]
     return [items[at] for at in sorted(range(len(items)), key=lambda at: read[at])]
@@ -135,8 +135,9 @@ def _columns(path: Path, head: list[str]) -> tuple[int, int, int | None]:
             raise UsageError(f"{path}, line 1: the columns {' and '.join(names)}: {says}")
     if about_items == ["history"] and about_time:
         raise UsageError(
-            f"{path}, line 1: the column {about_time[0]} beside history: the items of a history "
-            "stand in their order, the oldest first; leave the column out, or write an event a "
+            f"{path}, line 1: the column {about_time[0]} together with history: the items of a "
+            "history "
+            "are already in order, the oldest first; leave the column out, or write an event a "
             f"line, user_id,item_id,{about_time[0]}"
         )
     if unused := [n for n in head if n not in ("user_id", *about_items, *about_time)]:
@@ -155,7 +156,7 @@ def _rows(
     for row in reader:
         line = getattr(reader, "line_num", 0)
         if row and len(row) != len(head):
-            raise UsageError(f"{path}, line {line}: {len(row)} fields, the head has {len(head)}")
+            raise UsageError(f"{path}, line {line}: {len(row)} fields, the header has {len(head)}")
         if row:
             yield line, row
 
@@ -197,7 +198,9 @@ def writer(
     known = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
     form = form or (known.get(path.suffix.lower()) if path else "csv")
     if form is None:
-        raise UsageError(f"--output: {path} ends neither in .csv nor in .jsonl; --output_format?")
+        raise UsageError(
+            f"--output: {path} ends neither in .csv nor in .jsonl; give --output_format"
+        )
     if spreadsheet and form != "csv":
         raise UsageError("--spreadsheet is for CSV; JSON lines hold ids and titles as they are")
     cell = as_text if spreadsheet else str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import median
 
 #: So often all answers are given; the best round counts.
@@ -45,3 +47,12 @@ def by_processor(answer: Callable[[], object]) -> float:
     used = time.process_time()
     passed = by_clock(answer)
     return min(passed, 1000 * (time.process_time() - used))
+
+
+def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name, as the system gives it."""
+    try:
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):  # not Linux, or a kind of processor without this line
+        return platform.processor() or platform.machine()

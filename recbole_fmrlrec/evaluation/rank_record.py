@@ -133,6 +133,6 @@ class RankRecord:
                 "at its end, so run it again"
             ) from None
         except _DAMAGE as error:
-            raise UsageError(f"{path}: no file of ranks, or damaged: {error}") from None
+            raise UsageError(f"{path}: not a file of ranks, or damaged: {error}") from None
         except zipfile.BadZipFile as error:
             raise UsageError(f"{path}: cut off or damaged: {error}") from None

@@ -80,7 +80,7 @@ def _check(features: Features, modality: Modality, same_encoder: bool) -> None:
         raise UsageError(
             f"--catalogue: {features.path} was made by {encoder!r}, the model's {modality.name} "
             f"features by {modality.encoder!r}"
-            + (", which is fitted to each catalogue anew" if encoder in FITTED else "")
-            + ": the columns of another encoder mean something else. Encode both alike, or pass "
-            "--same_encoder if they were"
+            + (", which is fitted to each catalogue separately" if encoder in FITTED else "")
+            + ": the columns of another encoder mean something else. Encode both with the same "
+            "encoder, or pass --same_encoder if they were"
         )

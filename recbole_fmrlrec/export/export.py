@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from recbole_fmrlrec.deploy.parameters import parameter_total
 from recbole_fmrlrec.deploy.recommender import Recommender
 from recbole_fmrlrec.deploy.store import DESCRIPTION, TABLE, save_model
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.evaluation.latency import by_processor, least_median
+from recbole_fmrlrec.evaluation.latency import by_processor, least_median, processor_name
 from recbole_fmrlrec.export.catalogue import NewItems, modalities_of, read_catalogue
 from recbole_fmrlrec.export.family import Family, Member
 from recbole_fmrlrec.export.onnx import export_onnx
@@ -120,7 +119,7 @@ class Export:
             table_dtype=self.table_dtype,
             metric=trained.config["valid_metric"].lower(),
             rows=len(trained.test.targets) if self.evaluate else 0,
-            measured_on=f"{_processor()}, {threads} thread{'s' if threads > 1 else ''}",
+            measured_on=f"{processor_name()}, {threads} thread{'s' if threads > 1 else ''}",
             members=members,
         )
 
@@ -168,13 +167,3 @@ def _measure(folder: Path, description: Description, trained: Trained) -> Member
         latency_ms=least_median(answers, by_processor),
         metrics=description.metrics.get("test", {}),
     )
-
-
-def _processor() -> str:
-    """The processor's name, as the system gives it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

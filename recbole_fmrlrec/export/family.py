@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_fmrlrec.deploy.description import TABLE_DTYPES
-from recbole_fmrlrec.export.curve import svg_curve
 from recbole_fmrlrec.files.atomic import write_json, write_text
+
+if TYPE_CHECKING:
+    from dataset_tools.page import Part
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Family:
         quality = (
             f"Quality is that of the deployed files on the {self.rows:,} test rows of "
             f"{self.dataset}, each ranked against all {self.num_items:,} items; in brackets the "
-            "difference to the float32 table."
+            "difference from the float32 table."
             if self.rows
             else "Quality was not evaluated."
         )
@@ -118,18 +120,15 @@ class Family:
             return []
         return [
             f"{self.added_items:,} items that the training did not have are in the tables, scored "
-            "from their features; they are no candidates of the evaluation."
+            "from their features; they are not among the candidates of the evaluation."
         ]
 
     def text(self) -> str:
         """The table for a terminal."""
+        from tabulate import tabulate
+
         head, rows = self.table()
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in [head, ["-" * width for width in widths], *rows]
-        ]
-        return "\n".join(lines)
+        return tabulate(rows, head, disable_numparse=True, colalign=["right"] * len(head))
 
     def markdown(self) -> str:
         """The page as Markdown."""
@@ -140,29 +139,44 @@ class Family:
 
     def html(self) -> str:
         """The page as one HTML file with its plots inside it; it loads nothing."""
-        from dataset_tools.page import Figures, Notes, Page, Part, Table
+        from dataset_tools.page import Notes, Page, Table
 
         parts: list[Part] = [Table("sizes", *self.table(), texts=0)]
         if self.rows:
-            parts.append(Figures(self._plots()))
+            parts.append(self._plots())
         first, *more = self.notes()
         return Page(f"{self.model} on {self.dataset}", [*parts, Notes(more)], [first]).html()
 
-    def _plots(self) -> list[Any]:
-        from dataset_tools.page import Figure
+    def _plots(self) -> Part:
+        from dataset_tools.page import Figures, Text
+        from dataset_tools.page.figures import NO_PLOTS, can_draw
+
+        if not can_draw():
+            return Text(NO_PLOTS)
+        from recbole_fmrlrec.export.curve import curve
 
         quality = [member.metrics[self.table_dtype][self.metric] for member in self.members]
         names = [str(member.size) for member in self.members]
-        name = self.metric.upper()
         by_bytes = [float(member.total_bytes) for member in self.members]
         by_time = [member.latency_ms for member in self.members]
-        size = svg_curve(by_bytes, quality, names, "bytes of all files", name, readable_bytes)
-        time = svg_curve(by_time, quality, names, "one user, ms", name, lambda x: f"{x:.3g}")
-        line = "the line joins the sizes that no other beats"
-        return [
-            Figure(size, f"Quality and bytes; {line}"),
-            Figure(time, f"Quality and latency; {line}"),
+        line = "the line joins the sizes on the Pareto front"
+        costs: list[tuple[str, list[float], str, Callable[[float], str]]] = [
+            ("bytes", by_bytes, "bytes of all files", readable_bytes),
+            ("latency", by_time, "one user, ms", lambda value: f"{value:.3g}"),
         ]
+        return Figures(
+            [
+                curve(
+                    x,
+                    quality,
+                    names,
+                    (label, self.metric.upper()),
+                    text,
+                    f"Quality and {what}; {line}",
+                )
+                for what, x, label, text in costs
+            ]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Values that JSON knows."""

@@ -61,7 +61,7 @@ def write_error(path: Path, error: BaseException, needed: int | None) -> Excepti
     if isinstance(error, OSError) and error.errno in _NO_FILES:
         return UsageError(
             f"cannot write {path.absolute()}: {error.strerror}; choose another folder "
-            "(--checkpoint_dir, --data_path and --output say where files go)"
+            "(--checkpoint_dir, --data_path and --output set where files go)"
         )
     return None
 
@@ -76,7 +76,7 @@ def place_error(error: Exception) -> Exception | None:
 def no_room(path: Path, needed: int | None) -> NoRoom:
     """The error of a file for which there is no room, with what it needs and what is free."""
     need = f"it needs {readable(needed)}, " if needed else ""
-    return NoRoom(f"{path.absolute()}: no room on the disk: {need}{_free(path.parent)}")
+    return NoRoom(f"{path.absolute()}: not enough disk space: {need}{_free(path.parent)}")
 
 
 def _free(folder: Path) -> str:

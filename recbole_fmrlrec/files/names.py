@@ -13,9 +13,9 @@ def name_fault(value: object) -> str | None:
     folder itself or the one above. It has no control characters and no blanks at its ends.
     """
     if not isinstance(value, str) or not value:
-        return "must be a text with something in it"
+        return "must be a text that is not empty"
     if "/" in value or "\\" in value:
-        return "cannot have / or \\ in it: it is no path"
+        return "cannot have / or \\ in it: it is not a path"
     if value in (".", ".."):
         return "cannot be . or .."
     if value != value.strip() or any(ord(letter) < 32 or letter == "\x7f" for letter in value):

@@ -66,9 +66,9 @@ def check_sources(settings: Iterable[Setting], values: Mapping[str, Any]) -> Non
             for key in refused
         )
         raise UsageError(
-            f"{found}, and RecBole reads such a file in a way that can run code from it. What is "
-            "stored is not trusted with that: such a key counts only when it is given with this "
-            "command. If you know the file and trust it, give "
+            f"{found}, and RecBole reads such a file in a way that can run code from it. Stored "
+            "values are not trusted with that: such a key is used only when it is given with "
+            "this command. If you know the file and trust it, give "
             + " ".join(f"--{key}=FILE" for key in refused)
         )
     for value in given.values():

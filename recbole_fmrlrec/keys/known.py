@@ -151,14 +151,14 @@ def check_key(
     if key in known:
         return
     if key in _GONE:
-        hint = f"`{_GONE[key]}` has taken its place"
+        hint = f"`{_GONE[key]}` has replaced it"
     elif owners := _owners(key):
         shown = ", ".join(owners[:6]) + (" ..." if len(owners) > 6 else "")
         hint = f"it is a key of {shown}, not of {model}"
     elif near := nearest(key, sorted(known)):
         hint = f"the nearest known keys are {', '.join(near)}"
     else:
-        hint = "no known key is like it; `--help` lists them"
+        hint = "no known key is similar; `--help` lists them"
     raise UsageError(f"unknown key `{key}` ({where}): {hint}")
 
 

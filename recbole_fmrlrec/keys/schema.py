@@ -133,7 +133,7 @@ _interval = null_or(
 )
 _names = null_or(list_of(text(), "a list of names"))
 _file_names = null_or(
-    list_of(Rule("a name", lambda v: name_fault(v) is None), "a list of names, which are no paths")
+    list_of(Rule("a name", lambda v: name_fault(v) is None), "a list of names, not paths")
 )
 _path = null_or(text("a path"))
 _open_mapping = null_or(mapping("a mapping"))

@@ -88,7 +88,7 @@ def load_with_places(
         values, lines = read(text, any_keys=any_keys)
     except yaml.YAMLError as error:
         line, problem = problem_of(error, text)
-        fault = problem if isinstance(error, YamlFault) else f"this is no valid YAML: {problem}"
+        fault = problem if isinstance(error, YamlFault) else f"not valid YAML: {problem}"
         raise UsageError(f"{path}, line {line}: {fault}") from error
     if values is None:
         return {}, {}
@@ -102,7 +102,7 @@ def _text_of(path: str | Path) -> str:
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise UsageError(f"{path}: longer than {MAX_BYTES:,} bytes: no file of settings")
+            raise UsageError(f"{path}: longer than {MAX_BYTES:,} bytes: not a file of settings")
         return content.decode("utf-8")
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the configuration file {path}: {error}") from error

@@ -42,7 +42,7 @@ class Loader(yaml.SafeLoader):
         """PyYAML's, as deep as `MAX_DEPTH`: it calls itself for what is inside."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            problem = f"more than {MAX_DEPTH} brackets or levels stand within one another"
+            problem = f"more than {MAX_DEPTH} brackets or levels are nested"
             raise YamlFault(problem, self.peek_event().start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -96,7 +96,7 @@ def read(text: str, *, any_keys: bool = False) -> tuple[Any, dict[Place, int]]:
 
     Raises:
         yaml.YAMLError: no YAML, or of another type than text, numbers, true, false, null, lists and
-            mappings; `YamlFault`: a key twice in a mapping, a key that is no text, too deep, or
+            mappings; `YamlFault`: a key twice in a mapping, a key that is not a text, too deep, or
             too large once its aliases are written out.
     """
     loader = Loader(text)
@@ -135,11 +135,11 @@ class _Check:
         if at in self.known:
             found = self.known[at]
             if found is None:
-                raise YamlFault("an alias names what it stands in", node.start_mark)
+                raise YamlFault("an alias refers to a value that contains it", node.start_mark)
             return found
         self.known[at] = None
         if node.tag not in _TAGS:
-            problem = f"the tag {node.tag.replace(_PREFIX, '!!')} has no meaning here"
+            problem = f"the tag {node.tag.replace(_PREFIX, '!!')} is not allowed here"
             raise ConstructorError(None, None, problem, node.start_mark)
         parts = [self.size(below) for below in self._below(node)]
         values = 1 + sum(part[0] for part in parts)
@@ -171,12 +171,12 @@ class _Check:
         if key.tag != _TEXT:
             if not self.any_keys:
                 kind = key.tag.removeprefix(_PREFIX)
-                problem = f"the key `{key.value[:40]}` is no text but a value ({kind}) to YAML; "
+                problem = f"the key `{key.value[:40]}` is read as a value ({kind}), not as a text; "
                 raise YamlFault(problem + "put it in quotes if it is a name", key.start_mark)
             key.tag = _TEXT
         name, line = str(key.value), key.start_mark.line + 1
         if name in seen:
-            raise YamlFault(f"`{name}` stands on line {seen[name]} too", key.start_mark)
+            raise YamlFault(f"duplicate key `{name}`, also on line {seen[name]}", key.start_mark)
         seen[name] = line
 
 

@@ -137,7 +137,7 @@ class fMRLRec(NestedModel, FeatureModel, WindowModel, ExportableModel, Sequentia
         if kind == "CE":
             return None
         if kind not in SAMPLED_LOSSES:
-            raise ValueError(f"loss_type: {kind!r} is none of CE, {', '.join(SAMPLED_LOSSES)}")
+            raise ValueError(f"loss_type: {kind!r} must be one of CE, {', '.join(SAMPLED_LOSSES)}")
         rows = dataset.inter_feat
         targets = rows[TARGETS if TARGETS in rows else self.ITEM_ID].flatten()
         counts = torch.bincount(targets, minlength=self.n_items)

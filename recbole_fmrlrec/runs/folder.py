@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from dataset_tools.files import file_hash
 from recbole_fmrlrec.console import run_log
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.atomic import write_json
@@ -95,12 +96,12 @@ class RunFolder:
             found = replace(cls(path, *identity), model_source=source)
             for key, kind in zip(_IDENTITY, (str, str, str, dict), strict=True):
                 if not isinstance(getattr(found, key), kind):
-                    raise TypeError(f"{key} is no {'text' if kind is str else 'mapping'}")
+                    raise TypeError(f"{key} is not a {'text' if kind is str else 'mapping'}")
             return found
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(
-                f"{file.absolute()}: damaged ({type(error).__name__}: {error}), so that nobody can "
-                "say what the run was; start it anew without --resume"
+                f"{file.absolute()}: damaged ({type(error).__name__}: {error}), so that its "
+                "configuration is unknown; start the run again without --resume"
             ) from error
 
     @classmethod
@@ -112,7 +113,7 @@ class RunFolder:
             try:
                 found = cls.open(file.parent)
             except UsageError as error:
-                logging.getLogger().warning("--resume passes over a run: %s", error)
+                logging.getLogger().warning("--resume skips a run: %s", error)
                 continue
             if found.fingerprint == wanted:
                 candidates.append((file.stat().st_mtime_ns, found.path.name, found))
@@ -201,12 +202,12 @@ class RunFolder:
         lock, lost = Lock(self.path / "run"), Event()
         if not lock.acquire():
             raise FolderInUse(
-                f"{self.path.absolute()}: {lock.owner()} is at work on this run; let it finish, or "
-                "stop it and then give --resume"
+                f"{self.path.absolute()}: this run is already running ({lock.owner()}); let it "
+                "finish, or stop it and then give --resume"
             )
 
         def taken_over() -> str:
-            return f"{self.path.absolute()}: {lock.owner()} took this run over meanwhile"
+            return f"{self.path.absolute()}: {lock.owner()} has taken over this run"
 
         def stop() -> None:
             lost.set()
@@ -250,7 +251,7 @@ def run_fingerprint(config: Any, remake: bool = True) -> str:
     files = [file for file in names if file.is_file()]
     for file in files:
         digest.update(file.name.encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        digest.update(bytes.fromhex(file_hash(file)))
     if files:  # else RecBole may download the dataset, or say that there is none
         digest.update(features_fingerprint(config, remake).encode())
     if (other := outside.find(config["model"])) is not None:

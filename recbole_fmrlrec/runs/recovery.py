@@ -14,8 +14,8 @@ from recbole_fmrlrec.runs.folder import BEST, CONFIG, LAST, RESULT, RunFolder
 from recbole_fmrlrec.runs.result import RunResult
 
 
-def mend(folder: Path) -> list[str]:
-    """Remove what a crash, a full disk or a copy has left unreadable, and what hangs on it.
+def remove_damaged(folder: Path) -> list[str]:
+    """Remove what a crash, a full disk or a copy has left unreadable, and what depends on it.
 
     Then the run goes on: from its last checkpoint, or from its beginning where a checkpoint was
     damaged. Only for a process that has the run for itself.
@@ -41,7 +41,7 @@ def mend(folder: Path) -> list[str]:
         name: fault for name, read in readers.items() if (fault := _fault(folder, name, read))
     }
     for name in faults:
-        _remove(folder, _hangs_on(name))
+        _remove(folder, _with_dependents(name))
     goes_on = (folder / LAST).is_file()
     return [
         f"{folder / name}: damaged ({fault}); {_becomes(name, goes_on)}"
@@ -49,7 +49,7 @@ def mend(folder: Path) -> list[str]:
     ]
 
 
-def _hangs_on(name: str) -> Sequence[str]:
+def _with_dependents(name: str) -> Sequence[str]:
     """A file, and the others that are of no use without it."""
     if name == CONFIG:
         return [CONFIG]
@@ -59,8 +59,8 @@ def _hangs_on(name: str) -> Sequence[str]:
 
 def _becomes(name: str, goes_on: bool) -> str:
     if name == CONFIG:
-        return "it is written anew"
-    return "the test is run again" if goes_on else "the training begins anew"
+        return "it is written again"
+    return "the test is run again" if goes_on else "the training starts from the beginning"
 
 
 def _fault(folder: Path, name: str, read: Callable[[Path], Any]) -> str | None:

@@ -37,7 +37,7 @@ def saved_config(
     except RunError as error:  # of a run that goes on it is a failure; here the user names the file
         raise UsageError(f"--checkpoint: {error}") from error
     if "config" not in state:
-        raise UsageError(f"{path}: says nothing of its model; give the best.pth of that run")
+        raise UsageError(f"{path}: does not say which model it is; give the best.pth of that run")
     _check_names(path, state["config"], data_path)
     saved = state["config"]
     registry.check_recorded(saved["model"], str(path), saved.get("model_source"))
@@ -74,7 +74,7 @@ def saved_model(path: Path, config: Any, state: dict[str, Any], train_data: Any)
     if corpus and corpus != model.feature_info.get("corpus"):
         raise UsageError(
             f"{path} does not fit {config['dataset']} in {config['data_path']}: its TF-IDF "
-            "features were made anew, from other texts, since the training; train the model anew"
+            "features were made again, from other texts, since the training; train the model again"
         )
     return model.eval()
 

@@ -93,7 +93,7 @@ def run(
                 return attempt.execute()
         except KeyboardInterrupt:
             if folder.can_continue():
-                raise KeyboardInterrupt("--resume takes the run up after its last epoch") from None
+                raise KeyboardInterrupt("--resume continues the run after its last epoch") from None
             raise
         except Exception as error:
             if is_new:
@@ -107,7 +107,7 @@ def _explained(error: Exception, folder: RunFolder) -> Exception:
         return error
     place = error.filename if isinstance(error, OSError) else None
     found = error if isinstance(error, NoRoom) else no_room(Path(place or folder.path), None)
-    way = "--resume goes on after the last epoch" if folder.can_continue() else "start it again"
+    way = "--resume continues after the last epoch" if folder.can_continue() else "start it again"
     return NoRoom(f"{found}. Make room, or choose another disk by --checkpoint_dir; then {way}")
 
 
@@ -202,7 +202,7 @@ class _Run:
         if not hasattr(trainer, "resume"):
             logging.getLogger().warning(
                 "%s of RecBole cannot continue an interrupted run: with --resume it starts from "
-                "its beginning",
+                "the beginning",
                 type(trainer).__name__,
             )
         elif self.resume:

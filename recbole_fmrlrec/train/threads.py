@@ -73,7 +73,7 @@ def take_threads(wanted: int | None, recorded: int | None = None) -> Threads:
     if wanted:
         return Threads(use_threads(wanted), "num_threads")
     if recorded is not None:
-        return Threads(use_threads(recorded or None), f"as the run was begun; {_CHANGE}")
+        return Threads(use_threads(recorded or None), f"as when the run was started; {_CHANGE}")
     global _chosen
     if _chosen is None:  # once in a process: all its runs have the same number
         _chosen = _by_what_is_free(use_threads(None))

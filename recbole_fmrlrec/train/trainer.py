@@ -186,7 +186,7 @@ class Trainer(EpochLines, RankEvaluation, RecBoleTrainer):
             held = ", ".join(f"{path} ({kind})" for path, kind in sorted(found.opaque.items()))
             self.logger.warning(
                 "%s cannot be resumed exactly: no checkpoint can hold its %s. If this run is "
-                "interrupted, --resume takes it up, and its numbers may differ from those of an "
+                "interrupted, --resume continues it, and its numbers may differ from those of an "
                 "undisturbed run",
                 type(self.model).__name__,
                 held,
@@ -307,7 +307,7 @@ class Trainer(EpochLines, RankEvaluation, RecBoleTrainer):
         try:
             return load_checkpoint(file, self.device)
         except RunError as error:
-            anew = "and --resume trains the run from its beginning"
+            anew = "and --resume trains the run from the beginning"
             raise RunError(f"{error}; {way_out}, {anew}") from error
 
     def _take_up(self, state: dict[str, Any]) -> None:
@@ -338,7 +338,7 @@ class Trainer(EpochLines, RankEvaluation, RecBoleTrainer):
         assert self.scheduler is not None and self._beside is not None
         self.scheduler.last_epoch = state["scheduler"]
         if lost := self._beside.put_back(state.get("beside", {})):  # older checkpoints have none
-            self.logger.warning("not taken up from %s: %s", self.last_file, ", ".join(lost))
+            self.logger.warning("cannot resume from %s: %s", self.last_file, ", ".join(lost))
         set_random_state(state["random"], self._generator())
         if "sources" in state:
             set_random_states(state["sources"], *self._loaders)

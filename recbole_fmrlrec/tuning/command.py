@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Search the parameters of a model by the validation metric, with Optuna. FILE is a YAML file (see
-properties/grid/) or a range file of RecBole (.test). The same command again goes on with the study,
-after a kill too; the same command elsewhere works on it as well. The test data is read once, at the
-end, by the best configuration.
+properties/grid/) or a range file of RecBole (.test). The same command given again continues the
+study, even after it was killed; given elsewhere too, it works on the same study. The test data is
+read once, at the end, by the best configuration.
 """
 EPILOG = """\
-Any key of the model can be given as --KEY=VALUE too: it is fixed, and stands over the file's
+Any key of the model can be given as --KEY=VALUE too: it is fixed, and overrides the file's
 settings. FILE's name without path may be one of the files that come with the package:
 `tune fMRLRec.yaml`.
 """
@@ -93,7 +93,7 @@ def main(words: Sequence[str]) -> int:
     try:
         _search(_plans(Path(words[0]), options, rest), options)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on with the study", file=sys.stderr)
+        print("interrupted; run the same command again to continue the study", file=sys.stderr)
         return 130
     return 0
 

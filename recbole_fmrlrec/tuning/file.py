@@ -11,7 +11,7 @@ from typing import Any
 from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.schema import RULES
-from recbole_fmrlrec.keys.yaml_lines import Place, load_with_places
+from recbole_fmrlrec.keys.yaml_files import Place, load_with_places
 from recbole_fmrlrec.model_api.registry import nearest
 from recbole_fmrlrec.rules import Rule, choice, mapping, null_or, number, shown, text, whole
 from recbole_fmrlrec.tuning.ranges import read_ranges
@@ -137,7 +137,7 @@ class _Reader:
                 raise UsageError(
                     f"unknown key `{key}` ({self.where(*at, str(key))}): there is "
                     + ", ".join(near)
-                    + "; keys of the model stand below `settings` or `parameters`"
+                    + "; keys of the model belong under `settings` or `parameters`"
                 )
             if problem := rules[key].problem(value, key):
                 path, wrong, what = problem

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
+import io
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 from tabulate import tabulate
 
-from dataset_tools.files import replacing
-from recbole_fmrlrec.files.atomic import write_json
+from recbole_fmrlrec.files.atomic import write_json, write_text
 from recbole_fmrlrec.tuning.page import study_page
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import best_of, experimental, outcomes
@@ -95,11 +95,12 @@ def _short(cell: Any) -> str:
 def write_trials(plan: Plan, study: optuna.Study) -> None:
     """Write ``trials.csv`` and ``trials.md``."""
     head, rows = table(plan, study)
-    with replacing(plan.output / "trials.csv") as file:
-        csv.writer(file, lineterminator="\n").writerows([head, *rows])
-    with replacing(plan.output / "trials.md") as file:
-        trials = html.escape(as_text(plan, study), quote=False)  # errors may name a <class 'int'>
-        file.write(f"# {plan.study}: {plan.model} on {plan.dataset}\n\n{trials}\n")
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([head, *rows])
+    write_text(plan.output / "trials.csv", file.getvalue())
+    trials = html.escape(as_text(plan, study), quote=False)  # errors may name a <class 'int'>
+    head_line = f"# {plan.study}: {plan.model} on {plan.dataset}"
+    write_text(plan.output / "trials.md", f"{head_line}\n\n{trials}\n")
 
 
 def write_best(plan: Plan, place: int, trial: FrozenTrial) -> Path:
@@ -111,12 +112,11 @@ def write_best(plan: Plan, place: int, trial: FrozenTrial) -> Path:
         **chosen(plan, trial),
     }
     path = plan.output / "best.yaml"
-    with replacing(path) as file:
-        file.write(
-            f"# Best of the study {plan.study}: trial {place}, "
-            f"{plan.metric} {trial.values[0]:.6g} on validation.\n"
-        )
-        yaml.safe_dump(content, file, sort_keys=False, allow_unicode=True)
+    head = (
+        f"# Best of the study {plan.study}: trial {place}, "
+        f"{plan.metric} {trial.values[0]:.6g} on validation.\n"
+    )
+    write_text(path, head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return path
 
 
@@ -125,8 +125,7 @@ def write_plots(plan: Plan, study: optuna.Study) -> None:
     view, best = _visible(study, plan), best_of(study, plan.maximize)
     settings = chosen(plan, best[1]) if best else {}
     text = study_page(plan, state(plan, study), as_rows(plan, study), settings, view)
-    with replacing(plan.output / "plots.html") as file:
-        file.write(text)
+    write_text(plan.output / "plots.html", text)
 
 
 def _visible(study: optuna.Study, plan: Plan) -> optuna.Study:

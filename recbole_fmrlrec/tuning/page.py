@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
 import optuna
 
 from dataset_tools.page import Cell, Figures, Heading, Page, Part, Table, Text
-from recbole_fmrlrec.errors import missing_package
+from dataset_tools.page.figures import NO_PLOTS, can_draw
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import best_of, outcomes
 
@@ -38,12 +37,12 @@ def study_page(
     head, *rows = (_texts_first(row) for row in (head, *rows))
     parts += [Heading("Trials"), Table("trials", head, rows[:SHOWN], texts=3)]
     if len(rows) > SHOWN:
-        parts.append(Text(f"The best {SHOWN} of {len(rows)} trials; trials.csv has all."))
+        parts.append(Text(f"The best {SHOWN} of {len(rows)} trials; trials.csv lists all."))
     summary = [
         state,
         f"{plan.model} on {plan.dataset}; searched: {', '.join(names)}; "
         f"objective: {plan.metric} on validation, {'higher' if plan.maximize else 'lower'} is "
-        "better. The test of the best trial stands in test.json.",
+        "better. The test of the best trial is in test.json.",
     ]
     return Page(f"{plan.study}: {plan.model} on {plan.dataset}", parts, summary).html()
 
@@ -56,7 +55,7 @@ def _texts_first(row: Sequence[str]) -> list[str]:
 def _best(plan: Plan, chosen: dict[str, Any], study: optuna.Study) -> list[Part]:
     best = best_of(study, plan.maximize)
     if best is None:
-        return [Text("No trial is complete: there is no best.")]
+        return [Text("No trial is complete yet.")]
     place, trial = best
     rows: list[list[str | Cell]] = [[name, Cell(str(value))] for name, value in chosen.items()]
     value = f"Trial {place}: {plan.metric} {trial.values[0]:.4f} on validation."
@@ -64,9 +63,8 @@ def _best(plan: Plan, chosen: dict[str, Any], study: optuna.Study) -> list[Part]
 
 
 def _plots(plan: Plan, study: optuna.Study) -> list[Part]:
-    if importlib.util.find_spec("matplotlib") is None:
-        missing = missing_package(ModuleNotFoundError(name="matplotlib"))
-        return [Text(f"No plots: {missing}, then the same command again.")]
+    if not can_draw():
+        return [Text(NO_PLOTS)]
     from recbole_fmrlrec.tuning.plots import draw_all
 
     figures = draw_all(plan, outcomes(study), study)

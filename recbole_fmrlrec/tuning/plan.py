@@ -215,12 +215,13 @@ def _checked(
     name, top = parameter.name, parameter.name.partition(".")[0]
     if top == "seed":
         raise UsageError(
-            f"{name} ({parameter.where}) is no parameter: the best seed is luck; set it below "
+            f"{name} ({parameter.where}) cannot be a parameter: the best seed is luck; set it "
+            "below "
             f"`settings`, and see how far results differ by seed with `{command_name()} compare`"
         )
     if top in _MEASURE or top in NOT_IN_FINGERPRINT or top in ("model", "dataset"):
         raise UsageError(
-            f"{name} ({parameter.where}) is no parameter: trials that differ in it cannot be "
+            f"{name} ({parameter.where}) cannot be a parameter: trials that differ in it cannot be "
             "compared, or do not differ; set it below `settings`"
         )
     if text and parameter.kind == "choice":

@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from dataset_tools.page import Figure
-from recbole_fmrlrec.pages.figures import COLOURS, drawing, inline_svg, legend_below, logarithmic
+from dataset_tools.page.figures import COLOURS, drawing, inline_svg, legend_below, logarithmic
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.space import Parameter, label
 from recbole_fmrlrec.tuning.study import best_among

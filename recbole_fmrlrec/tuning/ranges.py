@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.rules import is_number
-from recbole_fmrlrec.tuning.space import Parameter, places
+from recbole_fmrlrec.tuning.space import Parameter, decimal_places
 
 
 def read_ranges(path: Path) -> list[Parameter]:
@@ -35,11 +35,11 @@ def read_ranges(path: Path) -> list[Parameter]:
         name, where = words[0], f"{path}, line {index}"
         if len(words) < 3:
             raise UsageError(
-                f"{line.strip()!r} ({where}) is no `NAME KIND VALUES` such as "
+                f"{line.strip()!r} ({where}) is not `NAME KIND VALUES` such as "
                 "`learning_rate choice [0.01,0.001]`; a comment begins with #"
             )
         if name in found:
-            raise UsageError(f"`{name}` ({where}) stands there twice")
+            raise UsageError(f"`{name}` ({where}) is given twice")
         found[name] = _read_range(name, words[1], line.split(None, 2)[2], where)
     if not found:
         raise UsageError(f"{path} has no line such as `learning_rate choice [0.01,0.001]`")
@@ -50,7 +50,7 @@ def _read_range(name: str, kind: str, values: str, where: str) -> Parameter:
     try:
         literal = ast.literal_eval(values.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise UsageError(f"{name} ({where}): {values!r} are no values") from None
+        raise UsageError(f"{name} ({where}): {values!r} are not valid values") from None
     if not isinstance(literal, list | tuple):
         raise UsageError(f"{name} ({where}): {kind} needs values with commas between them")
     numbers = [value for value in literal if is_number(value)]
@@ -59,7 +59,7 @@ def _read_range(name: str, kind: str, values: str, where: str) -> Parameter:
         return Parameter(name, "choice", plain, where=where)
     if kind not in ("uniform", "loguniform", "quniform"):
         raise UsageError(
-            f"{name} ({where}): {kind} is no kind; there are choice, uniform, loguniform, quniform"
+            f"{name} ({where}): {kind} is not a kind; known: choice, uniform, loguniform, quniform"
         )
     if len(numbers) != len(literal) or len(numbers) != (3 if kind == "quniform" else 2):
         raise UsageError(
@@ -69,7 +69,7 @@ def _read_range(name: str, kind: str, values: str, where: str) -> Parameter:
         low, high, q = numbers
         if q <= 0:
             raise UsageError(f"{name} ({where}): q must be above 0")
-        numbers = [*(round(round(end / q) * q, places(q)) for end in (low, high)), q]
+        numbers = [*(round(round(end / q) * q, decimal_places(q)) for end in (low, high)), q]
         kind = "int" if all(isinstance(value, int) for value in literal) else "uniform"
     elif kind == "loguniform":
         numbers = [math.exp(value) for value in numbers]

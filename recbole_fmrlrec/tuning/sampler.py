@@ -21,19 +21,25 @@ class PlacedSampler(BaseSampler):
 
     A sampler that lives through a study would start its random numbers anew in each process: a
     study that goes on would repeat its first trials, and two workers would share them.
+
+    Args:
+        study: all trials; a pruner with brackets hands samplers a study with some of them only.
+
+    Attributes:
+        place: of the trial that was begun last in this process.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, study: optuna.Study) -> None:
         self.plan = plan
+        self.study = study
+        self.place = 0
         self.points = plan.points() if plan.sampler == "grid" else []
         self.inner: BaseSampler = RandomSampler()
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Find the place, note it, and make the sampler."""
-        place = place_of(study, trial)
-        study._storage.set_trial_user_attr(trial._trial_id, "place", place)
-        trial.set_user_attr("place", place)  # Optuna does not read it again
-        self.inner = self._sampler(place)
+        """Find the place, and make the sampler of it; the objective stores the place."""
+        self.place = place_of(self.study, trial)
+        self.inner = self._sampler(self.place)
         self.inner.before_trial(study, trial)
 
     def _sampler(self, place: int) -> BaseSampler:

@@ -60,10 +60,12 @@ def search(plan: Plan, url: str, workers: int, *, debug: bool = False) -> str:
     job = Job(plan, url, uuid.uuid4().hex, debug)
     work_together(job, workers)
     if not finished(study, plan):
-        raise RunError(f"{state(plan, study)}: not finished; the same command goes on")
+        raise RunError(
+            f"{state(plan, study)}: not finished; run the same command again to continue"
+        )
     best = outputs.write_outputs(plan, study)
     if best is None:
-        raise RunError(f"{state(plan, study)}: there is no best; trials.md has the errors")
+        raise RunError(f"{state(plan, study)}: no trial is complete; trials.md lists the errors")
     return _report(study, best, job)
 
 

@@ -36,7 +36,7 @@ class Parameter:
         if self.kind == "choice":
             labels = [json.dumps(value, sort_keys=True) for value in self.values]
             if not labels or len(set(labels)) < len(labels):
-                raise self._wrong("a choice needs values, none of them twice")
+                raise self._wrong("a choice needs values without duplicates")
             return
         numbers = is_whole if self.kind == "int" else is_number
         if not all(map(numbers, self.values)) or len(self.values) not in self._lengths():
@@ -78,7 +78,7 @@ class Parameter:
         """
         if self.kind != "uniform" or self.step is None or not isinstance(value, float):
             return value
-        return round(value, max(places(self.values[0]), places(self.step)))
+        return round(value, max(decimal_places(self.values[0]), decimal_places(self.step)))
 
     def grid(self) -> list[Any]:
         """Every value.
@@ -105,7 +105,7 @@ class Parameter:
         return {self.kind: list(self.values), **({"when": when} if when else {})}
 
 
-def places(number: float) -> int:
+def decimal_places(number: float) -> int:
     """How many decimal places a number is written with: 2 of 0.25, 5 of 1e-05."""
     exponent = Decimal(str(number)).normalize().as_tuple().exponent
     return max(0, -exponent) if isinstance(exponent, int) else 0
@@ -139,7 +139,7 @@ class Space:
             if not ready:
                 left = [p.name for p in parameters if p.name not in ordered]
                 raise UsageError(
-                    f"the conditions of {', '.join(left)} hang on one another in a circle"
+                    f"the conditions of {', '.join(left)} depend on one another in a circle"
                 )
             ordered |= {parameter.name: parameter for parameter in ready}
         return cls(tuple(ordered.values()))
@@ -220,7 +220,7 @@ def _check_condition(
 ) -> None:
     if other is None:
         raise UsageError(
-            f"{parameter.name} ({parameter.where}): `when` names `{name}`, which is no parameter"
+            f"{parameter.name} ({parameter.where}): `when` names `{name}`, which is not a parameter"
         )
     if other.kind not in ("choice", "int"):
         raise UsageError(

@@ -28,7 +28,7 @@ def address_of(url: str) -> sqlalchemy.URL:
         return sqlalchemy.make_url(url)
     except sqlalchemy.exc.ArgumentError as error:
         raise UsageError(
-            f"--storage={url} is no url such as sqlite:///study.db or "
+            f"--storage={url} is not a URL such as sqlite:///study.db or "
             "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
         ) from error
 
@@ -68,7 +68,7 @@ def open_storage(url: str, look_only: bool = False) -> RDBStorage:
             time.sleep(0.5 * attempt)
     said = str(getattr(reason, "orig", reason))
     if "malformed" in said:
-        said += f": {file} is damaged; put a copy back, or move it away and the study begins anew"
+        said += f": {file} is damaged; put a copy back, or move it away to start the study again"
     raise RunError(f"the storage {shown} cannot be used: {said}") from reason
 
 

@@ -96,9 +96,13 @@ def place_of(study: optuna.Study, trial: FrozenTrial) -> int:
     if "place" in trial.user_attrs:
         return int(trial.user_attrs["place"])
     first = trial.system_attrs.get("failed_trial", trial.number)
-    # From the storage: a pruner with brackets hands samplers a study with some trials only.
-    trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+    trials = study.get_trials(deepcopy=False)
     return sum(begun_first(other) and other.number < first for other in trials)
+
+
+def numbered(study: optuna.Study, number: int) -> FrozenTrial:
+    """The stored trial with Optuna's number ``number``."""
+    return next(t for t in study.get_trials(deepcopy=False) if t.number == number)
 
 
 def begun_first(trial: FrozenTrial) -> bool:

@@ -21,10 +21,11 @@ from recbole_fmrlrec.errors import RunError, plain_errors
 from recbole_fmrlrec.files.process import this_process
 from recbole_fmrlrec.runs.folder import CONFIG, LAST, RunFolder
 from recbole_fmrlrec.runs.lock import Lock
-from recbole_fmrlrec.runs.recovery import mend
+from recbole_fmrlrec.runs.recovery import remove_damaged
 from recbole_fmrlrec.runs.result import RunResult
 from recbole_fmrlrec.tuning.plan import Plan
-from recbole_fmrlrec.tuning.study import begun_first, best_among, outcomes
+from recbole_fmrlrec.tuning.sampler import PlacedSampler
+from recbole_fmrlrec.tuning.study import begun_first, best_among, numbered, outcomes
 
 
 @dataclass
@@ -51,9 +52,12 @@ class Objective:
             TrialPruned: its curve is worse than those of others.
             RunError: it is beyond the budget (another worker was faster), or has no score.
         """
-        self.number, place = trial.number, int(trial.user_attrs["place"])
-        stored = self.study._storage.get_trial(trial._trial_id)
-        if self.plan.trials is not None and place >= self.plan.trials and begun_first(stored):
+        sampler = self.study.sampler
+        assert isinstance(sampler, PlacedSampler)  # set with the study; it found the place
+        self.number, place = trial.number, sampler.place
+        trial.set_user_attr("place", place)
+        first = begun_first(numbered(self.study, trial.number))
+        if self.plan.trials is not None and place >= self.plan.trials and first:
             trial.set_user_attr("surplus", True)
             raise RunError("beyond the budget")
         trial.set_user_attr("owner", {**this_process(), "command": self.command})
@@ -111,7 +115,7 @@ def warn_of_damage(plan: Plan, place: int) -> None:
     for folder in sorted(plan.run_root(place).glob("*/")):
         if Lock(folder / "run").is_held():
             continue  # its files are another's still
-        for warning in mend(folder):
+        for warning in remove_damaged(folder):
             tqdm.write(f"warning: trial {place}: {warning}", file=sys.stderr)
 
 

@@ -25,6 +25,7 @@ from recbole_fmrlrec.tuning.sampler import PlacedSampler, make_pruner
 from recbole_fmrlrec.tuning.storage import open_storage
 from recbole_fmrlrec.tuning.study import (
     begun_first,
+    numbered,
     open_study,
     outcomes,
     retry,
@@ -59,7 +60,7 @@ def work(job: Job, worker: int = 0) -> None:
     compat.apply()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = open_study(open_storage(job.url), job.plan)
-    study.sampler = PlacedSampler(job.plan)
+    study.sampler = PlacedSampler(job.plan, study)
     study.pruner = make_pruner(job.plan.pruner, job.plan.epochs)
     objective = Objective(job.plan, study, job.command, worker, job.debug)
     failures = 0
@@ -102,21 +103,17 @@ def _run_one(study: optuna.Study, objective: Objective) -> FrozenTrial:
         study.optimize(objective, n_trials=1, catch=(Exception,))
     except KeyboardInterrupt:
         if objective.number is not None:
-            trial = _numbered(study, objective.number)
+            trial = numbered(study, objective.number)
             if trial.state == TrialState.FAIL:
                 retry(study, trial)
         raise
     except (ValueError, UpdateFinishedTrialError):
         # This process was silent for too long (a laptop that slept), and the trial was taken from
         # it; whoever has it now goes on from its last checkpoint.
-        if objective.number is None or not _numbered(study, objective.number).state.is_finished():
+        if objective.number is None or not numbered(study, objective.number).state.is_finished():
             raise
     assert objective.number is not None
-    return _numbered(study, objective.number)
-
-
-def _numbered(study: optuna.Study, number: int) -> FrozenTrial:
-    return next(t for t in study.get_trials(deepcopy=False) if t.number == number)
+    return numbered(study, objective.number)
 
 
 def _tell(study: optuna.Study, plan: Plan, trial: FrozenTrial) -> None:
@@ -170,7 +167,7 @@ def work_together(job: Job, workers: int) -> None:
         if process.exitcode < 0:
             tqdm.write(f"{process.name} was killed by signal {-process.exitcode}", file=sys.stderr)
     if all(process.exitcode for process in processes):
-        raise RunError("no worker came to its end; the same command goes on with the study")
+        raise RunError("no worker finished; run the same command again to continue the study")
 
 
 def _with_threads(job: Job, workers: int) -> Job:

@@ -35,8 +35,8 @@ def with_row(row: str, line: int = 5) -> str:
         (with_row("u1\ti2"), "line 5: 2 cells, the header has 4"),
         (with_row("u1\ti2\t3\t4\t5"), "line 5: 5 cells, the header has 4"),
         (with_row("u1\ti2\t3\t"), "line 5, column timestamp:float: no number.*TIME_FIELD"),
-        (with_row("u1\ti2\t3\tinf"), "line 5, column timestamp:float: no finite number"),
-        (with_row("u1\ti2\t1e400\t4"), "line 5, column rating:float: no finite number"),
+        (with_row("u1\ti2\t3\tinf"), "line 5, column timestamp:float: not a finite number"),
+        (with_row("u1\ti2\t1e400\t4"), "line 5, column rating:float: not a finite number"),
         (with_row("\n\nu1\ti2\t3\tsoon"), "line 7, column timestamp:float: 'soon'"),
         (with_row('u1\t"i2\t3\t4'), "line 5: unexpected end of data"),
         ("", "line 1: no column headers"),
@@ -91,7 +91,7 @@ def test_an_item_twice_and_a_missing_price(
     lines = [f"i{n}\t{price}" for n, price in enumerate(prices)]
     write(tmp_path, "\n".join(["item_id:token\tprice:float", *lines, "i0\t9"]) + "\n", "item")
     dataset = create_dataset(config())
-    assert "line 6: item_id i0 stands on an earlier line too" in caplog.text
+    assert "line 6: item_id i0 is on an earlier line too" in caplog.text
     assert "1 cells without a number, the first on line 3" in caplog.text
     assert dataset.item_feat["price"].tolist()[1:] == [1, 4, 3, 8]  # the mean of 1, 3, 8 is 4
 

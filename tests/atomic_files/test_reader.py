@@ -122,9 +122,9 @@ def test_columns_and_sequences_as_configured(config: MakeConfig, rich: Path) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("user_id\titem_id\n1\t2\n", "line 1: 'user_id' is no NAME:TYPE column header"),
-        ("user_id:tokens\n1\n", "'user_id:tokens' is no NAME:TYPE.* token, float, token_seq"),
-        ("user_id:token\n", "has a header and no rows"),
+        ("user_id\titem_id\n1\t2\n", "line 1: 'user_id' is not a NAME:TYPE column header"),
+        ("user_id:tokens\n1\n", "'user_id:tokens' is not a NAME:TYPE.* token, float, token_seq"),
+        ("user_id:token\n", "has a header but no rows"),
         ("user_id:token\ttimestamp:float\na\t1\nb\tsoon\n", "line 3, .*timestamp:float: 'soon'"),
         ("user_id:token\titem_id:token\na\tb\nc\td\te\n", "line 3"),
         ("user_id:token\titem_id:token\na\tb\tc\n", "line 2: more cells than the header"),

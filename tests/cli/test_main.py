@@ -83,15 +83,15 @@ def test_forms_of_options(words: list[str], expected: Arguments) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["trian"], "there is no command `trian`; there are train, models, "),
-        (["train", "SASRec"], "`SASRec` belongs to no option"),
+        (["trian"], "unknown command `trian`; known: train, models, "),
+        (["train", "SASRec"], "unexpected argument `SASRec`"),
         (["--seed"], "--seed needs a value, as in --seed=VALUE"),
         (["--use_gpu", "--seed=1"], "--use_gpu needs a value, as in --use_gpu=VALUE"),
         (["--seed=1", "--seed=2"], "--seed is given twice, as 1 and as 2"),
         (["--config_files"], "--config_files needs a file"),
-        (["-x"], "`-x` belongs to no option"),
-        (["--"], "`--` belongs to no option"),
-        (["--=3"], "`--=3` belongs to no option"),
+        (["-x"], "unexpected argument `-x`"),
+        (["--"], "unexpected argument `--`"),
+        (["--=3"], "unexpected argument `--=3`"),
     ],
 )
 def test_wrong_command_lines(
@@ -303,10 +303,10 @@ def test_a_full_disk_outside_a_run_is_named(
 ) -> None:
     failing(OSError(28, "No space left on device", "/data/x.json"))
     assert main([]) == 1
-    assert capsys.readouterr().err.startswith("error: /data/x.json: no room on the disk: ")
+    assert capsys.readouterr().err.startswith("error: /data/x.json: not enough disk space: ")
     failing(OSError(30, "Read-only file system", "/data/x.json"))
     assert main([]) == 2
     assert capsys.readouterr().err == (
         "error: cannot write /data/x.json: Read-only file system; choose another folder "
-        "(--checkpoint_dir, --data_path and --output say where files go)\n"
+        "(--checkpoint_dir, --data_path and --output set where files go)\n"
     )

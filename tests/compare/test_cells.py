@@ -78,7 +78,7 @@ def test_sizes_are_checked(plan):
     with pytest.raises(UsageError) as error:
         make_cells(replace(plan, models=models, places=places))
     assert str(error.value).startswith(
-        "a.yaml, line 7: ours has no size 5 on toy; it has [2, 4, 8]. "
+        "a.yaml, line 7: ours has no size 5 on toy; its sizes are [2, 4, 8]. "
     )
     assert "say `settings: {sizes: [2, 5]}`" in str(error.value)
 
@@ -145,7 +145,7 @@ def test_choosing(plan):
     assert choose(found, ["all"], "--redo") == found
     with pytest.raises(UsageError, match=r"--only: no cell is seed1 and .* at once"):
         choose(found, ["seed1", found[1].key], "--only")
-    with pytest.raises(UsageError, match=r"--only: no cell is called `pop`; there are .*Pop"):
+    with pytest.raises(UsageError, match=r"--only: there is no cell `pop`; known: .*Pop"):
         choose(found, ["pop"], "--only")
 
 
@@ -177,7 +177,7 @@ def test_a_damaged_record_is_named(plan):
     content = file.read_text(encoding="utf-8")
     for wrong in ("", content[:-9], content.replace('"cells"', '"sells"'), "[]"):
         file.write_text(wrong, encoding="utf-8")
-        with pytest.raises(RunError, match=r"comparison\.json: damaged .* writes it anew"):
+        with pytest.raises(RunError, match=r"comparison\.json: damaged .* writes it again"):
             read_record(plan.output)
 
 

@@ -175,7 +175,7 @@ def test_the_last_words_of_a_worker(tmp_path):
     log = tmp_path / "worker.log"
     log.write_text("loading\nerror: the first time\n", encoding="utf-8")
     before = log.stat().st_size
-    assert last_words(log) == "the first time" and last_words(log, before) == "it said nothing"
+    assert last_words(log) == "the first time" and last_words(log, before) == "it printed nothing"
     with log.open("a", encoding="utf-8") as file:
         file.write("Traceback\n  of it\nerror: two things:\n- one\n- two\n")
     assert last_words(log, before) == "two things:\n- one\n- two"
@@ -189,7 +189,7 @@ def test_the_last_words_of_a_worker(tmp_path):
         ([], "compare needs a file, as in `compare properties/comparison/ml-100k-quick.yaml`"),
         (["none.yaml"], "cannot read the configuration file none.yaml"),
         (["a.yaml", "--model=Pop"], "--model and a file: the file says which models"),
-        (["--model=Pop", "--worker", "2"], "--worker is no option of compare: did you mean"),
+        (["--model=Pop", "--worker", "2"], "--worker is not an option of compare: did you mean"),
         (["--model=Pop", "--config_files=a.yaml"], "compare has no --config_files"),
         (["a.yaml", "--resume"], "compare has no --config_files and no --resume"),
         (["a.yaml", "--output="], "--output= has no value"),

@@ -17,7 +17,7 @@ from recbole_fmrlrec.compare import measure, worker
 from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.compare.schedule import Schedule, _Job
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.runs.recovery import mend
+from recbole_fmrlrec.runs.recovery import remove_damaged
 from tests import toy
 
 KEYS = ("sizes", "epochs", "train_batch_size", "learning_rate", "MAX_ITEM_LIST_LENGTH", "use_gpu")
@@ -57,11 +57,11 @@ def metrics(cell):
 @pytest.mark.parametrize(
     ("name", "becomes"),
     [
-        ("config.json", "it is written anew"),
+        ("config.json", "it is written again"),
         ("result.json", "the test is run again"),
         ("test_ranks.npz", "the test is run again"),
-        ("best.pth", "the training begins anew"),
-        ("last.pth", "the training begins anew"),
+        ("best.pth", "the training starts from the beginning"),
+        ("last.pth", "the training starts from the beginning"),
     ],
 )
 def test_a_damaged_file_of_an_unfinished_cell_is_made_again(half_done, capsys, name, becomes):
@@ -76,7 +76,7 @@ def test_a_damaged_file_of_an_unfinished_cell_is_made_again(half_done, capsys, n
         said = capsys.readouterr().err
         assert f"warning: {file}: damaged (" in said and f"); {becomes}\n" in said
         if becomes == "the test is run again":  # a finished cell has no last.pth to go on from
-            becomes = "the training begins anew"
+            becomes = "the training starts from the beginning"
         assert cell.finished and metrics(cell) == expected
         assert name == "last.pth" or file.is_file()
 
@@ -99,7 +99,7 @@ def test_what_the_machine_cannot_read_now_is_not_removed(half_done, monkeypatch,
     monkeypatch.setattr(torch, "load", fail)
     before = sorted(half_done.path.iterdir())
     with pytest.raises(RunError, match=r"best\.pth: not a readable checkpoint"):
-        mend(half_done.path)
+        remove_damaged(half_done.path)
     assert sorted(half_done.path.iterdir()) == before
 
 
@@ -146,7 +146,7 @@ def test_compare_says_a_damaged_finished_cell_before_it_starts_others(
     assert main(words) == 1
     error = capsys.readouterr().err
     assert f"error: {cost.parent / 'test_ranks.npz'}: missing or damaged (" in error
-    assert f"); `compare` with --redo={key} computes this cell anew" in error and not started
+    assert f"); `compare` with --redo={key} computes this cell again" in error and not started
     assert main([*words, f"--redo={key}", "--only=Pop"]) == 1  # nothing is finished
     assert [cell.key for cell in started[0]] == [key] and not cost.parent.exists()
     assert main([*words, "--only="]) == 2 == main([*words, "--redo="])

@@ -62,7 +62,7 @@ def test_what_evaluate_cannot_read_or_write_is_said_at_once(tmp_path, monkeypatc
     for name, says in [
         ("nosuch", "--checkpoint: there is no checkpoint nosuch.pth"),
         ("text", "--checkpoint: text.pth: not a readable checkpoint of this package"),
-        ("last", "last.pth: says nothing of its model; give the best.pth of that run"),
+        ("last", "last.pth: does not say which model it is; give the best.pth of that run"),
         ("other", "--checkpoint: other.pth: not a checkpoint of this package, or of another"),
     ]:
         assert main(["evaluate", f"--checkpoint={name}.pth"]) == 2
@@ -134,12 +134,12 @@ def test_evaluate_takes_the_keys_of_the_machine(runs, capsys):
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ("--slices=heads", "no slice `heads`; there are all, or history 1-5, "),
-        ("--slices=head,", "no slice ``; there are all"),
-        ("--slices=all,head", "no slice `all`; there are all, or history"),
+        ("--slices=heads", "no slice `heads`; known: all, history 1-5, "),
+        ("--slices=head,", "no slice ``; known: all"),
+        ("--slices=all,head", "no slice `all`; known: all, history"),
         ("--sizes=four", "--sizes takes whole numbers with commas, or all, not 'four'"),
         ("--sizes=0", "--sizes takes numbers of at least 1, not 0"),
-        ("--metrics=GAUC", "no metric 'gauc'; there are NDCG, Recall"),
+        ("--metrics=GAUC", "unknown metric 'gauc'; known: NDCG, Recall"),
         ("--topk=5,0", "--topk takes numbers of at least 1, not 0"),
     ],
 )

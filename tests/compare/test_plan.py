@@ -87,8 +87,18 @@ def test_later_settings_win_and_the_metric_is_watched(tmp_path):
         ("epochs: 3", "epochs: 0", 6, "budget.epochs = 0: must be an integer of at least 1"),
         ("minutes: 1.5", "hours: 1", 6, "unknown key `hours`"),
         ("num_threads: 1", "num_threads: 0", 7, "num_threads = 0"),
-        ("num_threads: 1", "seed: 3", 7, "`seed` is no setting here; the key `seeds` at the top"),
-        ("num_threads: 1", "topk: [5]", 7, "the key `topk` at the top level of this file says it"),
+        (
+            "num_threads: 1",
+            "seed: 3",
+            7,
+            "`seed` is not a setting here; set it with the key `seeds` at the top",
+        ),
+        (
+            "num_threads: 1",
+            "topk: [5]",
+            7,
+            "set it with the key `topk` at the top level of this file",
+        ),
         ("num_threads: 1", "max_minutes: 1", 7, "`budget: {minutes: ...}` at the top level"),
         ("num_threads: 1", "eval_args: {mode: uni100}", 7, "eval_args.mode: uni100 for the test"),
         ("n_layers: 1}", "eval_args.mode.test: pop10}", 10, "eval_args.mode: pop10 for the test"),
@@ -101,7 +111,7 @@ def test_later_settings_win_and_the_metric_is_watched(tmp_path):
         ("[64, 16]", "some", 14, "show_sizes = 'some': must be all, or a list"),
         ("[64, 16]", "[16]\n    sizes: [8]", 14, "`show_sizes` and `sizes` say the same"),
         ("independent: true", "independent: 3", 15, "`independent` must be true or false"),
-        ("  small:\n", "  SASRec:\n", 12, "`SASRec` stands on line 9 too"),
+        ("  small:\n", "  SASRec:\n", 12, "duplicate key `SASRec`, also on line 9"),
         ("  small:\n", "  a/b:\n", 12, "'a/b' cannot be a name"),
         ("  SASRec:\n", "  small 64:\n    model: SASRec\n", 9, "a size of small 'small 64' too"),
         ("  small:\n", "  _b:\n", 12, "'_b': a model's name cannot begin with _"),
@@ -125,7 +135,7 @@ def test_what_is_missing_and_lists(tmp_path):
         read_plan(write(tmp_path, "datasets: [a]\n"))
     plan = read_plan(write(tmp_path, "datasets: a\nmodels: [Pop, fMRLRec]\n"))
     assert list(plan.datasets) == ["a"] and [m.baseline for m in plan.models] == [True, False]
-    with pytest.raises(UsageError, match="line 2: the model Pop stands here twice"):
+    with pytest.raises(UsageError, match="line 2: duplicate model Pop"):
         read_plan(write(tmp_path, "datasets: a\nmodels: [Pop, Pop]\n"))
 
 
@@ -205,11 +215,11 @@ def test_what_a_comparison_says_itself_is_heard_in_the_quick_form():
         (["--metrics=AUC"], "the metric 'AUC': must be one of"),
         (["--topk=0"], "topk: 0 must be an integer of at least 1"),
         (["--valid_metric=NDCG"], "must be a metric with its K"),
-        (["--checkpoint_dir=x"], "`checkpoint_dir` is no setting here; --output says it"),
-        (["--worker=2"], "--worker is no option of compare: did you mean --workers?"),
-        (["--ouput=x"], "--ouput is no option of compare: did you mean --output?"),
+        (["--checkpoint_dir=x"], "`checkpoint_dir` is not a setting here; set it with --output"),
+        (["--worker=2"], "--worker is not an option of compare: did you mean --workers?"),
+        (["--ouput=x"], "--ouput is not an option of compare: did you mean --output?"),
         (["--dataset=a,,b"], "a name is missing between the commas"),
-        (["--dataset=a,a"], "the dataset a stands here twice"),
+        (["--dataset=a,a"], "duplicate dataset a"),
         (["--eval_args.mode=uni100"], "eval_args.mode: uni100 for the test"),
     ],
 )
@@ -244,7 +254,7 @@ def test_the_command_line_stands_above_the_file(tmp_path):
 def test_places_of_a_file_under_the_command_line(tmp_path):
     with pytest.raises(UsageError, match=r"LENGTH = .bad. .*mine\.yaml, line 2"):
         over(tmp_path, GOOD.replace("LENGTH: 20", "LENGTH: bad"), "--dataset=ml-100k")
-    with pytest.raises(UsageError, match="command line: the dataset a stands here twice"):
+    with pytest.raises(UsageError, match="command line: duplicate dataset a"):
         over(tmp_path, "models: [Pop]\n", "--dataset=a,a")
 
 
@@ -265,7 +275,7 @@ def test_without_words_the_file_is_the_plan(tmp_path):
         (["--eval_args.mode=uni100"], "command line: eval_args.mode: uni100 for the test"),
         (["--model=Pop"], "--only=NAME,.. chooses"),
         (["--epochs=x"], "epochs"),
-        (["--checkpoint_dir=x"], "`checkpoint_dir` is no setting here; --output says it"),
+        (["--checkpoint_dir=x"], "`checkpoint_dir` is not a setting here; set it with --output"),
     ],
 )
 def test_wrong_words_beside_a_file(tmp_path, words, says):

@@ -256,7 +256,7 @@ def test_all_damaged_files_are_named_at_once_and_once(tmp_path, no_plots, capsys
     *faults, way = capsys.readouterr().err.splitlines()[:3]
     for fault, cell in zip(faults, (cells[0], cells[2]), strict=True):
         assert f"{cell.path / 'result.json'}: missing or damaged (JSONDecodeError" in fault
-    assert way == f"`compare` with --redo={cells[0].key},{cells[2].key} computes these cells anew"
+    assert way == f"`compare` with --redo={cells[0].key},{cells[2].key} computes these cells again"
     (tmp_path / "comparison.json").write_bytes(b'{"plan": {')
     assert main(["report", str(tmp_path)]) == 1
     assert f"error: {tmp_path / 'comparison.json'}: damaged (" in capsys.readouterr().err
@@ -333,7 +333,7 @@ def test_other_rows_are_refused(tmp_path):
         write_report(plan, cells)
     assert str(error.value).startswith(
         "no table: Pop on toy, seed 2020 and SASRec on toy, seed 2020 were tested on different "
-        "rows (4 and 4; 1 and 1 of them the other has not, such as user u4 with item c)"
+        "rows (4 and 4; 1 and 1 of them not in the other, such as user u4 with item c)"
     )
     assert not (tmp_path / "table.md").exists()
 
@@ -398,8 +398,11 @@ def test_trainings_that_ended_early_are_named(trial):
         of(analysis, label)["out_of_time"] = True
         of(analysis, label)["cost"]["best_epoch"] = 3
     text = markdown(analysis)
-    assert text.count("- ours on toy: its time was up after 3 epochs.\n") == 1
-    assert text.count("- ours on toy: its last epoch, 3, was its best; more may be better.\n") == 1
+    assert text.count("- ours on toy: its time limit was reached after 3 epochs.\n") == 1
+    assert (
+        text.count("- ours on toy: its last epoch, 3, was its best; more epochs may be better.\n")
+        == 1
+    )
 
 
 @pytest.fixture

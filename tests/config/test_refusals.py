@@ -62,7 +62,7 @@ AUC = {"metrics": ["AUC"], "valid_metric": "AUC"}
         ("BPR", {"metrics": ["AUC", "NDCG"]}, ["metrics", "AUC", "NDCG"]),
         ("BERT4Rec", {"MAX_ITEM_LIST_LENGTH": 4}, ["mask_ratio", "MAX_ITEM_LIST_LENGTH"]),
         ("SASRec", {"transform": "crop_itemseq"}, ["transform", "eta"]),
-        ("SASRec", {"loss_type": "MSE"}, ["loss_type", "CE and BPR"]),
+        ("SASRec", {"loss_type": "MSE"}, ["loss_type", "CE or BPR"]),
         ("SASRec", {"hidden_size": 0}, ["hidden_size", "at least 1"]),
         ("SASRec", {"LIST_SUFFIX": ""}, ["LIST_SUFFIX"]),
         ("BPR", {"encoding": "nonsense"}, ["encoding", "utf-8"]),

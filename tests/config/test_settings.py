@@ -42,8 +42,8 @@ def refusal(model: str, values: dict[str, Any], start: dict[str, Any] | None = N
             "n_heads",
             "it is a key of BERT4Rec, CORE, FDSA, FEARec, GCSAN, LightSANs ..., not of Pop",
         ),
-        ("BPR", "neg_sampling", "`train_neg_sample_args` has taken its place"),
-        ("BPR", "qqqqqq", "no known key is like it; `--help` lists them"),
+        ("BPR", "neg_sampling", "`train_neg_sample_args` has replaced it"),
+        ("BPR", "qqqqqq", "no known key is similar; `--help` lists them"),
     ],
 )
 def test_unknown_keys(model: str, key: str, says: str) -> None:
@@ -114,13 +114,13 @@ def test_impossible_values(key: str, text: str, says: str) -> None:
     ("key", "text", "says"),
     [
         ("eval_args.mode.valid", "ful", "eval_args.mode.valid must be full, labeled, uniN or popN"),
-        ("eval_args.mode.vaild", "full", "eval_args.mode.vaild is no key; there are valid, test"),
-        ("eval_args.splt", "x", "eval_args.splt is no key; there are split, group_by, order, mode"),
+        ("eval_args.mode.vaild", "full", "eval_args.mode.vaild is not a key; known: valid, test"),
+        ("eval_args.splt", "x", "eval_args.splt is not a key; known: split, group_by, order, mode"),
         ("eval_args.order", "to", "eval_args.order must be one of RO, TO"),
         ("eval_args.split.LS", "all", "eval_args.split must be one of {RS: [0.8, 0.1, 0.1]}"),
         ("eval_args.split.RS", "[8, 2]", "eval_args.split must be one of {RS: [0.8, 0.1, 0.1]}"),
         ("clip_grad_norm.max_norm", "0", "clip_grad_norm.max_norm must be a number above 0"),
-        ("clip_grad_norm.max", "1", "clip_grad_norm.max is no key; there are max_norm, norm_type"),
+        ("clip_grad_norm.max", "1", "clip_grad_norm.max is not a key; known: max_norm, norm_type"),
         ("train_neg_sample_args.sample_num", "0", "sample_num must be an integer of at least 1"),
     ],
 )
@@ -199,7 +199,7 @@ def test_entries_of_a_plain_value_are_refused() -> None:
         ({"topk": [5, 20]}, "add 10 to topk, or set valid_metric to, for example, NDCG@5"),
         ({"metrics": ["Hit"]}, "add NDCG to metrics, or set valid_metric to one of them"),
         ({"r_min": 0.9, "r_max": 0.9}, "r_min = 0.9 must be below r_max = 0.9"),
-        ({"use_features": False, "use_id_embedding": False}, "nothing to go by"),
+        ({"use_features": False, "use_id_embedding": False}, "neither features nor ids"),
     ],
 )
 def test_settings_must_agree(changed: dict[str, Any], says: str) -> None:

@@ -47,7 +47,7 @@ def test_tfidf_features_follow_the_text_that_they_were_made_of(folder, caplog):
     assert features_fingerprint(config) == before and caplog.text == ""
     file = rename(folder)
     assert features_fingerprint(config) != before
-    assert f"made from texts that {file} no longer has; made anew" in caplog.text
+    assert f"made from texts that {file} no longer has; making them again" in caplog.text
     ids, texts = item_texts(file, template="{title}")
     anew = read_features(place, "text")
     assert anew.items == ids

@@ -189,7 +189,7 @@ def test_a_file_of_which_nothing_can_be_read_is_refused(
 ) -> None:
     (folder / "reviews_X.json").write_text("<html>\n" * 3)
     assert main(["convert", "amazon2014", str(folder), str(tmp_path / "out")]) == 2
-    assert "reviews_X.json: not one readable record of 3 (line 1: " in capsys.readouterr().err
+    assert "reviews_X.json: no readable record among 3 (line 1: " in capsys.readouterr().err
 
 
 def test_filters_that_leave_nothing_are_said(

@@ -199,7 +199,7 @@ def test_archives_that_lead_out_are_refused_whole(tmp_path: Path, name: str) -> 
         packed.writestr("good", b"1")
         packed.writestr(name, b"2")
     (tmp_path / "a.zip").write_bytes(stream.getvalue())
-    with pytest.raises(DatasetError, match="leads elsewhere"):
+    with pytest.raises(DatasetError, match="points outside the folder"):
         unpack_zip(tmp_path / "a.zip", tmp_path / "raw")
     assert os.listdir(tmp_path) == ["a.zip"]
 
@@ -211,7 +211,7 @@ def test_links_and_damage_are_refused(tmp_path: Path) -> None:
         link.external_attr = 0o120777 << 16
         packed.writestr(link, "/etc/passwd")
     (tmp_path / "a.zip").write_bytes(stream.getvalue())
-    with pytest.raises(DatasetError, match="leads elsewhere"):
+    with pytest.raises(DatasetError, match="points outside the folder"):
         unpack_zip(tmp_path / "a.zip", tmp_path)
     (tmp_path / "b.zip").write_bytes(archive(a=b"x" * 1000)[:60])
     with pytest.raises(DatasetError, match=r"b\.zip: damaged"):
@@ -228,7 +228,9 @@ def test_a_full_disk_is_no_broken_connection(
         if have > 100_000:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(DiskFullError, match=r"a\.gz: no room .* 256,000 bytes are needed"):
+    with pytest.raises(
+        DiskFullError, match=r"a\.gz: not enough disk space: 256,000 bytes are needed"
+    ):
         download(f"{server.url}/a.gz", target, policy=QUICK, progress=full)
     assert len(server.requests) == 1
     download(f"{server.url}/a.gz", target, policy=QUICK)

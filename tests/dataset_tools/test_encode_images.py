@@ -75,7 +75,7 @@ GOOD = ["plain", "webp", "cmyk", "palette", "grey", "deep", "clear", "moving", "
 BAD = {
     "cut": "truncated",
     "empty": "zero bytes",
-    "text": "no picture",
+    "text": "not a picture",
     "bomb": "pixels",
     "noise": "",
     "gone": "no file",

@@ -194,7 +194,7 @@ def test_interrupted_work_is_kept_and_a_damaged_shard_is_named(
     with monkeypatch.context() as patched:
         patched.setattr(ShardStore, "save", save_once)
         assert main(command) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "run the same command again to continue" in capsys.readouterr().err
     (shard,) = (dataset / "features" / ".text-work").glob("shard-*.npz")
     shard.write_bytes(shard.read_bytes()[:100])
     with pytest.raises(DatasetError, match=r"shard-000000\.npz: damaged"):

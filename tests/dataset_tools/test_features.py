@@ -86,7 +86,7 @@ def test_modalities_are_listed_text_first(folder: Path) -> None:
 
 
 def test_another_item_list_is_refused_while_another_modality_stands_on_it(folder: Path) -> None:
-    with pytest.raises(FeatureError, match=r"items\.txt.*text stands on"):
+    with pytest.raises(FeatureError, match=r"items\.txt.*text was made for"):
         write_features(folder, "image", MATRIX[:2], ["a", "c"], {})
     write_features(folder, "text", MATRIX[:2], ["a", "c"], {})
     assert read_features(folder, "text").items == ["a", "c"]
@@ -122,15 +122,15 @@ DAMAGES = {
     ),
     "a folder": (
         lambda f: ((f / "text.npy").unlink(), (f / "text.npy").mkdir()),
-        r"text\.npy: a folder or no plain file",
+        r"text\.npy: not a regular file",
     ),
     "a pipe as manifest": (
         lambda f: ((f / "text.json").unlink(), os.mkfifo(f / "text.json")),
-        r"text\.json: a folder or no plain file",
+        r"text\.json: not a regular file",
     ),
     "a pipe as items": (
         lambda f: ((f / "items.txt").unlink(), os.mkfifo(f / "items.txt")),
-        r"items\.txt: a folder or no plain file",
+        r"items\.txt: not a regular file",
     ),
     "a link to itself": (
         lambda f: ((f / "text.npy").unlink(), (f / "text.npy").symlink_to("text.npy")),
@@ -229,7 +229,7 @@ def test_numbers_outside_float16_keep_their_direction(
     assert features.manifest["normalised"] is True
     assert features.manifest["empty_items"] == ["b b"]
     assert f"numbers from {factor:.3g} to {4 * factor:.3g}" in features.manifest["scaled"]
-    assert "lie outside float16; every row is divided by its length" in caplog.text
+    assert "lie outside the range of float16; every row is divided by its length" in caplog.text
 
 
 def test_one_row_that_would_lose_its_digits_is_enough(tmp_path: Path) -> None:

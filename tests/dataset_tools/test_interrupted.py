@@ -131,7 +131,7 @@ def test_two_processes_do_not_share_a_work_folder(
     mark = work / partial_path(work / "writer").name.replace(f"-{os.getpid()}-", "-1-")
     mark.touch()
     monkeypatch.setattr(shards, "is_left_behind", lambda path: False)
-    with pytest.raises(UsageError, match="another process is at work there"):
+    with pytest.raises(UsageError, match="another process is already running there"):
         run(tmp_path, Numbers())
 
 
@@ -151,7 +151,7 @@ def test_an_encoder_whose_numbers_lie_outside_float16(tmp_path: Path, factor: fl
 
 
 def test_an_encoder_that_gives_no_numbers(tmp_path: Path) -> None:
-    with pytest.raises(EncodingError, match="the encoder gives NaN or infinite numbers"):
+    with pytest.raises(EncodingError, match="the encoder produced NaN or infinite values"):
         run(tmp_path, Numbers(float("nan")))
 
 
@@ -170,8 +170,8 @@ def test_a_full_disk_names_the_file_and_the_way_on(
             run(tmp_path, Numbers())
     said = str(caught.value)
     size = (tmp_path / ".text-work" / "shard-000001.npz").stat().st_size
-    assert f"shard-000002.npz: no room for this file: {size:,} bytes are needed" in said
-    assert said.endswith("The same command goes on from what is finished")
+    assert f"shard-000002.npz: not enough disk space: {size:,} bytes are needed" in said
+    assert said.endswith("Run the same command again to continue")
     assert not list(tmp_path.rglob("*.partial"))
     encoder = Numbers()
     run(tmp_path, encoder)
@@ -189,7 +189,9 @@ def test_a_full_disk_says_what_the_matrix_needs(
         pytest.skip("needs /proc")
     with monkeypatch.context() as patched:
         patched.setattr(files.os, "fsync", full)
-        with pytest.raises(DiskFullError, match=r"text\.npy: no room .*: 256 bytes are needed"):
+        with pytest.raises(
+            DiskFullError, match=r"text\.npy: not enough disk space: 256 bytes are needed"
+        ):
             run(tmp_path, Numbers())  # 64 rows of two numbers of two bytes
     encoder = Numbers()
     run(tmp_path, encoder)
@@ -206,7 +208,7 @@ def test_a_place_that_cannot_be_written(
     (tmp_path / "file").touch()
     assert encode(dataset, photos, "--output", str(tmp_path / "file")) == 2
     said = capsys.readouterr().err
-    assert f"{tmp_path / 'file'}: nothing can be written there" in said
+    assert f"{tmp_path / 'file'}: cannot be written to" in said
     assert "--output" in said
 
     def refuse(**_: object) -> None:
@@ -215,9 +217,7 @@ def test_a_place_that_cannot_be_written(
     monkeypatch.setattr("dataset_tools.encoding.tempfile.TemporaryFile", refuse)
     command = ["encode-text", str(dataset), "--model", "tfidf-svd"]
     assert main(command) == 2
-    assert "features: nothing can be written there (Read-only file system)" in (
-        capsys.readouterr().err
-    )
+    assert "features: cannot be written to (Read-only file system)" in (capsys.readouterr().err)
 
 
 def test_a_plan_that_is_no_plan(tmp_path: Path) -> None:

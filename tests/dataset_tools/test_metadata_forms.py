@@ -85,7 +85,7 @@ def test_what_holds_no_text_is_counted_with_its_line(
     assert code == 0 and items["B1"]["title"] == "" and items["B2"]["title"] == "C"
     said = capsys.readouterr().out
     for field in ("title", "description"):
-        assert f"1 metadata fields '{field}' that hold no text (first: meta_Toys.json" in said
+        assert f"1 metadata fields '{field}' that are not text (first: meta_Toys.json" in said
     assert "line 2)" in said
 
 

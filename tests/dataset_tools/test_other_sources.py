@@ -190,7 +190,7 @@ def test_parquet(raw: Path, tmp_path: Path) -> None:
         ("a.csv", "", [], 2, "a.csv, line 1: no header"),
         ("a.xls", "x", [], 2, "name ends in none of .csv"),
         ("a.csv", "user_id,item_id\nu,i,3\n", [], 2, "line 2: 3 fields, the header has 2"),
-        ("a.csv", "user_id,user_id\nu,i\n", [], 2, "a column name twice"),
+        ("a.csv", "user_id,user_id\nu,i\n", [], 2, "duplicate column name"),
         (
             "a.csv",
             "user_id,item_id\nu,i\n",

@@ -153,7 +153,7 @@ def test_a_user_on_two_lines_is_refused(p5_folder: Folder, tmp_path: Path) -> No
     [
         ({"id2user": {"1": "a"}}, "neither 'id2item' nor 'item2id'"),
         ({"id2user": {"1": "a"}, "id2item": {"1": "x", "2": "x"}}, "share an id or a name"),
-        ({"id2user": {"1": "a"}, "id2item": {"one": "x"}}, "'one' is no number"),
+        ({"id2user": {"1": "a"}, "id2item": {"one": "x"}}, "'one' is not a number"),
         ([], "not a JSON object"),
     ],
 )

@@ -22,7 +22,7 @@ ODD = {
     "loop": "too many levels of symbolic links",
     "nowhere": "a link to a file that is not there",
     "folder": "a folder",
-    "pipe": "no plain file",
+    "pipe": "not a regular file",
     "listed": "file name too long",
     "listed-loop": "self.png: too many levels of symbolic links",
     "listed-folder": "sub: a folder",
@@ -80,7 +80,7 @@ def test_a_file_that_may_not_be_read_is_one_failure(
             raise PermissionError(13, "Permission denied", str(path))
         return path.stem
 
-    monkeypatch.setattr(pictures, "file_sha256", refuse)
+    monkeypatch.setattr(pictures, "file_hash", refuse)
     dataset = make_dataset(tmp_path / "shop", ["a", "b", "c"])
     assert encode(dataset, photos, "--max-failures", "0.5") == 0
     assert failures(dataset) == {"b": "permission denied"}

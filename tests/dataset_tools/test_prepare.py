@@ -168,10 +168,13 @@ def test_names_without_a_source_are_wrong_use(
     ("source", "words"),
     [
         ({"format": "p5"}, "needs the keys format and files"),
-        ({"format": "p5", "files": []}, "no list of files"),
+        ({"format": "p5", "files": []}, "not a list of files"),
         ({"format": "p5", "files": [{"uri": "x"}]}, "has no url"),
         ({"format": "p5", "files": [{"url": "http://x/a", "sha": 1}]}, "unknown key sha"),
-        ({"format": "p5", "files": [{"url": "http://x/a", "name": "../a"}]}, "no plain file name"),
+        (
+            {"format": "p5", "files": [{"url": "http://x/a", "name": "../a"}]},
+            "does not end in a plain file name",
+        ),
         ({"format": "p5", "files": [{"url": "http://x/a"}], "core": 5}, "unknown key core"),
         (
             {"format": "p5", "files": [{"url": "http://x/a"}], "convert": {"core": 5}},

@@ -240,7 +240,7 @@ def test_vectors_of_words_without_a_transformer(tmp_path: Path) -> None:
     expected = [table[ids].mean(axis=0) for ids in rows]
     np.testing.assert_allclose(features.matrix, expected, rtol=2e-3, atol=1e-3)
     assert features.manifest["max_length"] is None
-    with pytest.raises(UsageError, match="has no vectors of tokens to pool"):
+    with pytest.raises(UsageError, match="has no token vectors to pool"):
         TextEncoder(str(tmp_path / "model"), device="cpu", pooling="mean")
 
 
@@ -337,7 +337,7 @@ def no_tokenizer(model: Path) -> None:
 
 DAMAGES = {
     "modules": (cut("modules.json"), "modules.json: cut off or not JSON"),
-    "no list": (lambda m: (m / "modules.json").write_text("{}"), "holds no list of steps"),
+    "no list": (lambda m: (m / "modules.json").write_text("{}"), "is not a list of modules"),
     "pooling": (cut("1_Pooling/config.json"), "cannot load the steps"),
     "length": (cut("sentence_bert_config.json"), "sentence_bert_config.json: cut off"),
     "config": (cut("config.json"), "config.json: cut off"),
@@ -454,5 +454,7 @@ def test_the_text_half_of_a_two_tower_model(tmp_path: Path, name: str, width: in
 
 def test_pooling_is_refused_where_a_half_pools_by_itself(tmp_path: Path) -> None:
     folder = save_two_towers(tmp_path / "clip", "clip")
-    with pytest.raises(UsageError, match=r"--pooling mean: the text half of .* pools by itself"):
+    with pytest.raises(
+        UsageError, match=r"--pooling mean: the text half of .* does its own pooling"
+    ):
         TextEncoder(str(folder), device="cpu", pooling="mean")

@@ -61,7 +61,11 @@ def test_a_catalogue_gives_texts(tmp_path: Path) -> None:
     ("text", "options", "words"),
     [
         ("1 5 3\n2\n", [], "line 2: users without items"),
-        ("1 5\n1 3 4\n", ["--layout", "pairs"], "line 2: 3 fields, a user and an item are two"),
+        (
+            "1 5\n1 3 4\n",
+            ["--layout", "pairs"],
+            "line 2: 3 fields instead of two, a user and an item",
+        ),
     ],
 )
 def test_lines_that_are_none(
@@ -80,12 +84,12 @@ def test_lines_that_are_none(
 def test_a_user_on_two_lines_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert convert(tmp_path, "1 5 3\n2 4 4\n1 7\n") == 2
     said = capsys.readouterr().err
-    assert "Beauty.txt, line 3: user 1 already stands on line 1" in said and "--layout" in said
+    assert "Beauty.txt, line 3: user 1 is already on line 1" in said and "--layout" in said
 
 
 def test_a_folder_or_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", "sequences", str(tmp_path), str(tmp_path / "x")]) == 2
-    assert "needs a file, this is a folder" in capsys.readouterr().err
+    assert "needs a file, but this is a folder" in capsys.readouterr().err
     assert convert(tmp_path, "\n\n") == 2
     assert "no usable interaction: it has none" in capsys.readouterr().err
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 
 from dataset_tools.__main__ import main
+from dataset_tools.errors import DatasetError
+from dataset_tools.lines import read_lines
 from dataset_tools.packages import place
 from tests.dataset_tools.test_amazon import rows
 
@@ -71,12 +75,12 @@ def test_a_column_name_twice_is_in_the_way_where_it_is_used(
     assert convert(tmp_path, text) == 0
     assert written(tmp_path) == WHOLE
     assert convert(tmp_path, text, "--time", "note") == 2
-    assert "a column name twice in the header: 'note'" in capsys.readouterr().err
+    assert "duplicate column names: 'note'" in capsys.readouterr().err
     catalogue = tmp_path / "items.csv"
     catalogue.write_text("item_id,name,name,size\n100,a,b,9\n")
     assert convert(tmp_path, text, "--items", catalogue) == 0
     assert rows(tmp_path / "out" / "out.item") == [("100", "9"), ("101", "")]
-    assert "column 'name' that stands twice in items.csv" in capsys.readouterr().out
+    assert "column 'name' that occurs twice in items.csv" in capsys.readouterr().out
 
 
 def test_an_item_twice_in_the_catalogue_counts_once(
@@ -145,8 +149,8 @@ BAD = {
     "user": (",7,5\n", "line 3: user '' is empty", "interactions without a user"),
     "item": ("cid,NA,5\n", "line 3: item 'NA' is empty or read as missing", "without a user"),
     "rating": ("cid,7,\n", "line 3: stars is empty", "unreadable time or rating"),
-    "nan": ("cid,7,NaN\n", "line 3: stars 'NaN' is no number", "unreadable time or rating"),
-    "inf": ("cid,7,inf\n", "line 3: stars 'inf' is no number", "unreadable time or rating"),
+    "nan": ("cid,7,NaN\n", "line 3: stars 'NaN' is not a number", "unreadable time or rating"),
+    "inf": ("cid,7,inf\n", "line 3: stars 'inf' is not a number", "unreadable time or rating"),
     "huge": ("cid,7,1e999\n", "line 3: stars '1e999' is too large", "unreadable time"),
     "latin": ("cid,é,5\n", "line 3: not utf-8", "lines in another encoding"),
     "quote": ('cid,"7,5\n', "line 3: a quote that opens on this line", "quote that is not closed"),
@@ -214,7 +218,7 @@ def test_an_encoding_that_is_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], encoding: str
 ) -> None:
     assert convert(tmp_path, LOG, "--encoding", encoding) == 2
-    assert f"--encoding {encoding!r}: no encoding of that name" in capsys.readouterr().err
+    assert f"--encoding {encoding!r}: unknown encoding" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -241,8 +245,8 @@ def test_a_comma_before_the_decimals(
     ("rating", "options", "words"),
     [
         ("1,234", [], "could be 1.234 (--decimal ,) or 1234 (--decimal .)"),
-        ("4,5", ["--decimal", "."], "'4,5' is no number with --decimal ."),
-        ("4.5", ["--decimal", ","], "'4.5' is no number with --decimal ,"),
+        ("4,5", ["--decimal", "."], "'4,5' is not a number with --decimal ."),
+        ("4.5", ["--decimal", ","], "'4.5' is not a number with --decimal ,"),
     ],
 )
 def test_a_comma_that_could_be_something_else(
@@ -326,3 +330,20 @@ def test_a_rating_that_no_float_holds(
     assert said in capsys.readouterr().err
     assert convert(tmp_path, log, "--skip-bad-rows", name=name) == 0
     assert written(tmp_path) == [("bob", "101", "5.0", "1")]
+
+
+@pytest.mark.parametrize(
+    ("after", "says"),
+    [(b"", ""), (b"\0" * 512, ""), (b"rubbish", "after line 3 "), (b"\x1f\x8b", "after line 3 ")],
+)
+def test_gzip_of_two_members(tmp_path: Path, after: bytes, says: str) -> None:
+    packed = gzip.compress(b"a\nb\n") + gzip.compress(b"c\n")
+    (tmp_path / "a.gz").write_bytes(packed + after)
+    found = []
+    with contextlib.suppress(DatasetError) if says else contextlib.nullcontext():
+        for line in read_lines(tmp_path / "a.gz"):
+            found.append(line)
+    assert found == [(1, "a\n"), (2, "b\n"), (3, "c\n")]
+    if says:
+        with pytest.raises(DatasetError, match=rf"damaged or cut off {says}"):
+            list(read_lines(tmp_path / "a.gz"))

@@ -121,5 +121,5 @@ def test_what_has_no_word_that_counts_is_not_said_to_be_empty(
     assert main(["encode-text", str(tmp_path / "s"), "--model", "tfidf-svd"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith("1,005 items, 1 wide; 1 had nothing to encode")
-    assert said[1].startswith("  3 have a text but no word that counts")
-    assert said[1].endswith("zeros: 2, 3, 1004")
+    assert said[1].startswith("  3 have a text without a usable word")
+    assert said[1].endswith("zero vectors: 2, 3, 1004")

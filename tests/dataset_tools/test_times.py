@@ -94,13 +94,13 @@ def test_inspection_says_that_units_are_mixed(
     assert "not all timestamps are in one unit" in said
     (tmp_path / "x" / "x.inter").write_text(f"{head}u\ti\t{DAY}\nu\tj\tsoon\n")
     assert main(["inspect", str(tmp_path / "x")]) == 2
-    assert "x.inter, interaction 2: timestamp 'soon' is no number" in capsys.readouterr().err
+    assert "x.inter, interaction 2: timestamp 'soon' is not a number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("2014", "'2014' is no time, but the timestamps are seconds since 1970"),
+        ("2014", "'2014' is not a time; the timestamps are seconds since 1970"),
         ("01/02/2021", "neither a number nor a date"),
     ],
 )
@@ -116,7 +116,7 @@ def test_a_date_for_numbers_that_are_no_times_is_refused(
 ) -> None:
     for bound in ("2021-01-01", str(DAY)):
         assert convert(tmp_path, [1, 2, 3], "--until", bound) == 2
-        assert "no dates but numbers from 1 to 3" in capsys.readouterr().err
+        assert "numbers from 1 to 3, not dates" in capsys.readouterr().err
     assert convert(tmp_path, [1, 2, 3], "--until", "2") == 0
     assert len(stamps(tmp_path)) == 2
 
@@ -125,7 +125,7 @@ def test_bounds_between_units() -> None:
     assert read_bound("2021-01-01", "ns", end=False) == DAY * 10**9
     assert read_bound(str(DAY * 1000), "s", end=True) == DAY
     assert read_bound("150", "s", end=True, span=(100, DAY)) == 150
-    with pytest.raises(UsageError, match="no dates"):
+    with pytest.raises(UsageError, match=r"numbers.*, not dates"):
         read_bound(str(DAY), None, end=False, span=(1, 3))
 
 

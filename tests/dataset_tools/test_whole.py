@@ -186,7 +186,7 @@ def test_kept_features_of_other_items_do_not_go_with_attached_ones(
     np.save(tmp_path / "x.npy", np.ones((1, 2), dtype=np.float32))
     attach = ["--features", f"text={tmp_path}/x.npy"]
     assert run("convert", "csv", log, out, "--overwrite", *attach) == 2
-    assert "image stands there on another item list" in capsys.readouterr().err
+    assert "image was made there for another item list" in capsys.readouterr().err
     assert contents(out) == old
 
 
@@ -294,7 +294,7 @@ def test_a_full_disk_names_the_file_and_what_it_needs(
     out = tmp_path / "baby"
     assert run(*command(raw, out)) == 1
     said = capsys.readouterr().err
-    assert f"{out / 'baby.inter'}: no room for this file: {size:,} bytes are needed" in said
+    assert f"{out / 'baby.inter'}: not enough disk space: {size:,} bytes are needed" in said
     assert "another place" in said and not out.exists()
     assert not list(tmp_path.glob(".*"))
 
@@ -307,7 +307,7 @@ def test_a_place_that_cannot_be_written_to_is_refused_at_once(
 
     (tmp_path / "file").write_text("")
     assert run(*command(raw, tmp_path / "file" / "baby")) == 2
-    assert "there is a file, no folder, on the way" in capsys.readouterr().err
+    assert "a file is in the way of the folder" in capsys.readouterr().err
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert run(*command(raw, tmp_path / "baby")) == 2
     said = capsys.readouterr().err

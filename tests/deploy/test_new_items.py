@@ -86,7 +86,7 @@ def test_new_items_are_saved(random_model: Recommender, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ids", "features", "message"),
     [
-        (["i1"], {"text": np.ones((1, TEXT))}, "'i1' is in the model already"),
+        (["i1"], {"text": np.ones((1, TEXT))}, "'i1' is already in the model"),
         (["a", "a"], {"text": np.ones((2, TEXT))}, "'a' occurs twice"),
         (["a"], {"text": np.ones((1, TEXT + 1))}, r"text features have shape \(1, 6\)"),
         (["a"], {"text": np.ones((2, TEXT))}, r"not \(1, 5\)"),

@@ -82,21 +82,24 @@ def test_events_are_put_in_the_order_of_their_times(tmp_path: Path, times: list[
         ("user_id,item_id,time\n7,a,1e999\n", "line 2: the timestamp '1e999' is neither"),
         (
             "user_id,item_id,timestamp\n7,a,2024-03-01\n8,b,1709290800\n",
-            "line 3: a timestamp in seconds, line 2 has one in ISO dates: events of both cannot",
+            "line 3: a timestamp in seconds, line 2 has one in ISO dates: events in two formats",
         ),
         (
             "user_id,item_id,timestamp\n7,a,1709290800\n7,b,1709290800000\n",
             "line 3: a timestamp in milliseconds, line 2 has one in seconds",
         ),
-        ("user_id,history,timestamp\n7,a b,1\n", "line 1: the column timestamp beside history"),
+        (
+            "user_id,history,timestamp\n7,a b,1\n",
+            "line 1: the column timestamp together with history",
+        ),
         ("user_id,item_id,date,time\n7,a,1,2\n", "columns date and time: which one is the order"),
         ("user_id,item_id,history\n7,a,b\n", "columns item_id and history: which one has the item"),
         ("user_id,item_id,item_id\n7,a,b\n", "columns item_id and item_id: which one"),
         ("user_id,user_id,item_id\n7,a,b\n", "columns user_id and user_id: which one has the user"),
-        ('user_id,history\n7,"[""a"", 1.5]"\n', "line 2: 1.5 is no item id"),
+        ('user_id,history\n7,"[""a"", 1.5]"\n', "line 2: 1.5 is not an item id"),
         (
             'user_id,history\n7,"[""a"", "\n',
-            "line 2: the history looks like a JSON list and is none",
+            "line 2: the history looks like a JSON list but is not valid JSON",
         ),
     ],
 )
@@ -111,8 +114,8 @@ def test_what_cannot_be_put_in_order_is_refused(tmp_path: Path, text: str, says:
     [
         ('"history": ["a", "b"], "timestamps": [1]', "line 1: timestamps: a history is put in"),
         ('"history": ["a"], "timestamp": 5', "line 1: timestamp: a history is put in order by one"),
-        ('"history": [{"item_id": "a"}]', 'line 1: {"item_id": "a"} is no item id'),
-        ('"history": ["a", null]', "line 1: null is no item id"),
+        ('"history": [{"item_id": "a"}]', 'line 1: {"item_id": "a"} is not an item id'),
+        ('"history": ["a", null]', "line 1: null is not an item id"),
     ],
 )
 def test_wrong_lines_of_json(tmp_path: Path, entry: str, says: str) -> None:
@@ -142,7 +145,7 @@ def test_columns_that_are_not_used_are_named(
     [
         ("a.csv", "", "line 1: the columns are none"),
         ("a.csv", "user,history\n", "the columns are user, history; there must be user_id"),
-        ("a.csv", "user_id,history\n1,a,b\n", "line 2: 3 fields, the head has 2"),
+        ("a.csv", "user_id,history\n1,a,b\n", "line 2: 3 fields, the header has 2"),
         ("a.csv", 'user_id,history\n1,"a\n', "line 2: unexpected end of data"),
         ("a.jsonl", '{"user_id": 1, "history": ["a"]}\n{"user', "line 2: not JSON"),
         ("a.jsonl", '{"user_id": 1, "history": "a"}\n', "line 1: not like"),
@@ -203,7 +206,7 @@ def test_one_history_for_a_person(saved: Path, capsys: pytest.CaptureFixture[str
     best = Recommender.load(saved).recommend(["i1", "i2"], k=2)
     assert [line.split()[2] for line in lines[-2:]] == best.ids
     assert main(["recommend", f"--model_dir={saved}", "--history="]) == 0
-    assert capsys.readouterr().out.startswith("empty history: the model's own start\n")
+    assert capsys.readouterr().out.startswith("empty history: the model's initial state\n")
 
 
 def test_a_file_of_users(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -292,7 +295,7 @@ def test_candidates_and_seen_items(
         (["--model_dir=MODEL"], "one of the arguments --history --users_file is required"),
         (["--model_dir=MODEL", "--history=x", "--unknown=error"], "1 unknown item"),
         (["--model_dir=MODEL", "--history=i1", "--k=0"], "--k and --batch_size must be 1"),
-        (["--model_dir=MODEL", "--history=i1", "--output=a.csv"], "--output goes with"),
+        (["--model_dir=MODEL", "--history=i1", "--output=a.csv"], "--output needs"),
         (["--model_dir=MODEL", "--users_file=no", "--output=MODEL"], "--output: MODEL is a folder"),
         (
             ["--model_dir=MODEL", "--users_file=no", "--output=MODEL/model.json/a.csv"],
@@ -340,7 +343,7 @@ def test_a_file_for_a_spreadsheet(
     assert main([*words, "--k=1", "--spreadsheet"]) == 0
     assert output.read_text(encoding="utf-8").splitlines()[1].startswith("'=cmd(),1,i")
     assert main(["recommend", f"--model_dir={saved}", "--history=i1", "--spreadsheet"]) == 2
-    assert "--spreadsheet goes with --users_file" in capsys.readouterr().err
+    assert "--spreadsheet needs --users_file" in capsys.readouterr().err
 
 
 def test_a_title_steers_no_terminal() -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
-from recbole_fmrlrec.evaluation.latency import by_clock, by_processor, least_median
+from recbole_fmrlrec.evaluation.latency import (
+    by_clock,
+    by_processor,
+    least_median,
+    processor_name,
+)
 
 
 def test_the_least_median_of_the_rounds() -> None:
@@ -19,3 +25,11 @@ def test_waiting_for_the_processor_does_not_count() -> None:
 
     assert by_clock(wait) >= 199
     assert by_processor(wait) < 100
+
+
+def test_the_name_of_the_processor(tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text("vendor_id : x\nmodel name\t: Some CPU @ 2.00GHz\nmodel name\t: Other\n")
+    assert processor_name(file) == "Some CPU @ 2.00GHz"
+    file.write_text("BogoMIPS : 50\n")
+    assert processor_name(file) == processor_name(tmp_path / "none") != ""

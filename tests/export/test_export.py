@@ -179,7 +179,7 @@ def test_another_catalogue_brings_new_items(
     assert read_items(twins / "features") == ids
     words = ["export", f"--checkpoint={run_dir / 'best.pth'}", "--size=8", "--output=grown"]
     assert main([*words, "--catalogue=shop"]) == 2
-    assert "fitted to each catalogue anew" in capsys.readouterr().err
+    assert "fitted to each catalogue separately" in capsys.readouterr().err
     assert main([*words, "--catalogue=shop", "--same_encoder"]) == 0
     model = Recommender.load(place / "grown")
     assert model.items.ids[-2:] == ["new0", "new1"]
@@ -217,7 +217,7 @@ def test_changed_features_are_noticed(
         (["--data_path=nowhere"], "--data_path: there is no folder"),
         (["--data_path=saved"], "dataset 'toy' not found"),
         (["--catalogue=nowhere"], "--catalogue: there is no folder"),
-        (["--catalogue=toy"], "fitted to each catalogue anew"),
+        (["--catalogue=toy"], "fitted to each catalogue separately"),
     ],
 )
 def test_wrong_use(

@@ -6,12 +6,14 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from recbole_fmrlrec.export.curve import svg_curve
-from recbole_fmrlrec.export.family import Family, Member, readable_bytes
+from dataset_tools.page.figures import drawing
+from recbole_fmrlrec.export.curve import draw_curve
+from recbole_fmrlrec.export.family import Family, Member
 from tests.page_checks import check_page
 
 
@@ -70,46 +72,40 @@ def test_the_pages(tmp_path: Path) -> None:
     check_page(page)
     curves = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
     assert len(curves) == 2
-    points = ElementTree.fromstring(curves[0]).findall("circle")
-    assert [point.findtext("title") for point in points] == ["8: 0.0500", "64: 0.0800"]
+    for curve, label in zip(curves, ("bytes of all files", "one user, ms"), strict=True):
+        texts = {text.text for text in ElementTree.fromstring(curve).iter("text")}
+        assert {"8", "64", "NDCG@10", label} <= texts
     content = json.loads((tmp_path / "family.json").read_text(encoding="utf-8"))
     assert content["members"][1]["latency_ms"] == 6.4
 
 
+def curve_of(x: list[float], y: list[float], names: str) -> tuple[Any, list[Any], list[Any]]:
+    """The axes of a curve, the ends of its line, its points by name."""
+    with drawing("a") as (_, axes):
+        draw_curve(axes, x, y, list(names))
+        line, points = (list(map(tuple, drawn.get_xydata().tolist())) for drawn in axes.lines)
+        assert [text.xy for text in axes.texts] == points  # each name stands at its point
+        return axes, line, [(text.get_text(), *text.xy) for text in axes.texts]
+
+
 def test_a_curve_is_logarithmic_across_and_linear_up() -> None:
-    curve = ElementTree.fromstring(
-        svg_curve([1, 10, 100], [0.0, 2.0, 4.0], list("abc"), "bytes", "quality", str)
-    )
-    x, y = ([float(c.get(at, 0)) for c in curve.iter("circle")] for at in ("cx", "cy"))
-    assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.2)
+    axes, line, points = curve_of([1, 10, 100], [0.0, 2.0, 4.0], "abc")
+    assert (axes.get_xscale(), axes.get_yscale(), axes.get_ylim()[0]) == ("log", "linear", 0)
+    assert line == [(1, 0), (10, 2), (100, 4)]
     # Measured times may be out of order: the line goes from left to right all the same.
-    mixed = ElementTree.fromstring(
-        svg_curve([10, 1, 100], [2.0, 0.0, 4.0], list("bac"), "", "", str)
-    )
-    assert [c.findtext("title") for c in mixed.iter("circle")] == [
-        "a: 0.0000",
-        "b: 2.0000",
-        "c: 4.0000",
-    ]
-    line = mixed.find("polyline")
-    assert line is not None
-    ends = [float(point.split(",")[0]) for point in line.attrib["points"].split()]
-    assert ends == sorted(ends) == x
+    mixed = curve_of([10, 1, 100], [2.0, 0.0, 4.0], "bac")
+    assert mixed[1] == line
+    assert mixed[2] == points == [("a", 1, 0), ("b", 10, 2), ("c", 100, 4)]
     # b is slower than a and worse: the line passes it by.
-    beaten = ElementTree.fromstring(
-        svg_curve([1, 1.1, 100], [2.0, 1.0, 4.0], list("abc"), "", "", str)
-    )
-    line = beaten.find("polyline")
-    assert line is not None and len(line.attrib["points"].split()) == 2
-    assert len(list(beaten.iter("circle"))) == 3
-    assert y[0] - y[1] == pytest.approx(y[1] - y[2], abs=0.2) and y[0] > y[2]
+    beaten = curve_of([1, 1.1, 100], [2.0, 1.0, 4.0], "abc")
+    assert beaten[1] == [(1, 2), (100, 4)] and len(beaten[2]) == 3
     for wrong in ([], [0.0, 1.0, 2.0]):
         with pytest.raises(ValueError, match="as many x above 0"):
-            svg_curve(wrong, [1.0, 2.0, 3.0], list("abc"), "", "", str)
-    svg_curve([5.0], [0.0], ["one"], "", "", str)  # one point of quality 0 is no division by 0
+            curve_of(wrong, [1.0, 2.0, 3.0], "abc")
+    curve_of([5.0], [0.0], "a")  # one point of quality 0 is no empty range
 
 
-def test_readable_bytes() -> None:
-    counts = [0, 999, 1000, 12_345, 123_456, 1_234_567, 4.2e9]
-    texts = ["0 B", "999 B", "1.00 kB", "12.3 kB", "123 kB", "1.23 MB", "4.20 GB"]
-    assert [readable_bytes(count) for count in counts] == texts
+def test_the_pages_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataset_tools.page.figures.can_draw", lambda: False)
+    page = FAMILY.html()
+    assert "<svg" not in page and "Plots need matplotlib: pip install matplotlib" in page

@@ -49,9 +49,11 @@ def test_libraries_that_write_by_themselves_at_a_limit_of_the_system(tmp_path: P
         [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, cwd=ROOT
     )
     checkpoint, tensors = done.stdout.splitlines()
-    start = f"NoRoom {tmp_path / 'a.pth'}: no room on the disk: it needs 400.0 kB, "
+    start = f"NoRoom {tmp_path / 'a.pth'}: not enough disk space: it needs 400.0 kB, "
     assert checkpoint.startswith(start) and done.stderr == ""
-    assert tensors.startswith(f"NoRoom {tmp_path / 'a.safetensors'}: no room on the disk: it needs")
+    assert tensors.startswith(
+        f"NoRoom {tmp_path / 'a.safetensors'}: not enough disk space: it needs"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -64,7 +66,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(NoRoom, match=r"last\.pth: no room on the disk: it needs 4.0 kB, .* free"):
+    with pytest.raises(NoRoom, match=r"last\.pth: not enough disk space: it needs 4.0 kB, .* free"):
         save_checkpoint(file, {"x": torch.ones(1000)})
     assert file.read_bytes() == before and list(tmp_path.iterdir()) == [file]
 

@@ -86,7 +86,7 @@ def test_names_in_files(root: Path, name: str) -> None:
     )
     with pytest.raises(UsageError, match="a name below data_path"):
         saved_config(root / "x.pth")
-    with pytest.raises(ToolsUsageError, match="is no path"):
+    with pytest.raises(ToolsUsageError, match="is not a path"):
         read_description(name)
 
 

@@ -45,9 +45,9 @@ def test_keys_with_their_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"a: 1\nb: 2\na: 3\n", ", line 3: `a` stands on line 1 too"),
+        (b"a: 1\nb: 2\na: 3\n", ", line 3: duplicate key `a`, also on line 1"),
         (b"- a\n- b\n", " must hold keys and values, such as `epochs: 10`"),
-        (b"a: [1\n", " is no valid YAML: while parsing a flow sequence"),
+        (b"a: [1\n", " not valid YAML: while parsing a flow sequence"),
         (b"a: \xff\n", "'utf-8' codec can't decode byte 0xff"),
         (None, "No such file or directory"),
     ],

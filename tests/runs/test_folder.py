@@ -63,7 +63,10 @@ def test_a_run_that_is_alive_is_not_resumed_and_a_dead_one_is(tmp_path):
         refused = start(tmp_path, -1, resume)
         _, errors = refused.communicate(timeout=patience(120))
         assert refused.returncode == 2
-        assert f"error: {run_dir}: process {alive.pid} on " in errors and "--resume" in errors
+        assert (
+            f"error: {run_dir}: this run is already running (process {alive.pid} on " in errors
+            and "--resume" in errors
+        )
     assert {file.name: file.stat().st_mtime_ns for file in run_dir.iterdir()} == before
     os.kill(alive.pid, signal.SIGKILL)
     alive.communicate()
@@ -80,14 +83,14 @@ def test_a_run_taken_over_elsewhere_ends(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Lock, "keep", lambda self, lost: beat(self, lost, beat=0.01))
         with (
-            pytest.raises(RunError, match=r"r: process 7 on far took this run over"),
+            pytest.raises(RunError, match=r"r: process 7 on far has taken over this run"),
             folder.held(),
         ):
             owner = {"host": "far", "place": "far|boot", "pid": 7, "started": 0}
             (folder.path / "run.lock.2").write_text(json.dumps(owner), encoding="utf-8")
             signal.sigtimedwait([], 30)
     assert [file.name for file in folder.path.iterdir()] == ["run.lock.2"]
-    with pytest.raises(FolderInUse, match="process 7 on far is at work"), folder.held():
+    with pytest.raises(FolderInUse, match=r"already running \(process 7 on far\)"), folder.held():
         pass
 
 
@@ -111,7 +114,7 @@ print("reached")
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=patience(50))
     assert done.returncode == -signal.SIGTERM and "reached" not in done.stdout
-    assert "process 7 on far took this run over" in done.stderr
+    assert "process 7 on far has taken over this run" in done.stderr
 
 
 def test_a_place_for_runs_that_is_a_file_is_wrong_use(tmp_path):
@@ -151,10 +154,12 @@ def cut(file: Path) -> None:
 def test_a_damaged_configuration(finished, caplog):
     first, resume = finished
     cut(first.run_dir / "config.json")
-    with pytest.raises(UsageError, match=r"config\.json: damaged .*start it anew without --resume"):
+    with pytest.raises(
+        UsageError, match=r"config\.json: damaged .*start the run again without --resume"
+    ):
         resume()
     assert resume(True).run_dir != first.run_dir
-    assert f"passes over a run: {first.run_dir / 'config.json'}: damaged" in caplog.text
+    assert f"skips a run: {first.run_dir / 'config.json'}: damaged" in caplog.text
     (first.run_dir / "config.json").write_text("[]")
     with pytest.raises(UsageError, match="damaged"):
         resume()
@@ -208,7 +213,7 @@ def test_an_interruption_speaks_of_resume_where_there_is_something_to_resume(tmp
     assert interrupted(at=3) == ()
     steps.clear()
     per_epoch = -(-toy.USERS * 2 // toy.SMALL["train_batch_size"])
-    assert interrupted(at=2 * per_epoch + 3) == ("--resume takes the run up after its last epoch",)
+    assert interrupted(at=2 * per_epoch + 3) == ("--resume continues the run after its last epoch",)
 
 
 @pytest.mark.parametrize(

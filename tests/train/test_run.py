@@ -324,12 +324,12 @@ def test_a_full_disk_is_said_and_resume_goes_on(toy_run, tmp_path, monkeypatch, 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
         with pytest.raises(
-            NoRoom, match=r"\.pth: no room on the disk: it needs .* kB, .*then "
+            NoRoom, match=r"\.pth: not enough disk space: it needs .* kB, .*then "
         ) as said:
             toy_run(epochs=4)
     folders = [f for f in (tmp_path / "saved").iterdir() if f != whole.run_dir]
     assert bool(folders) == left
-    assert ("--resume goes on" if left else "start it again") in str(said.value)
+    assert ("--resume continues" if left else "start it again") in str(said.value)
     if left:
         again = toy_run(epochs=4, resume=str(folders[0]))
         assert again.test == whole.test

@@ -36,15 +36,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["f.yaml", "--hours=nan"], "--hours must be a number above 0, not nan"),
         (["f.yaml", "--trials=many"], "argument --trials: invalid int value"),
         (["f.yaml", "--lerning_rate=1"], "unknown key `lerning_rate` (command line): the nearest"),
-        (["f.yaml", "--trial=3"], "--trial is no option of tune: did you mean --trials?"),
-        (["f.yaml", "--retry-failed=1"], "no option of tune: did you mean --retry_failed?"),
+        (["f.yaml", "--trial=3"], "--trial is not an option of tune: did you mean --trials?"),
+        (["f.yaml", "--retry-failed=1"], "not an option of tune: did you mean --retry_failed?"),
         (["f.yaml", "--show"], "there is no study `f` yet: saved/tune/f/study.db is not there"),
         (["f.yaml", "--dataset=none"], "dataset 'none' not found: there is no file "),
         (["two.yaml", "--dataset=none"], "or name the folder that holds none/ with --data_path"),
         (["f.yaml", "--benchmark_filename=['train','valid','test']"], "ml-100k.train.inter"),
         (["f.yaml", "--output=f.yaml"], "--output: cannot write to "),
         (["f.yaml", "--output=f.yaml/x"], "f.yaml/x: Not a directory; choose another folder"),
-        (["f.yaml", "--show", "--storage=x"], "--storage=x is no url such as sqlite:///study.db"),
+        (
+            ["f.yaml", "--show", "--storage=x"],
+            "--storage=x is not a URL such as sqlite:///study.db",
+        ),
         (["two.yaml", "--model=Pop"], "--model=Pop: two.yaml has SASRec, BPR"),
         (["two.yaml", "--study=x"], "--study and --output belong to one model: add --model"),
         (["two.yaml", "--model=BPR", "--show", "--study=x"], "there is no study `x` yet"),
@@ -62,7 +65,7 @@ def test_wrong_use(
 @pytest.mark.parametrize(
     ("storage", "says"),
     [
-        ("nothing", "--storage=nothing is no url such as sqlite:///study.db"),
+        ("nothing", "--storage=nothing is not a URL such as sqlite:///study.db"),
         pytest.param(
             "sqlite:////proc/none/x.db",
             "--storage: cannot write to /proc/none: No such file or directory; choose another",
@@ -113,7 +116,9 @@ def test_an_interruption_has_its_exit_code(
 
     monkeypatch.setattr("recbole_fmrlrec.tuning.command._search", interrupted)
     assert main(["tune", "f.yaml"]) == 130
-    assert capsys.readouterr().err == "interrupted; the same command goes on with the study\n"
+    assert (
+        capsys.readouterr().err == "interrupted; run the same command again to continue the study\n"
+    )
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -62,5 +62,5 @@ def test_a_damaged_database_is_named_with_the_way_out(tmp_path: Path) -> None:
         open_storage(f"sqlite:///{file}")
     assert str(error.value) == (
         f"the storage sqlite:///{file} cannot be used: database disk image is malformed: {file} is "
-        "damaged; put a copy back, or move it away and the study begins anew"
+        "damaged; put a copy back, or move it away to start the study again"
     )

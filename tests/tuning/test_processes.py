@@ -178,7 +178,7 @@ def test_interrupted(folder: Path, start: Any) -> None:
     command.send_signal(signal.SIGINT)
     _, err = command.communicate(timeout=patience(400))
     assert command.returncode == 130
-    assert err.endswith("interrupted; the same command goes on with the study\n")
+    assert err.endswith("interrupted; run the same command again to continue the study\n")
     study = study_in(folder)
     assert outcomes(study)[0].state == TrialState.WAITING
     assert not [trial for trial in study.trials if trial.state == TrialState.RUNNING]

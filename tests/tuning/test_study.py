@@ -143,7 +143,7 @@ def test_a_trial_beyond_the_budget_is_given_up(tmp_path: Path, runs: Runs) -> No
     study = work(plan)
     study = open_study(open_storage(url(plan)), plan)
     job = worker.Job(plan, url(plan), "c")
-    study.sampler = worker.PlacedSampler(plan)
+    study.sampler = worker.PlacedSampler(plan, study)
     study.optimize(worker.Objective(plan, study, job.command), n_trials=1, catch=(RunError,))
     assert runs.begun == [0, 1] and study.trials[2].user_attrs["surplus"]
     assert [begun_first(trial) for trial in study.trials] == [True, True, False]
@@ -318,8 +318,9 @@ def test_a_trial_of_another_machine_is_dead_when_it_gives_no_sign(
 ) -> None:
     plan = make(tmp_path)
     study = open_study(open_storage(url(plan)), plan)
-    study.sampler = worker.PlacedSampler(plan)
+    study.sampler = worker.PlacedSampler(plan, study)
     far = study.ask()
+    far.set_user_attr("place", 0)
     far.set_user_attr("owner", {**GONE, "place": "elsewhere"})
     study._storage.record_heartbeat(far._trial_id)
     take_up_dead(study)

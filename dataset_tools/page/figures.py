@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
 import textwrap
@@ -15,6 +16,15 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 WIDE, HIGH = 4.4, 3.3
 #: Columns of a legend and letters of a line in it, the first that fits.
 _LEGENDS = ((3, 48), (2, 48), (1, 48), (1, 34), (1, 22))
+
+
+#: What a page says in place of its plots where `can_draw` is false.
+NO_PLOTS = "Plots need matplotlib: pip install matplotlib, then the same command again."
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from recbole_fmrlrec.pages.figures import drawing, inline_svg, legend_below
+from dataset_tools.page.figures import drawing, inline_svg, legend_below
 
 pytest.importorskip("matplotlib")
 

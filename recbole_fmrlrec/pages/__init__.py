@@ -1,1 +1,0 @@
-"""What the HTML pages have in common."""
