@@ -69,7 +69,7 @@ def main(words: Sequence[str]) -> int:
     folder = options.folder or Path(tempfile.gettempdir()) / name
     make(folder, shape)
     rows = []
-    for loss in tqdm(options.loss or ["CE", *SAMPLED_LOSSES], desc="losses", leave=False):
+    for loss in tqdm(options.loss or ["CE", *SAMPLED_LOSSES], desc="losses", disable=None):
         # max_tasks_per_child would need another start method: a pool for each measures as well.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             rows.append(process.submit(measure, _job(options, folder, loss)).result())

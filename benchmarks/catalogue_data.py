@@ -90,7 +90,7 @@ def _write_interactions(path: Path, shape: Shape) -> None:
     with replacing(path) as stream:
         stream.write("\t".join(HEADER) + "\n")
         for table in tqdm(
-            _interactions(shape), desc="users", total=-(-shape.users // BLOCK_USERS), leave=False
+            _interactions(shape), desc="users", total=-(-shape.users // BLOCK_USERS), disable=None
         ):
             table.to_csv(stream, sep="\t", header=False, index=False, lineterminator="\n")
 

@@ -73,7 +73,7 @@ def _compare(dataset: str, way: str, options: argparse.Namespace) -> dict[str, A
     """Time the batches of both models in turn."""
     with _Worker(way, dataset, options) as sasrec, _Worker("fMRLRec", dataset, options) as ours:
         times: dict[str, list[tuple[float, float]]] = {"sasrec": [], "fmrlrec": []}
-        for _ in tqdm(range(1 + options.batches), desc=f"{dataset}, {way}"):
+        for _ in tqdm(range(1 + options.batches), desc=f"{dataset}, {way}", disable=None):
             times["sasrec"].append(sasrec.batch())
             # Its batches are small: as many as take about a quarter of the other's time.
             ours_count = max(1, round(times["sasrec"][-1][1] / 4 / max(ours.last, 1e-3)))

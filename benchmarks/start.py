@@ -72,7 +72,7 @@ def _medians(dataset: str, model: str, options: argparse.Namespace) -> dict[str,
     words += ["--worker", f"--num_threads={options.num_threads}"]
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "start", *words]
     runs = []
-    for _ in tqdm(range(options.repeats), desc=f"{dataset}, {model}"):
+    for _ in tqdm(range(options.repeats), desc=f"{dataset}, {model}", disable=None):
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         line = next(x for x in done.stdout.splitlines() if x.startswith("benchmark: "))
         runs.append(json.loads(line.partition(" ")[2]))
