@@ -284,9 +284,9 @@ def test_wrong_words_beside_a_file(tmp_path, words, says):
     assert says in str(error.value)
 
 
-def test_the_example_of_the_readme(tmp_path):
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    example = readme.split("## Compare")[1].split("```yaml\n")[1].split("```")[0]
+def test_the_example_of_the_documentation(tmp_path):
+    page = (Path(__file__).resolve().parents[2] / "docs/compare.md").read_text(encoding="utf-8")
+    example = page.split("```yaml\n")[1].split("```")[0]
     plan = read_plan(write(tmp_path, example))
     assert [model.name for model in plan.models] == ["SASRec", "SASRec-1-layer", "fMRLRec"]
     assert plan.models[2].sizes == (16, 64, 128) and plan.minutes == 60

@@ -200,5 +200,5 @@ def test_features_that_a_model_cannot_take(shop: Path) -> None:
     """FwFM of RecBole knows no sequences of numbers; the user has asked for them."""
     keys = {"threshold": {"rating": 3}, "numerical_features": ["vec"], "epochs": 1}
     places = {"data_path": str(shop), "checkpoint_dir": str(shop / "saved"), "use_gpu": False}
-    with pytest.raises(UsageError, match=r"FwFM fails.*numerical_features = \['vec'\]"):
+    with pytest.raises(UsageError, match=r"FwFM failed.*numerical_features = \['vec'\]"):
         run("FwFM", "toy", config_dict={**places, **keys})
