@@ -155,6 +155,45 @@ class Recommender(SearchSettings):
         return self.encode_rows([rows])[0] @ self.items.vectors[1:].t()
 
     @torch.no_grad()
+    def item_vectors(self, ids: Sequence[str] | None = None, size: int | None = None) -> Tensor:
+        """Vectors ``(n, s)`` of items, for an index of one's own.
+
+        An item's score for a user is the product of its vector with the user's.
+
+        Args:
+            ids: items; all in the order of ``items.ids`` when None.
+            size: a nested size of the model; its largest when None.
+
+        Raises:
+            DeployError: an unknown item, or a size that the model does not have.
+        """
+        width = self._width(size)
+        if ids is None:
+            return self.items.vectors[1:, :width].clone()
+        rows, _ = self.items.rows(ids, "error")
+        return self.items.vectors[torch.tensor(rows, dtype=torch.int64), :width].clone()
+
+    @torch.no_grad()
+    def user_vector(
+        self, history: History, size: int | None = None, unknown: Unknown = "skip"
+    ) -> Tensor:
+        """The vector ``(s,)`` of a user with this history; see `item_vectors` and `recommend`.
+
+        Raises:
+            DeployError: an unknown item with ``unknown="error"``, or a size that the model does not
+                have.
+        """
+        width = self._width(size)
+        rows, _ = self.items.rows(history, unknown)
+        return self.encode_rows([rows])[0, :width].clone()
+
+    def _width(self, size: int | None) -> int:
+        sizes = self.description.sizes
+        if size is not None and size not in sizes:
+            raise DeployError(f"size = {size}: this model has the sizes {list(sizes)}")
+        return size or self.size
+
+    @torch.no_grad()
     def encode_rows(self, histories: Sequence[Sequence[int]]) -> Tensor:
         """Outputs ``(B, s)`` after histories given as table rows."""
         if not histories:

@@ -128,3 +128,22 @@ def test_a_saved_model_gives_the_same_answers(
     table = (tmp_path / dtype / "items.safetensors").stat().st_size
     width = {"float32": 4 * 16, "float16": 2 * 16, "int8": 16 + 4}[dtype]
     assert table - (ITEMS * width + 4 * 16) < 300  # the header
+
+
+def test_vectors_for_an_index_of_ones_own(random_model: Recommender) -> None:
+    history = random_model.items.ids[:3]
+    for size in random_model.description.sizes:
+        user, items = random_model.user_vector(history, size), random_model.item_vectors(size=size)
+        assert user.shape == (size,) and items.shape == (len(random_model.items.ids), size)
+        smaller = random_model.encode_rows([[1, 2, 3]])[0, :size]
+        torch.testing.assert_close(user, smaller)
+    torch.testing.assert_close(
+        random_model.item_vectors() @ random_model.user_vector(history),
+        random_model.scores(history),
+    )
+    some = random_model.item_vectors([random_model.items.ids[4], random_model.items.ids[0]])
+    assert torch.equal(some, random_model.items.vectors[[5, 1]])
+    with pytest.raises(DeployError, match="size = 3: this model has the sizes"):
+        random_model.item_vectors(size=3)
+    with pytest.raises(DeployError, match="nobody"):
+        random_model.item_vectors(["nobody"])
