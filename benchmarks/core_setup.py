@@ -2,7 +2,7 @@
 
 Shapes are those of Amazon Beauty: 12,101 items, features of 2 x 1024 numbers, sizes 8 to 1024, and
 2 + geometric training positions a user with Beauty's mean of 5.9. Items and features are drawn, so
-that no data is needed: times hang on shapes alone.
+that no data is needed: times depend on shapes alone.
 """
 
 from __future__ import annotations

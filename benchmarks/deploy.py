@@ -2,7 +2,7 @@
 
     python -m benchmarks deploy [--model_dir=DIR] [--quick]
 
-Times hang on shapes alone, so a model with random weights serves where none is given; recall does
+Times depend on shapes alone, so a model with random weights serves where none is given; recall does
 not, so without a model the retrieval part says that its vectors are made up.
 """
 

@@ -106,7 +106,7 @@ def evaluate(words: Sequence[str]) -> int:
 
 
 def report(words: Sequence[str]) -> int:
-    """Make the tables and plots of a comparison anew from its runs."""
+    """Rebuild the tables and plots of a comparison from its runs."""
     from recbole_fmrlrec.compare.command import report as main
 
     return main(words)
