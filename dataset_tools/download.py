@@ -171,7 +171,7 @@ class Part:
             raise _Passing(f"the connection broke ({error or type(error).__name__})") from error
 
     def _check_room(self, error: Exception) -> None:
-        """Raise what no further try will mend: a full disk, or a folder that refuses files."""
+        """Raise what retrying cannot fix: a full disk, or a folder that refuses files."""
         code = getattr(error, "errno", None)
         if code in FULL:
             total = self._noted().get("total")

@@ -3,7 +3,7 @@
 Everything is written to a hidden folder first. Where the dataset's folder is new, that folder is
 renamed to it. Where the folder is there already (raw files, pictures, an older dataset), the new
 files are moved into it by a plan that is written down before the first of them moves: the old
-``.inter`` files go first and the new ones come last, so that at no time new files stand beside
+``.inter`` files go first and the new ones come last, so that there are never new files beside
 old interactions, and whoever comes next finishes the plan of a writer that was killed.
 """
 

@@ -201,7 +201,7 @@ def remake_text_features(item_path: Path, features_folder: Path) -> bool:
         False, with nothing done, where another encoder was at work, or a column is gone.
 
     Raises:
-        FeatureError: other modalities stand there on another item list.
+        FeatureError: other modalities there use another item list.
     """
     manifest = read_manifest(features_folder, "text")
     made = _REVISION.fullmatch(str(manifest["revision"]))

@@ -133,7 +133,7 @@ def convert(
         filters: which interactions to keep.
         features: modality -> ready ``.npy`` file with rows in the order of the source's items.
         all_items: also write items without interactions; default: as the source has it.
-        overwrite: replace a data set of that name; features that are not attached anew stay.
+        overwrite: replace a data set of that name; features stay unless new ones are attached.
         skip_bad_rows: count rows that cannot be used; default: as the source has it.
 
     Raises:

@@ -21,7 +21,7 @@ class Catalogue:
     ``item_id`` and ``image`` are columns of it; ``texts`` holds what is taken.
 
     Raises:
-        UsageError: the file is missing, or a column is not in it or stands there twice.
+        UsageError: the file is missing, or a column is not in it or occurs twice.
     """
 
     def __init__(

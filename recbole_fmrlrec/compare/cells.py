@@ -53,7 +53,7 @@ class Cell:
     def name(self) -> str:
         """``DATASET/MODEL-seed2020-KEY``, below the folder of cells.
 
-        It hangs on nothing that the run does not: cells of the same run under several names have
+        It depends on the run alone: cells of the same run under several names have
         one folder.
         """
         return f"{self.dataset}/{self.model}-seed{self.seed}-{self.key}"
@@ -139,7 +139,7 @@ def choose(cells: Sequence[Cell], names: Sequence[str], option: str) -> list[Cel
 
 
 def discard(cells: Sequence[Cell]) -> None:
-    """Remove the folders of cells, to compute them anew: all of them or none.
+    """Remove the folders of cells, to recompute them: all of them or none.
 
     Raises:
         UsageError: a process is at work on one.
@@ -161,7 +161,7 @@ def _names(cell: Cell) -> dict[str, str]:
 
 
 def write_record(plan: Plan, cells: Iterable[Cell]) -> None:
-    """Write down plan and cells, so that tables can be made anew without the plan's file."""
+    """Write down plan and cells, so that tables can be rebuilt without the plan's file."""
     plan.output.mkdir(parents=True, exist_ok=True)
     content = {"plan": plan.to_json(), "cells": [cell.to_json() for cell in cells]}
     write_json(plan.output / RECORD, {**content, "code_version": code_version()})

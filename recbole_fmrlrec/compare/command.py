@@ -178,7 +178,7 @@ def _report(plan: Any, cells: list[Any]) -> None:
 
 
 def report(words: Sequence[str]) -> int:
-    """Make the tables, plots and page of a stored comparison anew; returns 0.
+    """Rebuild the tables, plots and page of a stored comparison; returns 0.
 
     Raises:
         UsageError: there is no comparison in the folder.

@@ -30,7 +30,7 @@ Measure a trained model again: on validation or test, with any metrics and cut-o
 sizes, for all users or slices of them. An unknown slice name gives an error that lists the slices.
 """
 
-#: Keys that say where and how an evaluation runs; its numbers do not hang on them.
+#: Keys that say where and how an evaluation runs; its numbers do not depend on them.
 MACHINE: dict[str, tuple[str, str]] = {
     "num_threads": ("N", "threads on the CPU (as many as there are free CPUs)"),
     "use_gpu": ("BOOL", "rank on a GPU (False)"),

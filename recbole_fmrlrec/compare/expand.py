@@ -24,11 +24,11 @@ UNKNOWN = "-" * 12
 def make_cells(plan: Plan, look_only: bool = False) -> list[Cell]:
     """Every cell of a plan, datasets first, with its key.
 
-    Datasets and features that are not there and can be made are made here, since keys hang on them.
+    Missing datasets and features that can be made are made here: keys depend on them.
 
     Args:
         look_only: make and write nothing, and need no data: the key of a cell is `UNKNOWN` where
-            it hangs on data that is not there.
+            it depends on data that is not there.
 
     Raises:
         UsageError: a setting, a dataset or a size that cannot be used.

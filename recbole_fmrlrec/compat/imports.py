@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -61,3 +62,32 @@ def _when_called(library: str, name: str) -> Callable[..., Any]:
         return getattr(importlib.import_module(library), name)(*args, **kwargs)
 
     return function
+
+
+def when_imported(name: str, mend: Callable[[Any], None]) -> None:
+    """Mend a module now where it is loaded, else when it will be."""
+    if name in sys.modules:
+        mend(sys.modules[name])
+    else:
+        sys.meta_path.insert(0, _Mending(name, mend))
+
+
+class _Mending:
+    """Finds one module as Python does, and mends it when it has run."""
+
+    def __init__(self, name: str, mend: Callable[[Any], None]) -> None:
+        self.name, self.mend = name, mend
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """The module's spec, with a loader that mends it; None for all other modules."""
+        spec = importlib.machinery.PathFinder.find_spec(name, path) if name == self.name else None
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            execute(module)
+            self.mend(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec

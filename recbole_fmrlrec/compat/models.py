@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import importlib.machinery
 import re
-import sys
 from typing import Any
+
+from recbole_fmrlrec.compat.imports import when_imported
 
 _POP = "recbole.model.general_recommender.pop"
 
@@ -20,29 +20,7 @@ def interactions_of_pop() -> None:
     when Pop is imported, which brings all general models with it and takes a second. Goes when
     RecBole adds up the rows whose label is 1.
     """
-    if _POP in sys.modules:
-        _count_every_interaction(sys.modules[_POP])
-    elif not any(isinstance(finder, _PopOnDemand) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _PopOnDemand())
-
-
-class _PopOnDemand:
-    """Mends the module of Pop when it is imported."""
-
-    @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
-        """What Python's own finder finds, with a loader that mends it."""
-        spec = importlib.machinery.PathFinder.find_spec(name, path) if name == _POP else None
-        if spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def exec_module(module: Any) -> None:
-            execute(module)
-            _count_every_interaction(module)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
+    when_imported(_POP, _count_every_interaction)
 
 
 def _count_every_interaction(module: Any) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib.machinery
 import pickle
 import sys
 import types
 from pathlib import Path
 from typing import Any
 
-from recbole_fmrlrec.compat import sampling as compat_sampling
+from recbole_fmrlrec.compat.imports import when_imported
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files import trust
 from recbole_fmrlrec.keys.schema import TEACHERS
@@ -68,7 +67,7 @@ def checkpoints_of_ours() -> None:
     They hold plain values where RecBole's hold a pickled ``Config``. It says so here, and what
     reads them. Done when ``recbole.quick_start`` is imported. Goes when RecBole saves plain values.
     """
-    compat_sampling.when_imported("recbole.quick_start.quick_start", _name_our_reader)
+    when_imported("recbole.quick_start.quick_start", _name_our_reader)
 
 
 def _name_our_reader(module: Any) -> None:
@@ -157,29 +156,7 @@ def teacher_of_kd_dagfm() -> None:
     The module gets an ``eval`` of its own, which looks the name up. Done when the module is
     imported, which takes a second. Goes when RecBole looks the class up by its name.
     """
-    if _KD_DAGFM in sys.modules:
-        _look_up(sys.modules[_KD_DAGFM])
-    elif not any(isinstance(finder, _KDOnDemand) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _KDOnDemand())
-
-
-class _KDOnDemand:
-    """Mends the module of KD_DAGFM when it is imported."""
-
-    @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
-        """What Python's own finder finds, with a loader that mends it."""
-        spec = importlib.machinery.PathFinder.find_spec(name, path) if name == _KD_DAGFM else None
-        if spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def exec_module(module: Any) -> None:
-            execute(module)
-            _look_up(module)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
+    when_imported(_KD_DAGFM, _look_up)
 
 
 def _look_up(module: Any) -> None:

@@ -7,13 +7,13 @@ A part of :mod:`recbole_fmrlrec.compat`. What is drawn stays what RecBole draws 
 from __future__ import annotations
 
 import functools
-import importlib.machinery
-import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from recbole_fmrlrec.compat.imports import when_imported
 
 #: After this many rounds without an allowed draw one is drawn among the allowed alone.
 ROUNDS = 1000
@@ -125,35 +125,6 @@ def _line_refuses(module: Any) -> None:
                 )
 
     module.LINE.__init__ = __init__
-
-
-def when_imported(name: str, mend: Callable[[Any], None]) -> None:
-    """Mend a module now where it is loaded, else when it will be."""
-    if name in sys.modules:
-        mend(sys.modules[name])
-    else:
-        sys.meta_path.insert(0, _Mending(name, mend))
-
-
-class _Mending:
-    """Finds one module as Python does, and mends it when it has run."""
-
-    def __init__(self, name: str, mend: Callable[[Any], None]) -> None:
-        self.name, self.mend = name, mend
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """The module's spec, with a loader that mends it; None for all other modules."""
-        spec = importlib.machinery.PathFinder.find_spec(name, path) if name == self.name else None
-        if spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def exec_module(module: Any) -> None:
-            execute(module)
-            self.mend(module)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
 
 
 def drawn_from(sampler: Any) -> set[int]:

@@ -35,7 +35,7 @@ from recbole_fmrlrec.model_api.protocols import FeatureModel, WindowModel
 # What the user's environment shows of the GPUs, before RecBole's Config overwrites it.
 _VISIBLE_GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
 
-# Settings that say where and how loudly a run happens; the outcome does not hang on them.
+# Settings that say where and how loudly a run happens; the outcome does not depend on them.
 _PLACES = {
     "model_source",
     "data_path",

@@ -39,7 +39,7 @@ class ItemFeatures:
         widths: columns of each modality, in that order.
         missing: number of items without features, by modality.
         corpus: names the texts that all of them together decided every vector (TF-IDF); empty where
-            an item's vector hangs on that item alone.
+            an item's vector depends on that item alone.
     """
 
     matrix: Tensor | MappedFeatures
@@ -197,7 +197,7 @@ def _item_file(config: Any) -> Path:
 
 
 def _refresh_text(item_file: Path, folder: Path) -> None:
-    """Make text features anew if the catalogue's text has changed; refuse what cannot be."""
+    """Remake text features if the catalogue's text has changed; refuse what cannot be."""
     manifest_file = folder / "text.json"
     if not (item_file.is_file() and _changed(*map(_version, (item_file, manifest_file)))):
         return

@@ -2,7 +2,7 @@
 
 Saving writes a file and changes nothing; a run from the file is the run without it. So random
 sources are saved as they are and put back, and of saved loaders only data and samplers are taken:
-the loaders themselves are made anew by the settings of the run.
+the loaders themselves are rebuilt from the settings of the run.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def saved_dataset(config: Any, chosen: type) -> Any:
 
 
 def saved_parts(config: Any, chosen: type) -> tuple[Any, Any, Any] | None:
-    """The loaders that ``dataloaders_save_path`` names, to be made anew from their parts.
+    """The loaders that ``dataloaders_save_path`` names, to be rebuilt from their parts.
 
     Args, Raises: as `saved_dataset`.
     """

@@ -228,7 +228,7 @@ class FMRLRecNetwork(nn.Module):
     def item_input_projections(self, table: Tensor) -> Tensor | None:
         """What each item adds to the recurrence's state, ``(N+1, d)`` complex, for `encode_last`.
 
-        It hangs on the item alone where there is one block and no dropout.
+        It depends on the item alone where there is one block and no dropout.
 
         Args:
             table: ``(N+1, d)`` item vectors.

@@ -44,7 +44,7 @@ def load_weights(model: Any, config: Any) -> None:
     model.load_state_dict(fits, strict=False)
     say(f"init_from: {len(fits)} of {len(own)} tensors taken from {file}")
     if left:
-        say(f"init_from: begun anew: {', '.join(left)}")
+        say(f"init_from: left at their initial values: {', '.join(left)}")
 
 
 def _misfit(own: Any, saved: Any, model: Any, same_data: bool) -> str | None:

@@ -129,7 +129,7 @@ def write_plots(plan: Plan, study: optuna.Study) -> None:
 
 
 def _visible(study: optuna.Study, plan: Plan) -> optuna.Study:
-    """A copy in memory of the latest trial of each place: dead ones would stand there twice."""
+    """A copy in memory of the latest trial of each place: dead ones would be listed twice."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     copy = optuna.create_study(

@@ -118,7 +118,7 @@ def label(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Space:
-    """Parameters in an order in which each stands behind those that it hangs on."""
+    """Parameters in an order in which each comes after those that it depends on."""
 
     parameters: tuple[Parameter, ...]
 
