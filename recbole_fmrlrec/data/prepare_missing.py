@@ -24,9 +24,9 @@ def prepare_missing(config: Any) -> None:
     _require_data_path(config)
     if not _can_be_prepared(config):
         return
-    from dataset_tools.descriptions import read_description
     from dataset_tools.errors import DatasetError
-    from dataset_tools.prepare import Choices, explain, prepare
+    from dataset_tools.fetch.descriptions import read_description
+    from dataset_tools.fetch.public_dataset import Choices, explain, prepare
 
     name = config["dataset"]
     description, choices = read_description(name), Choices(root=Path(config["dataset_root"]))
@@ -67,7 +67,7 @@ def _can_be_prepared(config: Any) -> bool:
     name = config["dataset"]
     if config["benchmark_filename"] or (Path(config["data_path"]) / f"{name}.inter").is_file():
         return False
-    from dataset_tools.descriptions import known_names
+    from dataset_tools.fetch.descriptions import known_names
 
     return name in known_names()
 
