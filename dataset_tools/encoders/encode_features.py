@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dataset_tools.encoders.shards import Batch, Shard, ShardStore, differences
+from dataset_tools.encoders.shards import Batch, Shard, ShardStore, plan_changes
 from dataset_tools.errors import DatasetError, DiskFullError, UsageError
 from dataset_tools.features import write_features
 from dataset_tools.features.float16 import FLOAT16, Range, to_float16, unit_rows
@@ -92,7 +92,7 @@ def is_finished(folder: Path, modality: str, settings: Mapping[str, Any], overwr
         return False
     manifest = read_manifest(folder, modality)
     wanted = {key: value for key, value in settings.items() if key not in _RUN_KEYS}
-    changed = differences(manifest, wanted)
+    changed = plan_changes(manifest, wanted)
     if changed:
         raise UsageError(
             f"{folder / modality}.npy was made with other settings: {'; '.join(changed)}. "

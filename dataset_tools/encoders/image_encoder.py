@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dataset_tools.encoders.model_files import check_config
 from dataset_tools.encoders.pictures import map_pictures
-from dataset_tools.encoders.pretrained import (
-    choose_device,
-    choose_dtype,
-    identity,
-    is_folder,
-    load_pretrained,
-    unit_rows,
-)
+from dataset_tools.encoders.pretrained import Pretrained
 from dataset_tools.encoders.shards import Batch
 
 if TYPE_CHECKING:
@@ -49,22 +41,19 @@ class ImageEncoder:
         import PIL  # noqa: F401  transformers would say of another library that it is not there
         from transformers import AutoImageProcessor, AutoModel
 
-        is_folder(model)
-        check_config(model, revision)
-        self._device, self._dtype = choose_device(device), choose_dtype(dtype)
+        asked = Pretrained.ask(model, revision, dtype, device)
+        self._device, self._dtype = asked.device, asked.torch_dtype
         self._workers = workers
-        self._processor = load_pretrained(AutoImageProcessor, model, revision)
-        loaded = load_pretrained(AutoModel, model, revision)
+        self._processor = asked.load(AutoImageProcessor)
+        loaded = asked.load(AutoModel)
         self._model = loaded.to(self._dtype).to(self._device).eval()
         self._width = 0
-        self.settings: dict[str, Any] = {
-            **identity(model, loaded.config),
-            "pooling": "pooler" if hasattr(loaded, "get_image_features") else "cls",
-            "normalised": True,
-            "processor": type(self._processor).__name__,
-            "dtype": dtype,
-            "device": self._device.partition(":")[0],
-        }
+        self.settings = asked.manifest(
+            loaded.config,
+            pooling="pooler" if hasattr(loaded, "get_image_features") else "cls",
+            normalised=True,
+            processor=type(self._processor).__name__,
+        )
 
     def encode(self, batch: Sequence[Path]) -> Batch:
         """Vectors (len(batch), width); zeros and a reason for pictures that cannot be used."""
@@ -81,6 +70,7 @@ class ImageEncoder:
 
     def _vectors(self, prepared: list[dict[str, torch.Tensor]]) -> np.ndarray:
         import torch
+        from torch.nn.functional import normalize
 
         inputs = {
             name: torch.cat([one[name] for one in prepared]).to(self._device)
@@ -88,7 +78,7 @@ class ImageEncoder:
         }
         inputs["pixel_values"] = inputs["pixel_values"].to(self._dtype)
         with torch.inference_mode():
-            vectors = unit_rows(self._pooled(inputs).float())
+            vectors = normalize(self._pooled(inputs).float(), dim=1)
         result: np.ndarray = vectors.cpu().numpy()
         return result
 

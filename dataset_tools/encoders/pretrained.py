@@ -7,9 +7,11 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataset_tools.encoders.model_files import check_config
 from dataset_tools.errors import DatasetError, EncodingError, UsageError
 from dataset_tools.files.hashes import add_file
 from dataset_tools.packages import missing_package
@@ -38,24 +40,60 @@ def is_folder(model: str) -> bool:
     return False
 
 
-def load_pretrained(auto_class: Any, model: str, revision: str | None, **options: Any) -> Any:
-    """``auto_class.from_pretrained`` with an error that says what to do.
+@dataclass(frozen=True)
+class Pretrained:
+    """A model of the hub or of a folder, and how it is to compute; `ask` checks both.
 
-    Raises:
-        UsageError: there is no such folder, or a folder holds no such model.
-        EncodingError: the model cannot be found, fetched or read on the hub.
+    ``dtype`` is one of ``DTYPES``, ``device`` one that is there.
     """
-    is_folder(model)
-    if not sys.stderr.isatty():
-        from transformers.utils import logging
 
-        logging.disable_progress_bar()
-    try:
-        return auto_class.from_pretrained(
-            model, revision=revision, trust_remote_code=False, **options
-        )
-    except Exception as error:  # the files of a model are anybody's: nearly any type is raised
-        raise load_error(model, auto_class.__name__, error) from error
+    model: str
+    revision: str | None
+    dtype: str
+    device: str
+
+    @classmethod
+    def ask(cls, model: str, revision: str | None, dtype: str, device: str) -> Pretrained:
+        """That model, before anything of it is loaded.
+
+        Raises:
+            UsageError: neither a folder nor a name, files that ask for code to be run, or a device
+                that is not there.
+        """
+        is_folder(model)
+        check_config(model, revision)
+        return cls(model, revision, dtype, choose_device(device))
+
+    def load(self, auto_class: Any) -> Any:
+        """``auto_class.from_pretrained`` with an error that says what to do.
+
+        Raises:
+            UsageError: a folder holds no such model.
+            EncodingError: the model cannot be found, fetched or read on the hub.
+        """
+        if not sys.stderr.isatty():
+            from transformers.utils import logging
+
+            logging.disable_progress_bar()
+        try:
+            return auto_class.from_pretrained(
+                self.model, revision=self.revision, trust_remote_code=False
+            )
+        except Exception as error:  # the files of a model are anybody's: nearly any type is raised
+            raise load_error(self.model, auto_class.__name__, error) from error
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The torch type of ``dtype``."""
+        import torch
+
+        types = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+        return types[self.dtype]
+
+    def manifest(self, config: Any, **encoder: Any) -> dict[str, Any]:
+        """What the manifest says of an encoder: the model, its own entries, how it computes."""
+        device = self.device.partition(":")[0]
+        return {**identity(self.model, config), **encoder, "dtype": self.dtype, "device": device}
 
 
 def load_error(model: str, part: str, error: Exception) -> DatasetError:
@@ -127,17 +165,3 @@ def choose_device(name: str) -> str:
         return str(torch.device(name))
     except RuntimeError:
         raise UsageError(f"--device {name}: unknown; auto, cpu, cuda, cuda:0, mps, ...") from None
-
-
-def choose_dtype(name: str) -> torch.dtype:
-    """The torch type of one of ``DTYPES``."""
-    import torch
-
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
-
-
-def unit_rows(vectors: torch.Tensor) -> torch.Tensor:
-    """Rows (B, width) scaled to length 1; zeros stay zeros."""
-    import torch.nn.functional as functional
-
-    return functional.normalize(vectors, dim=1)

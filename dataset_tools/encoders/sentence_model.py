@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dataset_tools.encoders.model_files import read_object
-from dataset_tools.encoders.pretrained import choose_dtype, is_folder, load_error
+from dataset_tools.encoders.pretrained import Pretrained, is_folder, load_error
 from dataset_tools.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,35 +25,22 @@ _THEIR_NAMES = {"last": "lasttoken"}
 class SentenceModel:
     """The steps of a model, such as transformer, pooling, dense layers and normalisation.
 
-    Attributes:
-        tokenizer: that of the first step.
-        pooling: by what name tokens become one vector, None where no step pools.
-        normalised: whether the last step makes vectors of length 1.
-        max_length: tokens that are read of a text.
-        config: the transformer's own configuration, None without a transformer.
+    Attributes as of ``text_encoder.TextModel``.
 
     Raises:
         UsageError: a pooling for a model that has no tokens, or a folder that cannot be loaded.
         EncodingError: a model of the hub that cannot be loaded.
     """
 
-    def __init__(
-        self,
-        model: str,
-        revision: str | None,
-        pooling: str | None,
-        max_length: int | None,
-        dtype: str,
-        device: str,
-    ) -> None:
-        steps = _load(model, revision)
+    def __init__(self, asked: Pretrained, pooling: str | None, max_length: int | None) -> None:
+        steps = _load(asked.model, asked.revision)
         if pooling is not None:
-            steps = _pooled_by(steps, pooling, model)
+            steps = _pooled_by(steps, pooling, asked.model)
         if max_length is not None or _is_endless(steps):
             steps.max_seq_length = max_length or ENDLESS_LENGTH
         elif (room := _positions(steps)) and (_length_of(steps) or 0) > room:
             steps.max_seq_length = room  # the files promise more than the weights can hold
-        self._steps = _place(steps, dtype, device)
+        self._steps = _ready(steps, asked)
         self.tokenizer = getattr(steps[0], "tokenizer", None)
         self.pooling, self.normalised = _pooling_of(steps), _is_normalised(steps)
         self.max_length = _length_of(steps)
@@ -120,13 +107,13 @@ def _pooled_by(steps: SentenceTransformer, pooling: str, model: str) -> Sentence
     return SentenceTransformer(modules=new, device="cpu", local_files_only=True)
 
 
-def _place(steps: SentenceTransformer, dtype: str, device: str) -> SentenceTransformer:
-    """The transformer computes in ``dtype``, what follows in float32."""
+def _ready(steps: SentenceTransformer, asked: Pretrained) -> SentenceTransformer:
+    """The transformer computes in the type that is asked for, what follows in float32."""
     steps.float()
-    if dtype != "float32":
-        steps[0].to(choose_dtype(dtype))
+    if asked.dtype != "float32":
+        steps[0].to(asked.torch_dtype)
         steps[0].register_forward_hook(_widen)
-    return steps.to(device).eval()
+    return steps.to(asked.device).eval()
 
 
 def _widen(_: Any, __: Any, output: dict[str, Any]) -> dict[str, Any]:

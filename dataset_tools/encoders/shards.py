@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dataset_tools.differences import changed_entries
 from dataset_tools.errors import DatasetError, EncodingError, UsageError
 from dataset_tools.features.float16 import Range, to_float16
 from dataset_tools.files.atomic_write import needing, replacing
@@ -38,18 +39,16 @@ class Shard:
     reasons: dict[int, str]
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def plan_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What is not the same in two plans, one line a key of ``new``.
 
-    A model that is known by its content may lie at another place, or go by another name.
+    A model that is known by its content may be in another folder, or go by another name.
     """
     same = str(new.get("revision")).startswith("sha256:") and old.get("revision") == new["revision"]
-    known = [key for key in new if key in old or key not in _LATER_KEYS]
-    return [
-        f"{key} {old.get(key)!r}, now {new[key]!r}"
-        for key in known
-        if old.get(key) != new[key] and not (same and key == "encoder")
-    ]
+    keys = [key for key in new if key in old or key not in _LATER_KEYS]
+    keys = [key for key in keys if not (same and key == "encoder")]
+    before, now = ({key: plan.get(key) for key in keys} for plan in (old, new))
+    return [f"{key} {was}, now {now_is}" for key, was, now_is in changed_entries(before, now)]
 
 
 class ShardStore:
@@ -93,7 +92,7 @@ class ShardStore:
             plan = None
         if not isinstance(plan, dict):
             return [f"{self._plan_path} is not JSON"]
-        return differences(plan, self._plan)
+        return plan_changes(plan, self._plan)
 
     def _refuse_others(self) -> None:
         for mark in self._folder.glob(".writer.*.partial"):

@@ -1,4 +1,7 @@
-"""Writing files that appear whole or not at all, their hashes, and progress."""
+"""Writing files that appear whole or not at all.
+
+`recbole_fmrlrec.files.atomic` is another writer by the same rule, and says why.
+"""
 
 from __future__ import annotations
 

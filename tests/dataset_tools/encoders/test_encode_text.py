@@ -71,7 +71,7 @@ def test_padding_on_the_left_pools_the_same_tokens(bert: Path) -> None:
     for pooling in ("cls", "mean", "max", "last"):
         right = TextEncoder(str(bert), pooling=pooling, device="cpu")
         left = TextEncoder(str(bert), pooling=pooling, device="cpu")
-        left._tokenizer.padding_side = "left"
+        left._model.tokenizer.padding_side = "left"
         texts = ["red nail polish", "red nail polish"]
         np.testing.assert_allclose(left.encode(texts)[0], right.encode(texts)[0], atol=1e-6)
         mask_only = left.encode(["soap", "a blue mug by acme"])[0]
