@@ -12,7 +12,7 @@ from dataset_tools.conversion.publish import publish, staging
 from dataset_tools.errors import DatasetError, FeatureError, UsageError
 from dataset_tools.features import attach_features, list_modalities, read_items
 from dataset_tools.files.dataset_folder import FEATURES_NAME, IMAGES_NAME
-from dataset_tools.formats.atomic_files import MAX_FIELD, clean_token, read_item_table, write_atomic
+from dataset_tools.formats.atomic_files import MAX_FIELD, clean_token, read_item_table, write_table
 from dataset_tools.formats.bad_rows import Report
 from dataset_tools.formats.dates import UNIT_NAMES, show_stamp
 from dataset_tools.interactions.filters import Filters
@@ -185,10 +185,10 @@ def _attach_all(
 
 def _write_interactions(log: InteractionLog, folder: Path, name: str) -> None:
     """All interactions, and each part of a given split for ``benchmark_filename``."""
-    write_atomic(folder / f"{name}.inter", log.columns(), progress(log.rows(), "write", "rows"))
+    write_table(folder / f"{name}.inter", log.columns(), progress(log.rows(), "write", "rows"))
     for number, part in enumerate(PARTS):
         if (log.part == number).any():
-            write_atomic(folder / f"{name}.{part}.inter", log.columns(), log.rows(number))
+            write_table(folder / f"{name}.{part}.inter", log.columns(), log.rows(number))
 
 
 def _item_order(item_path: Path) -> list[str]:
@@ -228,7 +228,7 @@ def _write_items(
 
     spool = path.with_name(f".{path.name}.spool")
     try:
-        total = write_atomic(spool, ["item_id:token", *source.item_columns], rows())
+        total = write_table(spool, ["item_id:token", *source.item_columns], rows())
         _copy_used_columns(spool, path)
     except DatasetError as error:  # the user knows the file by its last name only
         error.args = (str(error).replace(spool.name, path.name),)
@@ -237,7 +237,7 @@ def _write_items(
         spool.unlink(missing_ok=True)
     if images:
         image_columns = ["item_id:token", "image:token"]
-        write_atomic(path.parent / IMAGES_NAME, image_columns, images.items())
+        write_table(path.parent / IMAGES_NAME, image_columns, images.items())
     return total, len(images)
 
 
@@ -258,4 +258,4 @@ def _copy_used_columns(spool: Path, path: Path) -> None:
         used.update(name for name, text in row.items() if text)
     kept = [column for column in columns if column.name in used]
     _, rows = read_item_table(spool)
-    write_atomic(path, list(map(str, kept)), ([row[c.name] for c in kept] for row in rows))
+    write_table(path, list(map(str, kept)), ([row[c.name] for c in kept] for row in rows))

@@ -1,4 +1,7 @@
-"""Hashes of files and of lists of texts."""
+"""Hashes of files and of lists of texts.
+
+What deploys goes without this package, and hashes its files by itself.
+"""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _field_text(column: Column, value: object) -> str:
     return '"' + text.replace('"', '""') + '"' if text.startswith('"') else text
 
 
-def write_atomic(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> int:
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> int:
     """Write rows under typed column names such as ``user_id:token``; returns their number.
 
     The file appears whole or not at all. Values are cleaned as in ``clean_token`` and

@@ -1,4 +1,4 @@
-"""Stand-alone HTML pages: cards with thumbnails, small plots; nothing is loaded from elsewhere."""
+"""What the pages of `inspect` and `neighbours` consist of: cards with thumbnails, small plots."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import pytest
 import dataset_tools
 from dataset_tools import packages
 from dataset_tools.__main__ import build_parser, main
-from dataset_tools.formats.atomic_files import write_atomic
+from dataset_tools.formats.atomic_files import write_table
 
 SETUP = Path(dataset_tools.__file__).parents[1] / "setup.py"
 
@@ -34,13 +34,13 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def shop(tmp_path: Path) -> Path:
     """A data set of two items with pictures and TF-IDF features."""
     folder = tmp_path / "shop"
-    write_atomic(
+    write_table(
         folder / "shop.inter",
         ["user_id:token", "item_id:token", "timestamp:float"],
         [("u", "a", 1), ("u", "b", 2)],
     )
     rows = [("a", "red mug"), ("b", "tea pot")]
-    write_atomic(folder / "shop.item", ["item_id:token", "title:token_seq"], rows)
+    write_table(folder / "shop.item", ["item_id:token", "title:token_seq"], rows)
     assert main(["encode-text", str(folder), "--model", "tfidf-svd"]) == 0
     (folder / "images").mkdir()
     for name in ("a", "b"):

@@ -20,7 +20,7 @@ from dataset_tools.encoders.colour_layout import (
 )
 from dataset_tools.encoders.pictures import PictureError, load_picture
 from dataset_tools.features import read_features
-from dataset_tools.formats.atomic_files import read_table, write_atomic
+from dataset_tools.formats.atomic_files import read_table, write_table
 from tests.dataset_tools.encoders.killing import kill_after
 from tests.dataset_tools.encoders.models import save_clip, save_dinov2, save_siglip
 
@@ -90,9 +90,9 @@ BAD = {
 
 def make_dataset(folder: Path, items: list[str], listed: dict[str, str] | None = None) -> Path:
     rows = [(item, item) for item in items]
-    write_atomic(folder / f"{folder.name}.item", ["item_id:token", "title:token_seq"], rows)
+    write_table(folder / f"{folder.name}.item", ["item_id:token", "title:token_seq"], rows)
     if listed:
-        write_atomic(folder / "images.tsv", ["item_id:token", "image:token"], listed.items())
+        write_table(folder / "images.tsv", ["item_id:token", "image:token"], listed.items())
     return folder
 
 

@@ -13,7 +13,7 @@ from dataset_tools.encoders.shards import ShardStore
 from dataset_tools.encoders.text_encoder import TextEncoder
 from dataset_tools.errors import DatasetError
 from dataset_tools.features import read_features
-from dataset_tools.formats.atomic_files import write_atomic
+from dataset_tools.formats.atomic_files import write_table
 from tests.dataset_tools.encoders.killing import kill_after
 from tests.dataset_tools.encoders.models import save_bert
 
@@ -29,7 +29,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_dataset(folder: Path, titles: list[str]) -> Path:
     rows = [(str(n), title) for n, title in enumerate(titles)]
-    write_atomic(folder / f"{folder.name}.item", ["item_id:token", "title:token_seq"], rows)
+    write_table(folder / f"{folder.name}.item", ["item_id:token", "title:token_seq"], rows)
     return folder
 
 

@@ -12,7 +12,7 @@ from dataset_tools.encoders.item_texts import item_texts
 from dataset_tools.encoders.tfidf import make_text_features, tfidf_svd
 from dataset_tools.errors import UsageError
 from dataset_tools.features import read_features
-from dataset_tools.formats.atomic_files import write_atomic
+from dataset_tools.formats.atomic_files import write_table
 
 COLUMNS = [
     "item_id:token",
@@ -31,7 +31,7 @@ def item_file(tmp_path: Path) -> Path:
         ("3", "only a description", "", "", None),
         ("1", "", "a second row of item 1", "", None),
     ]
-    write_atomic(tmp_path / "a.item", COLUMNS, rows)
+    write_table(tmp_path / "a.item", COLUMNS, rows)
     return tmp_path / "a.item"
 
 
@@ -53,7 +53,7 @@ def test_chosen_columns_and_templates(item_file: Path) -> None:
 
 def test_other_catalogues_use_every_text_column(tmp_path: Path) -> None:
     columns = ["item_id:token", "movie_title:token_seq", "release_year:token", "stars:float"]
-    write_atomic(tmp_path / "m.item", columns, [("1", "Toy Story", "1995", 4)])
+    write_table(tmp_path / "m.item", columns, [("1", "Toy Story", "1995", 4)])
     assert item_texts(tmp_path / "m.item")[1] == ["Movie title: Toy Story\nRelease year: 1995"]
 
 
@@ -63,7 +63,7 @@ def test_an_unknown_column_is_named(item_file: Path) -> None:
 
 
 def test_a_file_without_text_is_refused(tmp_path: Path) -> None:
-    write_atomic(tmp_path / "a.item", ["item_id:token", "x:float"], [("1", 2)])
+    write_table(tmp_path / "a.item", ["item_id:token", "x:float"], [("1", 2)])
     with pytest.raises(UsageError, match="no text to encode"):
         item_texts(tmp_path / "a.item")
 
@@ -118,7 +118,7 @@ def test_what_has_no_word_that_counts_is_not_said_to_be_empty(
 ) -> None:
     titles = ["red mug", "", "!!!", "..."] + ["mug"] * 1000 + ["unheard"]
     rows = [(str(row), title) for row, title in enumerate(titles)]
-    write_atomic(tmp_path / "s" / "s.item", ["item_id:token", "title:token_seq"], rows)
+    write_table(tmp_path / "s" / "s.item", ["item_id:token", "title:token_seq"], rows)
     assert main(["encode-text", str(tmp_path / "s"), "--model", "tfidf-svd"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith("1,005 items, 1 wide; 1 had nothing to encode")

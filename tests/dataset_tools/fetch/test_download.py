@@ -16,7 +16,7 @@ from dataset_tools.errors import DatasetError, DiskFullError, UsageError
 from dataset_tools.fetch.archives import unpack_zip
 from dataset_tools.fetch.download import DownloadError, Policy, download
 from dataset_tools.fetch.picture_download import download_pictures, picture_path
-from dataset_tools.formats.atomic_files import write_atomic
+from dataset_tools.formats.atomic_files import write_table
 from tests.dataset_tools.fetch.server import Server, running
 
 DATA = bytes(range(256)) * 1000
@@ -153,7 +153,7 @@ def test_pictures_several_at_a_time(server: Server, tmp_path: Path) -> None:
     }
     server.files |= {f"/{n}.png?x=1": bytes([n]) * 2000 for n in range(40)} | {"/1.png": b"dots"}
     server.faults = {"/3.png?x=1": ["cut 100", 503], "/4.png?x=1": [429]}
-    write_atomic(tmp_path / "images.tsv", ["item_id:token", "image:token"], items.items())
+    write_table(tmp_path / "images.tsv", ["item_id:token", "image:token"], items.items())
     folder = tmp_path / "images"
     server.together = 2
     found = download_pictures(tmp_path, folder, workers=4, policy=QUICK)
@@ -170,7 +170,7 @@ def test_pictures_several_at_a_time(server: Server, tmp_path: Path) -> None:
 
 def test_no_picture_at_all_is_a_failure_with_a_way_out(server: Server, tmp_path: Path) -> None:
     rows = [("a", f"{server.url}/none.jpg")]
-    write_atomic(tmp_path / "images.tsv", ["item_id:token", "image:token"], rows)
+    write_table(tmp_path / "images.tsv", ["item_id:token", "image:token"], rows)
     with pytest.raises(DatasetError, match=r"none of 1 pictures.*404.*named by its item's id"):
         download_pictures(tmp_path, tmp_path / "images", policy=QUICK)
 
@@ -245,6 +245,6 @@ def test_a_full_disk_ends_a_download_of_pictures(
 
     monkeypatch.setattr("dataset_tools.fetch.picture_download.download", full)
     rows = [("a", "http://host/a.jpg"), ("b", "http://host/b.jpg")]
-    write_atomic(tmp_path / "images.tsv", ["item_id:token", "image:token"], rows)
+    write_table(tmp_path / "images.tsv", ["item_id:token", "image:token"], rows)
     with pytest.raises(DiskFullError, match="no room"):
         download_pictures(tmp_path, tmp_path / "images")

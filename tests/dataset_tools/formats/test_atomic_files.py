@@ -16,7 +16,7 @@ from dataset_tools.formats.atomic_files import (
     clean_token,
     read_item_table,
     read_table,
-    write_atomic,
+    write_table,
 )
 
 COLUMNS = ["item_id:token", "title:token_seq", "brand:token", "price:float"]
@@ -58,7 +58,7 @@ floats = st.one_of(
 @given(rows=st.lists(st.tuples(ids, values, values, floats), min_size=1, max_size=5))
 def test_round_trip(rows: list[tuple], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("atomic") / "a.item"
-    assert write_atomic(path, COLUMNS, rows) == len(rows)
+    assert write_table(path, COLUMNS, rows) == len(rows)
     back = pandas_rows(path)
     ours = list(read_item_table(path)[1])
     assert len(back) == len(ours) == len(rows)
@@ -82,20 +82,20 @@ def test_plain_text_is_not_changed_by_cleaning(text: str) -> None:
 
 def test_long_title_and_millisecond_stamps_are_exact(tmp_path: Path) -> None:
     title = "word " * 2000
-    write_atomic(tmp_path / "a.item", COLUMNS, [("1", title, "b", 1612345678901)])
+    write_table(tmp_path / "a.item", COLUMNS, [("1", title, "b", 1612345678901)])
     text = (tmp_path / "a.item").read_text()
     assert text.split("\n")[1] == f"1\t{title.strip()}\tb\t1612345678901"
     assert pandas_rows(tmp_path / "a.item")[0][3] == 1612345678901
 
 
 def test_a_field_beyond_what_the_reader_takes_is_cut_at_a_word(tmp_path: Path) -> None:
-    write_atomic(tmp_path / "a.item", COLUMNS, [("1", "abcdefghi " * 20_000, "b", None)])
+    write_table(tmp_path / "a.item", COLUMNS, [("1", "abcdefghi " * 20_000, "b", None)])
     words = pandas_rows(tmp_path / "a.item")[0][1].split()
     assert set(words) == {"abcdefghi"} and len(words) == 12_000
 
 
 def test_a_one_word_title_that_pandas_takes_for_missing_survives(tmp_path: Path) -> None:
-    write_atomic(tmp_path / "a.item", COLUMNS, [("1", "None", "x", None)])
+    write_table(tmp_path / "a.item", COLUMNS, [("1", "None", "x", None)])
     assert pandas_rows(tmp_path / "a.item")[0][1].split() == ["None"]
 
 
@@ -103,7 +103,7 @@ def test_a_one_word_title_that_pandas_takes_for_missing_survives(tmp_path: Path)
 def test_an_id_that_would_be_lost_is_refused_with_its_line(tmp_path: Path, item: object) -> None:
     path = tmp_path / "a.item"
     with pytest.raises(DatasetError, match=r"a\.item, line 3: item_id"):
-        write_atomic(path, COLUMNS, [("1", "", "", 1), (item, "", "", 1)])
+        write_table(path, COLUMNS, [("1", "", "", 1), (item, "", "", 1)])
     assert not list(tmp_path.iterdir())
 
 
@@ -112,7 +112,7 @@ def test_an_id_that_would_be_lost_is_refused_with_its_line(tmp_path: Path, item:
 )
 def test_bad_column_names_are_refused(tmp_path: Path, columns: list[str]) -> None:
     with pytest.raises(UsageError):
-        write_atomic(tmp_path / "a.item", columns, [])
+        write_table(tmp_path / "a.item", columns, [])
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_recbole_reads_the_files(tmp_path: Path) -> None:
 
     folder = tmp_path / "nasty"
     items = [(f"id {n}", title, "b", 1.5) for n, title in enumerate([*NASTY, "None", ""])]
-    write_atomic(folder / "nasty.item", COLUMNS, items)
-    write_atomic(
+    write_table(folder / "nasty.item", COLUMNS, items)
+    write_table(
         folder / "nasty.inter",
         ["user_id:token", "item_id:token", "timestamp:float"],
         [('"u" 1', item[0], 1612345678901 + at) for at, item in enumerate(items)],

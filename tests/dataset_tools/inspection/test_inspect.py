@@ -11,7 +11,7 @@ import pytest
 
 from dataset_tools.__main__ import main
 from dataset_tools.features import write_features
-from dataset_tools.formats.atomic_files import write_atomic
+from dataset_tools.formats.atomic_files import write_table
 from dataset_tools.inspection.facts import inspect_dataset
 from dataset_tools.inspection.nearest_items import find_neighbours
 from tests.dataset_tools.encoders.test_encode_images import picture
@@ -23,14 +23,14 @@ def dataset(tmp_path: Path) -> Path:
     """Three users, items a-e: d has no metadata, e no interactions."""
     folder = tmp_path / "shop"
     events = ["ua", "ub", "uc", "ud", "va", "va", "wa"]
-    write_atomic(
+    write_table(
         folder / "shop.inter",
         ["user_id:token", "item_id:token", "timestamp:float"],
         [(user, item, 1609459200 + at) for at, (user, item) in enumerate(events)],
     )
     items = [("a", "<b>Mug & cup</b>", "red"), ("b", "Cup", ""), ("c", "", ""), ("e", "New", "")]
     columns = ["item_id:token", "title:token_seq", "colour:token_seq"]
-    write_atomic(folder / "shop.item", columns, items)
+    write_table(folder / "shop.item", columns, items)
     matrix = np.array([[1, 0], [0.6, 0.8], [0, 0], [-1, 0]])
     write_features(folder / "features", "text", matrix, list("abce"), {"empty_items": ["c"]})
     return folder
@@ -90,7 +90,7 @@ def test_the_page_stands_alone_and_shows_pictures(dataset: Path, tmp_path: Path)
 def test_a_data_set_without_catalogue_and_features(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_atomic(tmp_path / "x" / "x.inter", ["user_id:token", "item_id:token"], [("u", "i")])
+    write_table(tmp_path / "x" / "x.inter", ["user_id:token", "item_id:token"], [("u", "i")])
     assert main(["inspect", str(tmp_path / "x"), "--html", str(tmp_path / "p.html")]) == 0
     said = capsys.readouterr().out
     assert "features: none" in said and "time: none" in said
