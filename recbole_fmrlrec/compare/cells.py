@@ -14,7 +14,7 @@ from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.atomic import write_json
-from recbole_fmrlrec.files.writable import check_name
+from recbole_fmrlrec.files.names import check_name
 from recbole_fmrlrec.runs.folder import CONFIG
 from recbole_fmrlrec.runs.lock import Lock
 

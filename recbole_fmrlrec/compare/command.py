@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_fmrlrec.compare.quick import file_plan, names, quick_plan
-from recbole_fmrlrec.config.arguments import Parser
+from recbole_fmrlrec.compare.plan_options import file_plan, quick_plan
+from recbole_fmrlrec.config.command_line import Parser, names
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.writable import check_folder
 from recbole_fmrlrec.keys.yaml_files import shipped_file
@@ -104,8 +104,8 @@ def _compare(plan: Any, options: argparse.Namespace) -> int:
 
     compat.apply()
     from recbole_fmrlrec.compare.cells import choose, discard, write_record
-    from recbole_fmrlrec.compare.expand import make_cells
     from recbole_fmrlrec.compare.gather import read_runs
+    from recbole_fmrlrec.compare.plan_cells import make_cells
 
     cells = make_cells(plan, look_only=options.list)
     chosen, anew = list(cells), []
@@ -129,7 +129,7 @@ def _compare(plan: Any, options: argparse.Namespace) -> int:
 
 
 def _state(cell: Any) -> str:
-    from recbole_fmrlrec.compare.expand import UNKNOWN
+    from recbole_fmrlrec.compare.plan_cells import UNKNOWN
 
     return cell.state() if cell.key != UNKNOWN else "to do (its data is not there yet)"
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from recbole_fmrlrec.compare.cell_files import read_result
 from recbole_fmrlrec.compare.cells import Cell
-from recbole_fmrlrec.compare.stored import read_result
 from recbole_fmrlrec.compare.worker import BUSY, WARNING
 from recbole_fmrlrec.console import open_to_append
 from recbole_fmrlrec.errors import RunError, UsageError

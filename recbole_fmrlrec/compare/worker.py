@@ -14,8 +14,8 @@ from pathlib import Path
 from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.errors import RunError, usage_errors
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS
+from recbole_fmrlrec.runs.end_with_parent import end_with
 from recbole_fmrlrec.runs.folder import RESULT
-from recbole_fmrlrec.runs.parent import end_with
 from recbole_fmrlrec.train.threads import wait_passively
 
 DONE, FAILED, WRONG_USE, BUSY = 0, 1, 2, 75

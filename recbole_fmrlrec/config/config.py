@@ -19,7 +19,7 @@ from recbole_fmrlrec.config import evaluation_checks, settings
 from recbole_fmrlrec.config.needed_columns import load_needed
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files import trust
-from recbole_fmrlrec.files.writable import check_name
+from recbole_fmrlrec.files.names import check_name
 from recbole_fmrlrec.keys.class_keys import class_keys
 from recbole_fmrlrec.keys.known import (
     capability_defaults,

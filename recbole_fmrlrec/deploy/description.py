@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.deploy.errors import DeployError
-from recbole_fmrlrec.deploy.files import OWN_HASH
 from recbole_fmrlrec.files.names import name_fault
 from recbole_fmrlrec.rules import is_number, is_whole, shown
 
 FORMAT = "recbole-fmrlrec-deploy"
 FORMAT_VERSION = 1
+#: The field of the file with the hash of its other fields.
+OWN_HASH = "sha256"
 TABLE_DTYPES = ("float32", "float16", "int8")
 
 

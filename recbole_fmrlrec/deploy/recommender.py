@@ -16,14 +16,14 @@ from torch import Tensor
 from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.items import ItemTable, Unknown
+from recbole_fmrlrec.deploy.model_folder import load_model, save_model
 from recbole_fmrlrec.deploy.new_items import project
 from recbole_fmrlrec.deploy.ranking import Filter, rank_items
-from recbole_fmrlrec.deploy.real import RealStep
+from recbole_fmrlrec.deploy.real_arithmetic import RealStep
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.deploy.retrieval import ExactSearch, Search
 from recbole_fmrlrec.deploy.search_settings import History, SearchSettings
 from recbole_fmrlrec.deploy.session import Session, Sessions
-from recbole_fmrlrec.deploy.store import load_model, save_model
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
 #: Histories encoded at once.

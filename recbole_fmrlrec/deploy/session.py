@@ -17,10 +17,10 @@ from torch import Tensor
 from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.items import ItemTable, Unknown
+from recbole_fmrlrec.deploy.model_folder import PARAMETERS
 from recbole_fmrlrec.deploy.ranking import Filter, rank_items
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.deploy.retrieval import Search
-from recbole_fmrlrec.deploy.store import PARAMETERS
 from recbole_fmrlrec.rules import is_whole, shown
 
 

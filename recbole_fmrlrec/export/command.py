@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_fmrlrec.config.arguments import Parser, whole_numbers
+from recbole_fmrlrec.config.command_line import Parser, whole_numbers
 from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.program import usage_name

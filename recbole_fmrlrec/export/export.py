@@ -11,17 +11,17 @@ import torch
 
 from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.items import ItemTable
+from recbole_fmrlrec.deploy.model_folder import DESCRIPTION, TABLE, save_model
 from recbole_fmrlrec.deploy.new_items import project
 from recbole_fmrlrec.deploy.parameters import parameter_total
 from recbole_fmrlrec.deploy.recommender import Recommender
-from recbole_fmrlrec.deploy.store import DESCRIPTION, TABLE, save_model
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation.latency import by_processor, least_median, processor_name
-from recbole_fmrlrec.export.catalogue import NewItems, modalities_of, read_catalogue
-from recbole_fmrlrec.export.family import Family, Member
+from recbole_fmrlrec.export.added_items import NewItems, modalities_of, read_catalogue
 from recbole_fmrlrec.export.onnx import export_onnx
+from recbole_fmrlrec.export.open_checkpoint import Trained, open_checkpoint
 from recbole_fmrlrec.export.quality import deployed_metrics
-from recbole_fmrlrec.export.source import Trained, open_checkpoint
+from recbole_fmrlrec.export.sizes_page import Family, Member
 from recbole_fmrlrec.files.writable import check_folder
 
 #: Users whose answer is timed.

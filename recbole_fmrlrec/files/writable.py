@@ -6,8 +6,6 @@ import tempfile
 from pathlib import Path
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.files.names import name_fault
-from recbole_fmrlrec.rules import shown
 
 
 def check_folder(folder: Path, name: str) -> None:
@@ -27,20 +25,6 @@ def check_folder(folder: Path, name: str) -> None:
         raise UsageError(
             f"{name}: cannot write to {folder.absolute()}: {error.strerror}; choose another folder"
         ) from None
-
-
-def check_name(what: str, value: object, below: str) -> None:
-    """Refuse what is no name of a file or folder: a path, nothing, or none that a system takes.
-
-    Args:
-        what: the option or key, and where it stands.
-        below: the folder that the name is put in, in words.
-
-    Raises:
-        UsageError: it has the name.
-    """
-    if fault := name_fault(value):
-        raise UsageError(f"{what} = {shown(value)}: a name below {below} {fault}")
 
 
 def check_file(file: Path, name: str) -> None:

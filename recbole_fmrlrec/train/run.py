@@ -321,6 +321,6 @@ def tensorboard_in(folder: Path) -> None:
     """Let RecBole's trainers write their scalars into the run's folder, not the working folder."""
     import recbole.trainer.trainer as recbole_trainer
 
-    from recbole_fmrlrec.train.scalars import Scalars
+    from recbole_fmrlrec.train.tensorboard import Scalars
 
     recbole_trainer.get_tensorboard = lambda logger: Scalars(folder / "tensorboard")

@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from tabulate import tabulate
 
 from recbole_fmrlrec.files.atomic import write_json, write_text
-from recbole_fmrlrec.tuning.page import study_page
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import best_of, experimental, outcomes
+from recbole_fmrlrec.tuning.study_page import study_page
 from recbole_fmrlrec.tuning.trial import quiet, run_place, warn_of_damage
 from recbole_fmrlrec.tuning.worker import hours_used
 

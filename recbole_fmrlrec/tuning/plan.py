@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.files.writable import check_name
+from recbole_fmrlrec.files.names import check_name
 from recbole_fmrlrec.program import command_name
-from recbole_fmrlrec.tuning.file import Draft
+from recbole_fmrlrec.tuning.search_file import Draft
 from recbole_fmrlrec.tuning.space import Parameter, Space
 
 # The trials would no longer be measured alike.

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.model_api import outside
-from recbole_fmrlrec.runs.parent import end_with
+from recbole_fmrlrec.runs.end_with_parent import end_with
 from recbole_fmrlrec.train.threads import free_cpus
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.sampler import PlacedSampler, make_pruner

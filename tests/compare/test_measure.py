@@ -11,11 +11,11 @@ import torch
 
 from recbole_fmrlrec import run
 from recbole_fmrlrec.cli.main import main
+from recbole_fmrlrec.compare.checkpoint_ranks import PartRows, TrainedPart
 from recbole_fmrlrec.compare.evaluate import main as evaluate_main
 from recbole_fmrlrec.compare.gather import order_rows
 from recbole_fmrlrec.compare.measure import _at_size, _bytes_per_item, measure
 from recbole_fmrlrec.compare.statistics import per_user
-from recbole_fmrlrec.compare.trained import PartRows, TrainedPart
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 from recbole_fmrlrec.errors import UsageError

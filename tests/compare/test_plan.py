@@ -10,7 +10,7 @@ import pytest
 from recbole_fmrlrec.compare.command import build_parser
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.plan_file import read_plan
-from recbole_fmrlrec.compare.quick import file_plan, quick_plan
+from recbole_fmrlrec.compare.plan_options import file_plan, quick_plan
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.yaml_files import properties_dir
 

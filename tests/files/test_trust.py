@@ -20,7 +20,7 @@ from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.console import open_to_append, run_log
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.export.source import _recorded_metrics
+from recbole_fmrlrec.export.open_checkpoint import _recorded_metrics
 from recbole_fmrlrec.files import trust
 from recbole_fmrlrec.files.checkpoint import load_checkpoint, load_model_state, save_checkpoint
 from recbole_fmrlrec.runs.folder import RunFolder

@@ -11,7 +11,7 @@ from recbole_fmrlrec.compare.plan_file import read_plan
 from recbole_fmrlrec.config.settings import Setting, apply
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.yaml_files import load_with_places, load_yaml, parse_value
-from recbole_fmrlrec.tuning.file import read_drafts
+from recbole_fmrlrec.tuning.search_file import read_drafts
 
 # Nine values, of which the next line holds nine, of which the next ...: 9 ** 9 at the end.
 _BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(

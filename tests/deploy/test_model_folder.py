@@ -14,15 +14,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from recbole_fmrlrec.deploy import DeployError, Recommender
-from recbole_fmrlrec.deploy.files import OWN_HASH, fingerprint, with_own_hash
+from recbole_fmrlrec.deploy.description import OWN_HASH
 from recbole_fmrlrec.deploy.items import ItemTable
+from recbole_fmrlrec.deploy.model_folder import fingerprint, load_model, save_model, with_own_hash
 from recbole_fmrlrec.deploy.parameters import (
     build_network,
     pack_parameters,
     parameter_shapes,
     parameter_total,
 )
-from recbole_fmrlrec.deploy.store import load_model, save_model
 from recbole_fmrlrec.nn import linear as layers
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 from tests.deploy.conftest import DESCRIPTION, ITEMS, lively_network, table_of
@@ -220,7 +220,7 @@ def test_a_half_written_folder_is_no_model(
     def full(*_: Any) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("recbole_fmrlrec.deploy.store.write_tensors", full)
+    monkeypatch.setattr("recbole_fmrlrec.deploy.model_folder.write_tensors", full)
     with pytest.raises(OSError, match="no space left"):
         random_model.save(folder)
     with pytest.raises(DeployError, match=r"model\.json: missing"):

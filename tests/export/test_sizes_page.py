@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 from dataset_tools.page.figures import drawing
-from recbole_fmrlrec.export.curve import draw_curve
-from recbole_fmrlrec.export.family import Family, Member
+from recbole_fmrlrec.export.pareto_plot import draw_curve
+from recbole_fmrlrec.export.sizes_page import Family, Member
 from tests.page_checks import check_page
 
 

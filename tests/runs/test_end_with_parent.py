@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # The child sleeps in one call: it looks at nothing by itself. Its parent waits for it.
 CHILD = """
 import os, sys, time
-from recbole_fmrlrec.runs.parent import end_with
+from recbole_fmrlrec.runs.end_with_parent import end_with
 parent = int(sys.argv[1])
 end_with(lambda: os.getppid() == parent)
 print(os.getpid(), flush=True)

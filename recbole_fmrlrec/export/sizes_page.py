@@ -153,7 +153,7 @@ class Family:
 
         if not can_draw():
             return Text(NO_PLOTS)
-        from recbole_fmrlrec.export.curve import curve
+        from recbole_fmrlrec.export.pareto_plot import curve
 
         quality = [member.metrics[self.table_dtype][self.metric] for member in self.members]
         names = [str(member.size) for member in self.members]
