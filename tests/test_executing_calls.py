@@ -96,7 +96,6 @@ OURS = {
     "registry.py: get_model_class: importlib.import_module": _REGISTRY,
     "registry.py: get_model_class: getattr": _REGISTRY,
     "threads.py: usable_cpus: joblib.cpu_count": "counts",
-    "trainer.py: Trainer._low_dtype: getattr": "amp_dtype is bfloat16 or float16 by its rule",
     "worker.py: work_together: multiprocessing.get_context": "starts workers of ours",
     "worker.py: _child: multiprocessing.parent_process": "asks",
     "convert.py: _source_class: importlib.import_module": "the source is one of a list",

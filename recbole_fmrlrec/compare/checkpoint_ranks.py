@@ -123,7 +123,7 @@ class PartRows:
         return record, _in_order_of(record, self.known)
 
     def _ranks(self, model: Any) -> Any:
-        from recbole_fmrlrec.train.run import tensorboard_in
+        from recbole_fmrlrec.train.tensorboard import tensorboard_in
         from recbole_fmrlrec.train.trainer import trainer_class
 
         config = self.source.config
