@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recbole_fmrlrec.compare.gather import order_rows
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation.rank_record import RankRecord
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 PARTS = ("valid", "test")
 
@@ -30,7 +33,7 @@ class TrainedPart:
 
     checkpoint: Path
     part: str
-    config: Any
+    config: Config
     state: dict[str, Any]
 
     @classmethod

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.rules import is_number, is_whole
 from recbole_fmrlrec.runs.folder import BEST, RESULT
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 #: Columns of a ``.item`` file that name an item for people, the first that is there.
 TITLE_COLUMNS = ("title", "movie_title", "name", "item_name")
@@ -44,7 +47,7 @@ class Trained:
     """
 
     model: Any
-    config: Any
+    config: Config
     ids: list[str]
     titles: list[str | None]
     test: Rows

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataset_tools.files import file_hash
 from recbole_fmrlrec.console import run_log
@@ -28,6 +28,9 @@ from recbole_fmrlrec.model_api import outside
 from recbole_fmrlrec.rules import is_whole, shown
 from recbole_fmrlrec.runs.lock import Lock
 from recbole_fmrlrec.runs.result import RunResult
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 #: What was asked for, and what came out of it.
 CONFIG, RESULT = "config.json", "result.json"
@@ -53,7 +56,7 @@ class RunFolder:
     model_source: str | None = None  # of a model from outside
 
     @classmethod
-    def create(cls, root: Path, config: Any) -> RunFolder:
+    def create(cls, root: Path, config: Config) -> RunFolder:
         """A new folder ``MODEL-DATASET-TIME`` below ``root``."""
         model, dataset = config["model"], config["dataset"]
         # Before there is a folder: it may make features, and it may refuse them.
@@ -74,7 +77,7 @@ class RunFolder:
         raise UsageError(f"no free folder name for {stem} in {root}")
 
     @classmethod
-    def at(cls, path: Path, config: Any) -> RunFolder:
+    def at(cls, path: Path, config: Config) -> RunFolder:
         """A folder for a run of a configuration, whatever is in it."""
         fingerprint = run_fingerprint(config)
         return cls(path, config["model"], config["dataset"], fingerprint, config.overrides())
@@ -105,7 +108,7 @@ class RunFolder:
             ) from error
 
     @classmethod
-    def latest(cls, root: Path, config: Any) -> RunFolder | None:
+    def latest(cls, root: Path, config: Config) -> RunFolder | None:
         """The run of this very configuration that was started last, if there is one."""
         wanted = run_fingerprint(config)
         candidates = []
@@ -139,7 +142,7 @@ class RunFolder:
             )
         return recorded
 
-    def begin(self, config: Any, threads: int | None = None) -> None:
+    def begin(self, config: Config, threads: int | None = None) -> None:
         """Record the configuration; clear away what a killed write has left.
 
         Args:
@@ -235,7 +238,7 @@ class RunFolder:
         return run_log(self.path / _LOG, level)
 
 
-def run_fingerprint(config: Any, remake: bool = True) -> str:
+def run_fingerprint(config: Config, remake: bool = True) -> str:
     """What a run is: its settings, and the content of the dataset's atomic files and features.
 
     Args:

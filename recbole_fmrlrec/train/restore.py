@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.model_api import registry
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 
 def saved_config(
@@ -16,7 +19,7 @@ def saved_config(
     data_path: str | None = None,
     settings: Mapping[str, Any] | None = None,
     machine: Mapping[str, str] | None = None,
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Config, dict[str, Any]]:
     """The configuration of a checkpoint, on the CPU, and its content.
 
     Args:
@@ -54,7 +57,7 @@ def _check_names(path: Path, saved: Any, data_path: str | None) -> None:
             raise UsageError(f"{path}: damaged: its configuration does not say its {key}")
 
 
-def saved_model(path: Path, config: Any, state: dict[str, Any], train_data: Any) -> Any:
+def saved_model(path: Path, config: Config, state: dict[str, Any], train_data: Any) -> Any:
     """The model of a checkpoint, in evaluation mode on the configuration's device.
 
     Raises:
@@ -85,7 +88,7 @@ def _config(
     data_path: str | None,
     settings: Mapping[str, Any],
     machine: Mapping[str, str],
-) -> Any:
+) -> Config:
     """The configuration of a checkpoint: what in it differs from the defaults of today."""
     from recbole_fmrlrec.config.config import NOT_IN_FINGERPRINT, Config
 

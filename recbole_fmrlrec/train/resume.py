@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from logging import Logger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim import Optimizer
@@ -21,6 +21,9 @@ from recbole_fmrlrec.files.checkpoint import (
 from recbole_fmrlrec.nn.random_state import random_state, set_random_state
 from recbole_fmrlrec.runs.folder import BEST, LAST
 from recbole_fmrlrec.train.training_state import TrainingState, random_states, set_random_states
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 Metrics = dict[str, float]
 
@@ -40,7 +43,7 @@ class ResumableTraining:
         best_by_size: metrics of the best epoch's validation by nested size.
     """
 
-    config: Any
+    config: Config
     model: Any
     logger: Logger
     device: torch.device

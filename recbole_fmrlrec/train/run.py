@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.config.refusals import told_as_usage
@@ -36,6 +36,9 @@ from recbole_fmrlrec.train.init_from import load_weights
 from recbole_fmrlrec.train.summary import data_line, model_lines
 from recbole_fmrlrec.train.threads import take_threads, wait_passively
 from recbole_fmrlrec.train.typed_settings import RunSettings
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 #: Seconds between two looks at a run folder in which another process is at work.
 WAIT = 5.0
@@ -135,7 +138,7 @@ def run_when_free(*words: Any, **keys: Any) -> RunResult:
         time.sleep(WAIT)
 
 
-def _choose_folder(config: Any, named: RunFolder | None, resume: bool) -> RunFolder:
+def _choose_folder(config: Config, named: RunFolder | None, resume: bool) -> RunFolder:
     root = Path(config["checkpoint_dir"])
     if named is not None:
         if named.fingerprint != run_fingerprint(config, remake=False):
@@ -159,7 +162,7 @@ def _choose_folder(config: Any, named: RunFolder | None, resume: bool) -> RunFol
 class _Run:
     """The steps of one run, in their order."""
 
-    config: Any
+    config: Config
     folder: RunFolder
     resume: bool
     started: float

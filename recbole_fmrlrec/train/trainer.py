@@ -9,7 +9,7 @@ import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.trainer import Trainer as RecBoleTrainer
@@ -34,6 +34,9 @@ from recbole_fmrlrec.train.optimization import adamw, learning_rate_factor
 from recbole_fmrlrec.train.resume import Metrics, ResumableTraining
 from recbole_fmrlrec.train.typed_settings import TrainerSettings
 
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
+
 
 class _TimeIsUp(Exception):
     """The epochs have used ``max_minutes``."""
@@ -53,7 +56,7 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, RecBoleTrainer):
         ranks: ranks of its targets, see `RankEvaluation`.
     """
 
-    def __init__(self, config: Any, model: Any, run_dir: Path | None = None) -> None:
+    def __init__(self, config: Config, model: Any, run_dir: Path | None = None) -> None:
         super().__init__(config, model)
         self.settings = typed(TrainerSettings, config)
         if self.settings.trim_batches and not isinstance(model, WindowModel):
@@ -257,7 +260,7 @@ def resumable(trainer_class: type) -> type:
     return type(trainer_class.__name__, (Trainer, trainer_class), body)
 
 
-def trainer_class(config: Any) -> type:
+def trainer_class(config: Config) -> type:
     """The trainer of a configuration's model.
 
     RecBole's special trainers (``KGTrainer``, ``S3RecTrainer`` ...) keep their models and have ours

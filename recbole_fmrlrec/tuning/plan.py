@@ -7,13 +7,16 @@ import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.names import check_name
 from recbole_fmrlrec.program import command_name
 from recbole_fmrlrec.tuning.search_file import Draft
 from recbole_fmrlrec.tuning.space import Parameter, Space
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 # The trials would no longer be measured alike.
 _MEASURE = {"valid_metric", "valid_metric_bigger", "eval_args", "metrics", "topk", "repeatable"}
@@ -233,7 +236,7 @@ def _checked(
     return parameter
 
 
-def _need_validation(config: Any) -> None:
+def _need_validation(config: Config) -> None:
     split = config["eval_args"]["split"]
     shares = split.get("RS") or split.get("TS")
     if split.get("LS") == "test_only" or (shares and not shares[1]):
