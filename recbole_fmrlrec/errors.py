@@ -31,7 +31,7 @@ def missing_package(error: ModuleNotFoundError) -> str:
 
 def usage_errors() -> tuple[type[BaseException], ...]:
     """Every exception class that means wrong use or wrong input."""
-    from dataset_tools import errors as tools  # here, since what deploys stands without it
+    from dataset_tools import errors as tools  # here: deployment must not need it
 
     return UsageError, tools.UsageError, tools.FeatureError
 

@@ -1,4 +1,4 @@
-"""``run_recbole.py recommend``: one history for a person, or a file of users."""
+"""``run_recbole.py recommend``: for one history, or for a file of users."""
 
 from __future__ import annotations
 

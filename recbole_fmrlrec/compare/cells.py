@@ -134,7 +134,7 @@ def choose(cells: Sequence[Cell], names: Sequence[str], option: str) -> list[Cel
     ]
     found = [cell for cell in cells if all(_names(cell)[kind] in own for kind, own in kinds)]
     if not found:
-        raise UsageError(f"{option}: no cell is {' and '.join(names)} at once; --list shows all")
+        raise UsageError(f"{option}: no cell matches all of {', '.join(names)}; see --list")
     return found
 
 

@@ -108,21 +108,21 @@ def _compare(plan: Any, options: argparse.Namespace) -> int:
     from recbole_fmrlrec.compare.plan_cells import make_cells
 
     cells = make_cells(plan, look_only=options.list)
-    chosen, anew = list(cells), []
+    chosen, to_redo = list(cells), []
     if options.only is not None:
         chosen = choose(cells, names(options.only), "--only")
     if options.redo is not None:
         redo = names(options.redo)
         named = [cell for cell in cells if cell.key in redo]  # whatever --only says
         chosen += [cell for cell in named if cell not in chosen]
-        anew = choose(chosen, redo, "--redo")
+        to_redo = choose(chosen, redo, "--redo")
     if options.list:
         for cell in chosen:
             sizes = f" ({cell.about_sizes})" if cell.trained else ""
             print(f"{cell.key}  {cell.label}{sizes}: {_state(cell)}")
         return 0
     check_folder(plan.output, "output")
-    discard(anew)
+    discard(to_redo)
     read_runs(cells)  # a damaged file is said now, and not after hours of other cells
     write_record(plan, cells)
     return _compute_and_report(plan, cells, chosen, options.workers)

@@ -31,7 +31,7 @@ def check_setting(model: str, key: str, value: Any, where: str, in_file: bool) -
 
     Args:
         key: of a configuration; with dots an entry of a mapping.
-        where: it stands, for the message.
+        where: its place, for the message.
         in_file: whether that is in the file of a comparison.
 
     Raises:

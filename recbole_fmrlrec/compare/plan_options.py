@@ -71,7 +71,7 @@ def file_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
         )  # `--worker 2` makes 2 the file
         raise UsageError(
             "--model and a file: the file says which models are compared; --only=NAME,.. chooses "
-            "of them"
+            "some of them"
         )
     settings = _settings(options, rest)
     said = _measured(options, settings)
@@ -103,7 +103,7 @@ def _settings(options: argparse.Namespace, rest: Sequence[str]) -> dict[str, str
     if found.config_files or found.resume:
         raise UsageError(
             "compare has no --config_files and no --resume: its file holds settings, and the same "
-            "command takes a comparison up again"
+            "command continues a comparison"
         )
     return found.keys
 

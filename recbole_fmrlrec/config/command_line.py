@@ -25,11 +25,11 @@ class Arguments:
 
 
 def parse(argv: Sequence[str], commands: Sequence[str] = ()) -> Arguments:
-    """Take a command line apart.
+    """Parse a command line.
 
     Args:
         argv: the words after the program's name, or after those that a command reads itself.
-        commands: the words that may stand first, without ``--``.
+        commands: the words that may come first, without ``--``.
 
     Raises:
         UsageError: an unknown command, an option without its value, a value without its option, or
@@ -105,7 +105,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def whole_numbers(option: str, text: str) -> list[int]:
-    """Whole numbers with commas between them, brackets around them or not.
+    """Integers separated by commas, with or without brackets around them.
 
     Raises:
         UsageError: something else.
@@ -115,12 +115,12 @@ def whole_numbers(option: str, text: str) -> list[int]:
     except ValueError:
         given = text if len(text) <= 60 else f"{text[:60]}..."
         raise UsageError(
-            f"{option} takes whole numbers with commas, or all, not {given!r}"
+            f"{option} takes integers separated by commas, or all, not {given!r}"
         ) from None
 
 
 def names(text: str) -> list[str]:
-    """Names with commas between them, blanks around them or not.
+    """Names separated by commas, with or without blanks around them.
 
     Raises:
         UsageError: there is nothing between two commas.
@@ -134,7 +134,7 @@ def names(text: str) -> list[str]:
 def check_options(
     words: Sequence[str], models: Sequence[str], command: str, options: Sequence[str]
 ) -> None:
-    """Refuse words that are no settings of some models, and look like an option of a command.
+    """Refuse words that are not settings of the models and look like an option of the command.
 
     Raises:
         UsageError: it names the option.

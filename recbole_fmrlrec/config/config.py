@@ -61,7 +61,7 @@ class Config(RecBoleConfig):
 
     Args:
         model: name or class; without it the one that the user's settings name, else our default.
-        dataset: name, likewise.
+        dataset: name; found in the same way.
         config_file_list: YAML files.
         config_dict: keys and values.
         cli_args: keys and values of the command line; text is read as YAML.

@@ -23,7 +23,7 @@ class ExactOrder(Dataset):
 
     RecBole makes float32 of the timestamps and sorts by that: second stamps fall into steps of 64 s
     or more, millisecond stamps into steps of two minutes, and within a step the file's order
-    stands. Here the table is sorted by the exact float64 value, ties by the file's order, when ids
+    stays. Here the table is sorted by the exact float64 value, ties by the file's order, when ids
     are mapped (they stay RecBole's) and nothing is rescaled yet. All sorts after that are stable
     and by a rounding of the same value, so that the order within a user survives them.
 

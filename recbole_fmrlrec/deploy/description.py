@@ -145,8 +145,8 @@ def _file(entry: tuple[Any, Any]) -> bool:
 _Check = tuple[Callable[[Any], bool], str]
 _TEXT: _Check = (lambda value: isinstance(value, str), "a text")
 _FLAG: _Check = (lambda value: isinstance(value, bool), "true or false")
-_COUNT: _Check = (_whole, "a whole number of 1 or more")
-_SIZES: _Check = (_sizes, "ascending whole numbers of 1 or more")
+_COUNT: _Check = (_whole, "an integer of at least 1")
+_SIZES: _Check = (_sizes, "ascending integers of at least 1")
 _MAPPING: _Check = (lambda value: isinstance(value, dict), "an object")
 _CHECKS: dict[str, _Check] = {
     "model": _TEXT,

@@ -18,7 +18,7 @@ _DATES = "ISO dates"
 
 
 def _clash(one: str, other: str) -> bool:
-    """Whether times of two kinds cannot stand in one order."""
+    """Whether times of two kinds cannot be put in one order."""
     return one != other and (_DATES in (one, other) or _PLAIN not in (one, other))
 
 

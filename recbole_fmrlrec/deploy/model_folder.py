@@ -73,7 +73,7 @@ def save_model(
     names = [PARAMETERS, TABLE, ITEMS, *extra_files]
     for graph in folder.glob("*.onnx"):
         if graph.name not in names:
-            graph.unlink()  # of a model that stood here before
+            graph.unlink()  # of a model that was here before
     written = replace(
         description,
         num_items=len(items),
@@ -97,7 +97,9 @@ def load_model(folder: Path) -> tuple[Description, FMRLRecNetwork, ItemTable]:
     path = folder / DESCRIPTION
     if not path.is_file() and (inner := sorted(folder.glob(f"*/{DESCRIPTION}"))):
         names = ", ".join(sorted((entry.parent.name for entry in inner), key=_by_number))
-        raise DeployError(f"{folder} holds a family of models: name one of its folders {names}")
+        raise DeployError(
+            f"{folder} holds several sizes of a model: name one of its folders {names}"
+        )
     content = read_json(path)
     description = Description.from_json(content, path)
     for name in (PARAMETERS, TABLE, ITEMS):

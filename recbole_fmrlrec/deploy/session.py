@@ -62,7 +62,7 @@ class Sessions:
     @torch.no_grad()
     def __init__(self, recommender: Served, count: int) -> None:
         if count < 1:
-            raise DeployError(f"there must be 1 session or more, not {count}")
+            raise DeployError(f"there must be at least 1 session, not {count}")
         self.recommender = recommender
         blocks, width = recommender.description.num_blocks, recommender.size
         self.state = torch.zeros(blocks, count, 2 * width)
@@ -234,7 +234,7 @@ class Session:
 def _check_plain(state: Mapping[str, Any]) -> None:
     events, seen = state["events"], state["seen"]
     if not is_whole(events) or events < 0:
-        raise DeployError(f"a session's events are a whole number from 0, not {shown(events)}")
+        raise DeployError(f"a session's events must be an integer from 0, not {shown(events)}")
     known = isinstance(seen, list | tuple | set) and all(isinstance(item, str) for item in seen)
     if seen is not None and not known:
         raise DeployError("a session's seen is None or a list of item ids")

@@ -87,7 +87,7 @@ class Export:
         if unknown := [size for size in wanted if size not in known]:
             raise UsageError(f"the model has no size {unknown[0]}; it has {list(known)}")
         if not self.family and len(wanted) != 1:
-            raise UsageError("without a family exactly one size is exported")
+            raise UsageError("exactly one size goes to a folder of its own")
         return wanted
 
     @torch.no_grad()

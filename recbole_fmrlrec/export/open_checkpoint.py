@@ -20,7 +20,7 @@ from recbole_fmrlrec.runs.folder import BEST, RESULT
 if TYPE_CHECKING:
     from recbole_fmrlrec.config.config import Config
 
-#: Columns of a ``.item`` file that name an item for people, the first that is there.
+#: Columns of a ``.item`` file with titles of items; the first that is there is used.
 TITLE_COLUMNS = ("title", "movie_title", "name", "item_name")
 
 
@@ -62,7 +62,7 @@ def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
         data_path: the folder that holds the dataset, where it is not where training had it.
 
     Raises:
-        UsageError: the checkpoint is missing or damaged, it is no model with sizes, or the
+        UsageError: the checkpoint is missing or damaged, it is not a model with sizes, or the
             dataset's items or features have changed.
     """
     compat.apply()

@@ -29,10 +29,10 @@ def name_fault(value: object) -> str | None:
 
 
 def check_name(what: str, value: object, below: str) -> None:
-    """Refuse what is no name of a file or folder: a path, nothing, or none that a system takes.
+    """Refuse what cannot be the name of a file or folder, such as a path or an empty text.
 
     Args:
-        what: the option or key, and where it stands.
+        what: the option or key, and its place.
         below: the folder that the name is put in, in words.
 
     Raises:

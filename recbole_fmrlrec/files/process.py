@@ -1,4 +1,4 @@
-"""Which process has something in hand, written down so that others can see whether it lives."""
+"""A record of the process that works on something, so that others can see whether it still runs."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _START = 2.0
 
 
 def this_process() -> dict[str, Any]:
-    """What tells this process from all others: host, place, number and start."""
+    """What identifies this process: host, number space, process number and start."""
     started = psutil.Process().create_time()
     return {"host": socket.gethostname(), "place": _place(), "pid": os.getpid(), "started": started}
 
 
 def is_here(owner: Mapping[str, Any]) -> bool:
-    """Whether an owner's process number means something where this process runs."""
+    """Whether an owner's process number can be looked up where this process runs."""
     return owner.get("place") == _place()
 
 
 def is_running(owner: Mapping[str, Any]) -> bool:
     """Whether an owner that `is_here` still runs.
 
-    A process that has ended and whose parent has not looked yet (a zombie) does not run, and a
-    record that names no process is of none that does.
+    A process that has ended and waits for its parent (a zombie) does not run, nor does the owner of
+    a record without a process number.
     """
     try:
         process = psutil.Process(int(owner["pid"]))

@@ -1,4 +1,4 @@
-"""Whether an output can be written, found out before hours of work and not after them."""
+"""Whether an output can be written, checked before hours of work instead of after them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_folder(folder: Path, name: str) -> None:
 
 
 def check_file(file: Path, name: str) -> None:
-    """Likewise for a file, which is not made yet."""
+    """Check the same for a file, without making it."""
     if file.is_dir():
         raise UsageError(f"{name}: {file} is a folder; give the name of a file in it")
     check_folder(file.parent, name)

@@ -187,7 +187,7 @@ def _shown(count: int) -> str:
 def _collect(loader: Loader, node: yaml.Node, place: Place, lines: dict[Place, int]) -> None:
     if isinstance(node, yaml.MappingNode):
         loader.flatten_mapping(node)
-        # The entries of a merge stand first, and those of the mapping itself replace them.
+        # The entries of a merge come first, and those of the mapping itself replace them.
         for key, value in {pair[0].value: pair for pair in node.value}.values():
             here = (*place, str(key.value))
             lines[here] = key.start_mark.line + 1

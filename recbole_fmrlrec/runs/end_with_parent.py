@@ -12,9 +12,9 @@ LOOK = 0.5
 
 
 def end_with(parent_lives: Callable[[], bool]) -> None:
-    """End this process at once when its parent has ended, however that came about.
+    """End this process at once when its parent has ended, for whatever reason.
 
-    Nothing is put in order: what the process was at is left as a kill of itself would leave it.
+    Nothing is cleaned up: it is as if this process were killed itself.
     """
 
     def watch() -> None:

@@ -137,8 +137,8 @@ class RunFolder:
         recorded: int | None = content.get("threads", 0)
         if recorded is not None and not (is_whole(recorded) and 0 <= recorded <= MAX_THREADS):
             raise UsageError(
-                f"{self.path / CONFIG}: damaged: threads = {shown(recorded)}, which is no number "
-                f"of threads from 0 to {MAX_THREADS}; correct it, or remove the entry"
+                f"{self.path / CONFIG}: damaged: threads = {shown(recorded)}, not a number of "
+                f"threads from 0 to {MAX_THREADS}; correct it, or remove the entry"
             )
         return recorded
 
@@ -234,7 +234,7 @@ class RunFolder:
             lock.release()
 
     def logging(self, level: str | None) -> AbstractContextManager[None]:
-        """Log to ``run.log`` while the run lasts, and what is for people to standard error."""
+        """Log to ``run.log`` while the run lasts, and what users should see to standard error."""
         return run_log(self.path / _LOG, level)
 
 

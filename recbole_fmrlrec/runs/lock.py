@@ -32,7 +32,7 @@ class Lock:
     """The lock ``NAME.lock.N`` beside ``path``.
 
     Args:
-        path: what is locked; the lock's files stand beside it.
+        path: what is locked; the lock's files are beside it.
         stale: seconds without a touch after which another machine's lock is taken over.
     """
 

@@ -26,7 +26,7 @@ def saved_config(
         path: ``best.pth`` of a run.
         data_path: the folder that holds the dataset, where it is not where training had it.
         settings: changes that leave the shape of the model alone.
-        machine: likewise, as text of the command line.
+        machine: changes of where and how it runs, as text of the command line.
 
     Raises:
         UsageError: a checkpoint that is missing or damaged, or one that holds no configuration.

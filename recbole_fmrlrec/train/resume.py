@@ -148,8 +148,9 @@ class ResumableTraining:
         try:
             return load_checkpoint(file, self.device)
         except RunError as error:
-            anew = "and --resume trains the run from the beginning"
-            raise RunError(f"{error}; {way_out}, {anew}") from error
+            raise RunError(
+                f"{error}; {way_out}, and --resume trains the run from the beginning"
+            ) from error
 
     def _resume_from(self, state: dict[str, Any]) -> None:
         try:

@@ -58,7 +58,7 @@ def run(
 
     Args:
         model: name (ours or RecBole's) or class; fMRLRec when neither this nor a file says.
-        dataset: name of a folder below ``data_path``; ml-100k likewise.
+        dataset: name of a folder below ``data_path``; ml-100k when nothing says.
         config_file_list: YAML files, later ones win.
         config_dict: settings that win over the files.
         cli_args: settings as text, that win over all.

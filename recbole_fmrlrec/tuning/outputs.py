@@ -72,7 +72,7 @@ def table(plan: Plan, study: optuna.Study) -> tuple[list[str], list[list[Any]]]:
 
 
 def as_rows(plan: Plan, study: optuna.Study) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the trials for people, best first; folders are left out."""
+    """Head and rows of the trials as short text, best first, without their folders."""
     head, rows = table(plan, study)
     sign = -1 if plan.maximize else 1
     rows.sort(key=lambda row: (row[1] != "complete", sign * row[2] if row[2] != "" else 0))
@@ -82,7 +82,7 @@ def as_rows(plan: Plan, study: optuna.Study) -> tuple[list[str], list[list[str]]
 
 
 def as_text(plan: Plan, study: optuna.Study) -> str:
-    """Likewise as a Markdown table."""
+    """The same as a Markdown table."""
     head, rows = as_rows(plan, study)
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return tabulate(escaped, head, "github", disable_numparse=True)

@@ -37,8 +37,8 @@ class Plan:
         fingerprint: a hash of defaults, fixed settings and data.
         epochs: of a trial, if no parameter says otherwise.
         sampler_named: whether the file names the sampler; else it follows from the budget.
-        trials: how many; None is no limit.
-        hours: hours of all trials together; None is no limit.
+        trials: how many; None for no limit.
+        hours: hours of all trials together; None for no limit.
     """
 
     study: str

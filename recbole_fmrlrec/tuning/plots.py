@@ -149,7 +149,7 @@ def _slice(plan: Plan, done: Trials, parameter: Parameter) -> Figure:
 
 
 def _positions(axes: Any, parameter: Parameter) -> Callable[[Any], Any]:
-    """Where a stored value stands on the axis, which is made for the parameter's kind."""
+    """The position of a stored value on the axis, which is made for the parameter's kind."""
     if parameter.kind != "choice":
         low, high = parameter.values[:2]
         if parameter.kind == "loguniform":

@@ -19,7 +19,7 @@ from recbole_fmrlrec.tuning.study import experimental, place_of
 class PlacedSampler(BaseSampler):
     """Hands every trial to a sampler of its own, made from the trial's place.
 
-    A sampler that lives through a study would start its random numbers anew in each process: a
+    One sampler for a whole study would start its random numbers again in each process: a
     study that goes on would repeat its first trials, and two workers would share them.
 
     Args:

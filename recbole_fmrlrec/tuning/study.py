@@ -125,7 +125,7 @@ def best_of(study: optuna.Study, maximize: bool) -> tuple[int, FrozenTrial] | No
 
 
 def best_among(trials: Mapping[int, FrozenTrial], maximize: bool) -> tuple[int, FrozenTrial] | None:
-    """Likewise, of trials by place."""
+    """The same, of trials by place."""
     sign = -1 if maximize else 1
     done = [
         (sign * trial.values[0], place, trial)

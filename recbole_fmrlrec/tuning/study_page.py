@@ -12,7 +12,7 @@ from dataset_tools.page.figures import NO_PLOTS, can_draw
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import best_of, outcomes
 
-#: Trials in the table of the page; all of them stand in trials.csv.
+#: Trials in the table of the page; all of them are in trials.csv.
 SHOWN = 30
 
 

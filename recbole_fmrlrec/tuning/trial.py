@@ -111,7 +111,7 @@ class Objective:
 
 
 def warn_of_damage(plan: Plan, place: int) -> None:
-    """Mend the runs of a place and say on standard error what was damaged in them."""
+    """Remove damaged files of a trial's runs, and say so on standard error."""
     for folder in sorted(plan.run_root(place).glob("*/")):
         if Lock(folder / "run").is_held():
             continue  # its files are another's still
@@ -146,7 +146,7 @@ def run_place(
 
 
 def _record_anew(plan: Plan, root: Path, settings: dict[str, Any]) -> None:
-    """Write the configuration of a run whose own was damaged, so that it is found and goes on."""
+    """Write the configuration of a run whose own was damaged, so that it can be continued."""
     lost = [file.parent for file in root.glob(f"*/{LAST}")]
     for folder in lost:
         if not (folder / CONFIG).is_file():

@@ -143,7 +143,7 @@ def test_choosing(plan):
     assert choose(found, ["Pop", "toy", "seed2"], "--only") == [found[1]]
     assert choose(found, [found[0].key, found[1].key], "--only") == found[:2]
     assert choose(found, ["all"], "--redo") == found
-    with pytest.raises(UsageError, match=r"--only: no cell is seed1 and .* at once"):
+    with pytest.raises(UsageError, match=r"--only: no cell matches all of seed1, .*"):
         choose(found, ["seed1", found[1].key], "--only")
     with pytest.raises(UsageError, match=r"--only: there is no cell `pop`; known: .*Pop"):
         choose(found, ["pop"], "--only")

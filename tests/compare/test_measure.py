@@ -137,7 +137,7 @@ def test_evaluate_takes_the_keys_of_the_machine(runs, capsys):
         ("--slices=heads", "no slice `heads`; known: all, history 1-5, "),
         ("--slices=head,", "no slice ``; known: all"),
         ("--slices=all,head", "no slice `all`; known: all, history"),
-        ("--sizes=four", "--sizes takes whole numbers with commas, or all, not 'four'"),
+        ("--sizes=four", "--sizes takes integers separated by commas, or all, not 'four'"),
         ("--sizes=0", "--sizes takes numbers of at least 1, not 0"),
         ("--metrics=GAUC", "unknown metric 'gauc'; known: NDCG, Recall"),
         ("--topk=5,0", "--topk takes numbers of at least 1, not 0"),

@@ -146,8 +146,8 @@ def test_a_changed_byte_is_refused(folder: Path) -> None:
         ({"format": "other"}, "not the description of a deployed model"),
         ({"size": 8}, "size 8 and sizes"),
         ({"sizes": [16, 8]}, "sizes must be ascending"),
-        ({"num_blocks": 0}, "num_blocks must be a whole number of 1 or more"),
-        ({"num_blocks": True}, "num_blocks must be a whole number"),
+        ({"num_blocks": 0}, "num_blocks must be an integer of at least 1"),
+        ({"num_blocks": True}, "num_blocks must be an integer"),
         ({"feature_scale": 0}, "feature_scale must be a number above 0"),
         ({"table_dtype": "float64"}, "table_dtype must be one of"),
         ({"auto_map": "module.Class"}, "unknown field auto_map"),
@@ -197,7 +197,7 @@ def test_a_folder_with_code_is_refused(folder: Path, name: str) -> None:
 def test_a_missing_file_or_folder_is_named(folder: Path) -> None:
     with pytest.raises(DeployError, match="there is no folder"):
         load_model(folder / "none")
-    with pytest.raises(DeployError, match=r"holds a family of models: name one of .* copy"):
+    with pytest.raises(DeployError, match=r"holds several sizes of a model: name one of .* copy"):
         load_model(folder.parent)
     (folder / "items.json").unlink()
     with pytest.raises(DeployError, match=r"items\.json: missing"):

@@ -335,9 +335,12 @@ def test_nothing_is_appended_to_a_file_that_a_run_folder_links_to(tmp_path: Path
     foreign.write_text("mine\n")
     log.parent.mkdir()
     log.symlink_to(foreign)
-    with pytest.raises(UsageError, match=r"run\.log: a link or no plain file"), run_log(log, None):
+    with (
+        pytest.raises(UsageError, match=r"run\.log: a link or not a plain file"),
+        run_log(log, None),
+    ):
         raise AssertionError("not reached")
-    with pytest.raises(UsageError, match=r"run\.log: a link or no plain file"):
+    with pytest.raises(UsageError, match=r"run\.log: a link or not a plain file"):
         open_to_append(log)
     assert foreign.read_text() == "mine\n"
     log.unlink()
