@@ -79,7 +79,7 @@ class TrainedPart:
         Raises:
             UsageError: there are no such rows, or their evaluation is not one of ranks.
         """
-        from recbole_fmrlrec.compare.measure import count_interactions, known_of_rows
+        from recbole_fmrlrec.compare.measure import count_interactions, describe_rows
         from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
         from recbole_fmrlrec.evaluation.trainer_mixin import serves_ranks
 
@@ -94,7 +94,7 @@ class TrainedPart:
                 f"{self.checkpoint}: its evaluation is not one of ranks; it needs one target a row "
                 "and eval_args.mode: full"
             )
-        known = known_of_rows(self.config, dataset, counts, loaders, self.part)
+        known = describe_rows(self.config, dataset, counts, loaders, self.part)
         return PartRows(self, loaders[0], loader, known)
 
 
@@ -103,7 +103,7 @@ class PartRows:
     """The rows of a part.
 
     Attributes:
-        known: what is known of each row before it is ranked, see `measure.known_of_rows`.
+        known: what is known of each row before it is ranked, see `measure.describe_rows`.
     """
 
     source: TrainedPart

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_fmrlrec.compare.plan_options import file_plan, quick_plan
+from recbole_fmrlrec.compare.plan_options import plan_from_file, plan_from_options
 from recbole_fmrlrec.config.command_line import Parser, names
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.writable import check_folder
@@ -87,7 +87,8 @@ def main(words: Sequence[str]) -> int:
     options, rest = build_parser().parse_known_args(words)
     if options.file is not None:
         options.file = shipped_file("comparison", options.file)
-    plan = quick_plan(options, rest) if options.file is None else file_plan(options, rest)
+    make_plan = plan_from_options if options.file is None else plan_from_file
+    plan = make_plan(options, rest)
     if options.workers < 1:
         raise UsageError("--workers takes a number of at least 1")
     if not options.list:

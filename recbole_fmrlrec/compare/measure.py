@@ -42,7 +42,7 @@ def measure(config: Config, folder: Path) -> None:
     dataset = create_dataset(config)
     counts = count_interactions(dataset)
     loaders = data_preparation(config, dataset)
-    write_arrays(folder / ROWS, known_of_rows(config, dataset, counts, loaders))
+    write_arrays(folder / ROWS, describe_rows(config, dataset, counts, loaders))
     checkpoint = folder / BEST
     if not checkpoint.is_file():  # a trainer of RecBole's own, whose files are pickles
         note = "not measured: this model's trainer keeps no checkpoint that can be read safely"
@@ -67,7 +67,7 @@ def count_interactions(dataset: Any) -> Counts:
     return users, items
 
 
-def known_of_rows(
+def describe_rows(
     config: Config, dataset: Any, counts: Counts, loaders: Sequence[Any], part: str = "test"
 ) -> dict[str, np.ndarray]:
     """What is known of each row of a part before the evaluation.

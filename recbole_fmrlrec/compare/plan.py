@@ -72,7 +72,7 @@ class Plan:
     overrides: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
 
-    def place(self, kind: str, name: str) -> str:
+    def line_of(self, kind: str, name: str) -> str:
         """File and line of an entry, see ``places``."""
         return self.places.get(f"{kind}/{name}", "command line")
 

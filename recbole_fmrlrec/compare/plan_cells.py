@@ -59,7 +59,7 @@ def _sizes_alone(plan: Plan, dataset: str, variant: Variant, config: Config) -> 
     if absent:
         wanted = list(variant.sizes or ())
         raise UsageError(
-            f"{plan.place('sizes', variant.name)}: {variant.name} has no size {absent[0]} on "
+            f"{plan.line_of('sizes', variant.name)}: {variant.name} has no size {absent[0]} on "
             f"{dataset}; its sizes are {sizes}. `show_sizes` chooses what the tables show of "
             "them; for a "
             f"model of other sizes say `settings: {{sizes: {wanted}}}`"
@@ -153,7 +153,7 @@ def _check_dataset(plan: Plan, dataset: str, config: Config) -> None:
     if dataset in load_yaml(recbole_dir() / "properties" / "dataset" / "url.yaml"):
         way = f"RecBole downloads it with `{command_name()} --model=Pop --dataset={dataset}`"
     raise UsageError(
-        f"{plan.place('datasets', dataset)}: there is no dataset `{dataset}`: {absent[0]} is not "
+        f"{plan.line_of('datasets', dataset)}: there is no dataset `{dataset}`: {absent[0]} is not "
         f"in {Path(config['data_path']).absolute()}; {way}. Prepared on demand: "
         f"{', '.join(known_names())}"
     )

@@ -18,7 +18,7 @@ _VALUED = ("dataset", "seeds", "metrics", "topk", "valid_metric", "output")
 _OPTIONS = ["model", *_VALUED, "only", "redo", "workers", "list", "debug"]
 
 
-def quick_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
+def plan_from_options(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
     """The plan of options, the same as that of a file which says so.
 
     Args:
@@ -28,7 +28,7 @@ def quick_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
     Raises:
         UsageError: there is no model, or a name or a value cannot be used.
     """
-    from recbole_fmrlrec.compare.plan_file import plan_of
+    from recbole_fmrlrec.compare.plan_file import plan_from_values
     from recbole_fmrlrec.config.model_names import model_name
 
     if not options.model:
@@ -44,19 +44,19 @@ def quick_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
         "name": "-".join([*models, *datasets]),
         "models": models,
         "datasets": datasets,
-        **_measured(options, settings),
+        **_evaluation_keys(options, settings),
     }
     if "max_minutes" in settings:
         values["budget"] = {"minutes": _typed("max_minutes", settings.pop("max_minutes"), models)}
     values["settings"] = {key: _typed(key, text, models) for key, text in settings.items()}
-    return plan_of(values)
+    return plan_from_values(values)
 
 
-def file_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
+def plan_from_file(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
     """The plan of a file, with what the command line says above it.
 
     Args:
-        options: ``file``, and those of `quick_plan`.
+        options: ``file``, and those of `plan_from_options`.
         rest: other words: settings of all models, ``--KEY=VALUE``.
 
     Raises:
@@ -74,7 +74,7 @@ def file_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
             "some of them"
         )
     settings = _settings(options, rest)
-    said = _measured(options, settings)
+    said = _evaluation_keys(options, settings)
     if options.dataset:
         said["datasets"] = names(options.dataset)
     plan = read_plan(options.file, said)
@@ -108,7 +108,7 @@ def _settings(options: argparse.Namespace, rest: Sequence[str]) -> dict[str, str
     return found.keys
 
 
-def _measured(options: argparse.Namespace, settings: dict[str, str]) -> dict[str, Any]:
+def _evaluation_keys(options: argparse.Namespace, settings: dict[str, str]) -> dict[str, Any]:
     """Seeds, metrics and the like that are given; ``--seed`` is taken out of the settings."""
     found: dict[str, Any] = {}
     seeds = options.seeds

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.keys.yaml_nodes import Loader, Place, YamlFault, problem_of, read
+from recbole_fmrlrec.keys.yaml_nodes import EntryPath, Loader, YamlFault, problem_of, read
 
-__all__ = ["Loader", "Place", "entries", "load_with_places", "load_yaml", "parse_value"]
+__all__ = ["EntryPath", "Loader", "entries", "load_with_entry_lines", "load_yaml", "parse_value"]
 
 #: A file of settings is written by hand; a larger one is another file.
 MAX_BYTES = 4 * 2**20
@@ -67,13 +67,13 @@ def load_with_lines(path: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
     Raises:
         UsageError: as :func:`load_yaml`.
     """
-    values, lines = load_with_places(path, any_keys=False)
+    values, lines = load_with_entry_lines(path, any_keys=False)
     return values, {str(place[0]): line for place, line in lines.items() if len(place) == 1}
 
 
-def load_with_places(
+def load_with_entry_lines(
     path: str | Path, *, any_keys: bool = True
-) -> tuple[dict[str, Any], dict[Place, int]]:
+) -> tuple[dict[str, Any], dict[EntryPath, int]]:
     """The mapping of a YAML file, and the line (from 1) of each entry at any depth.
 
     Args:

@@ -59,7 +59,7 @@ class Plan:
     sampler_named: bool = True
 
     def points(self) -> list[dict[str, Any]]:
-        """The points of the grid, by the place of the trial that takes them; a fixed shuffle.
+        """The points of the grid, by the slot of the trial that takes them; a fixed shuffle.
 
         In the order of the file, a part of them would leave the first parameters at their first
         values. The order does not depend on the budget, with which a study may go on later.
@@ -93,9 +93,9 @@ class Plan:
         values = {**self.settings, **self.space.first()}
         return Config(self.model, self.dataset, config_dict=values)
 
-    def run_root(self, place: int) -> Path:
+    def run_root(self, slot: int) -> Path:
         """The folder of the run of one trial."""
-        return self.output / "trials" / f"{place:04d}"
+        return self.output / "trials" / f"{slot:04d}"
 
 
 @dataclass(frozen=True)

@@ -88,15 +88,15 @@ def _with_stored_sampler(plan: Plan, storage: RDBStorage) -> Plan:
 
 
 def _report(study: optuna.Study, best: tuple[int, FrozenTrial], job: Job) -> str:
-    plan, (place, trial) = job.plan, best
+    plan, (slot, trial) = job.plan, best
     lines = [
         state(plan, study),
-        f"best {plan.metric} on validation {trial.values[0]:.4f}, trial {place}: "
+        f"best {plan.metric} on validation {trial.values[0]:.4f}, trial {slot}: "
         + ", ".join(f"{name} {value}" for name, value in outputs.chosen(plan, trial).items()),
     ]
-    tested = str(place) in study.user_attrs.get(outputs.TESTS, {})
+    tested = str(slot) in study.user_attrs.get(outputs.TESTS, {})
     if tested or _is_last(study, job.command):
-        content = outputs.test_of_best(plan, study, place, trial, debug=job.debug)
+        content = outputs.test_of_best(plan, study, slot, trial, debug=job.debug)
         lines += ["its test:", outputs.test_table(content)]
         value = content["valid_of_tested"][plan.metric]
         if value != trial.values[0]:  # its checkpoint was not here, and training is not exact

@@ -83,7 +83,7 @@ def _look(address: sqlalchemy.URL, file: Path | None) -> RDBStorage:
 
 def _connect(address: sqlalchemy.URL) -> RDBStorage:
     sqlite = address.drivername.startswith("sqlite")
-    with study.experimental():
+    with study.without_experimental_warnings():
         storage = RDBStorage(
             address.render_as_string(hide_password=False),
             engine_kwargs={"connect_args": {"timeout": 120}} if sqlite else None,
