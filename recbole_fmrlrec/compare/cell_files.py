@@ -1,4 +1,4 @@
-"""The files of a finished cell, read with a check: what is damaged is named, with the way out."""
+"""Reading the files of a finished cell: errors name what is damaged, and the way out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained model and one part of its data, opened step by step, so that each can be checked."""
+"""Ranks of a trained model on one part of its data, step by step, so that each can be checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan taken apart into cells: what each run is, and whether it can be, before any starts."""
+"""The cells of a plan: what each run is, and whether it is possible, before any starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line says of a comparison, in place of a file or above one."""
+"""A comparison as the command line gives it: without a file, or overriding one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OPTIONS = ["model", *_VALUED, "only", "redo", "workers", "list", "debug"]
 
 
 def plan_from_options(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
-    """The plan of options, the same as that of a file which says so.
+    """The plan of a command line without a file, the same as that of a file with these entries.
 
     Args:
         options: those of `QUICK`, and ``output``.
@@ -53,7 +53,7 @@ def plan_from_options(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
 
 
 def plan_from_file(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
-    """The plan of a file, with what the command line says above it.
+    """The plan of a file, with what the command line overrides.
 
     Args:
         options: ``file``, and those of `plan_from_options`.

@@ -1,4 +1,4 @@
-"""Compute the cells of a comparison with several processes, beside other machines."""
+"""Compute the cells of a comparison in several processes, and together with other machines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOG = "worker.log"
 
 
 class _Job(NamedTuple):
-    """A process at work on a cell, since when, and where in the log its words begin."""
+    """A process that computes a cell, its start, and where its part of the log begins."""
 
     cell: Cell
     process: subprocess.Popen[bytes]
@@ -38,7 +38,7 @@ class _Job(NamedTuple):
 
 @dataclass
 class Schedule:
-    """Unfinished cells and the processes at work on them.
+    """Unfinished cells and the processes that compute them.
 
     Args:
         cells: what is wanted; those of one key are one run, computed once.

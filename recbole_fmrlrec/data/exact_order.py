@@ -174,7 +174,7 @@ def require_files(name: str, folder: Path, parts: Sequence[str] | None = None) -
         parts: RecBole's ``benchmark_filename``: a file ``NAME.PART.inter`` for each.
 
     Raises:
-        DataError: a file is not there; the message has the ways to it.
+        DataError: a file is missing; the message says how to get it.
     """
     files = [f"{name}.inter"] if parts is None else [f"{name}.{part}.inter" for part in parts]
     for file in files:

@@ -1,4 +1,4 @@
-"""Whether every negative that a training or an evaluation will draw is there to be drawn."""
+"""Check that there are negatives wherever a training or an evaluation will draw them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PHASES = ("train", "valid", "test")
 
 
 def check_negatives(config: Config, loaders: Iterable[Any]) -> None:
-    """Refuse loaders that would look for a negative for ever.
+    """Refuse loaders that would search for a negative forever.
 
     Args:
         config: of the run.

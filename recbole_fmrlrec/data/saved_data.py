@@ -158,7 +158,7 @@ def _fits(key: str, config: Config, chosen: type, dataset: Any, settings: Iterab
 
 
 def _continued(owner: Any) -> Any:
-    """Let random sources go on from where they were when an object was saved."""
+    """Let random sources continue from where they were when an object was saved."""
     state = vars(owner).get(_RANDOM)
     if state is not None:  # RecBole's own files, and older ones of ours, have none
         set_random_state(state, None)

@@ -40,7 +40,7 @@ class EventTimes:
         """The time in a cell.
 
         Raises:
-            UsageError: it is none, or of another kind than those before it.
+            UsageError: it is not a time, or of another kind than those before it.
         """
         text = text.strip()
         known = _NUMBER.fullmatch(text) is not None

@@ -17,7 +17,7 @@ def split_history(text: str, separator: str | None, where: str) -> list[str]:
         where: option, or file and line, for the message.
 
     Raises:
-        UsageError: the text looks like a JSON list of texts and is none.
+        UsageError: the text looks like a JSON list of texts but is not one.
     """
     text = text.strip()
     if text.startswith("["):

@@ -3,7 +3,7 @@
 ``model.safetensors`` holds the parameters, ``items.safetensors`` the item table, ``items.json`` ids
 and titles, ``model.json`` the description with length and hash of the others and a hash of its own
 (folders of earlier versions have none and are read with a warning). The description is
-removed first and written last, so that a half-written folder is none.
+removed first and written last, so that a half-written folder is not a model.
 """
 
 from __future__ import annotations

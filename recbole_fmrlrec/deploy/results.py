@@ -29,7 +29,7 @@ class Recommendations:
     Attributes:
         ids: item ids.
         titles: a title or None for each.
-        scores: the model's scores, falling; they rank items and are no probabilities.
+        scores: the model's scores, descending; they rank items and are not probabilities.
         unknown: items of the history that the model does not know and that were skipped.
     """
 

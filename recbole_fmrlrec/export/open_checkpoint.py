@@ -1,4 +1,4 @@
-"""What a finished training left, as an export needs it: model, items, titles, test rows."""
+"""A finished training as an export needs it: model, items, titles, test rows."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Trained:
 
 
 def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
-    """Put a trained model together again from its checkpoint and its dataset.
+    """Rebuild a trained model from its checkpoint and its dataset.
 
     Args:
         path: ``best.pth`` of a run.

@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 CONFIG, RESULT = "config.json", "result.json"
 _LOG = "run.log"
 _IDENTITY = ("model", "dataset", "fingerprint", "overrides")
-#: The checkpoints: of the best epoch, and of the one after which a killed run goes on.
+#: The checkpoints: of the best epoch, and of the last epoch, from which a killed run continues.
 BEST, LAST = "best.pth", "last.pth"
 
 
 class FolderInUse(UsageError):
-    """A process that is alive is at work on the run."""
+    """A live process is working on the run."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class RunFolder:
         """Record the configuration; clear away what a killed write has left.
 
         Args:
-            threads: as many as the run uses, to go on with the same.
+            threads: as many as the run uses, to be continued with the same number.
         """
         for leftover in self.path.glob(".*.partial"):
             leftover.unlink(missing_ok=True)
@@ -162,7 +162,7 @@ class RunFolder:
             write_json(self.path / CONFIG, content)
 
     def discard_unstarted(self) -> None:
-        """Remove the folder of a run that ended before there was anything to go on with.
+        """Remove the folder of a run that ended before there was anything to continue.
 
         A best checkpoint without a last one is the half of a first epoch, and no run.
         """
@@ -199,7 +199,7 @@ class RunFolder:
         """Keep other processes off the run meanwhile, by the lock files ``run.lock.N``.
 
         Raises:
-            FolderInUse: a process that is alive, here or on another machine, is at work on it.
+            FolderInUse: a live process, here or on another machine, is working on it.
             RunError: a process elsewhere took the run over while this one was asleep.
         """
         lock, lost = Lock(self.path / "run"), Event()

@@ -1,4 +1,4 @@
-"""A trained model put together again from its checkpoint."""
+"""A trained model rebuilt from its checkpoint."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def saved_config(
 
     try:
         state = load_checkpoint(path)
-    except RunError as error:  # of a run that goes on it is a failure; here the user names the file
+    except RunError as error:  # in a resumed run it is a failure; here the user names the file
         raise UsageError(f"--checkpoint: {error}") from error
     if "config" not in state:
         raise UsageError(f"{path}: does not say which model it is; give the best.pth of that run")

@@ -73,7 +73,7 @@ def run(
 
     Raises:
         UsageError: a key, value, name or file that cannot be used, or a run that another process
-            is at work on.
+            is working on.
         RunError: the run itself failed.
     """
     keep_freed_memory()
@@ -122,10 +122,10 @@ def _explained(error: Exception, folder: RunFolder) -> Exception:
 
 
 def run_when_free(*words: Any, **keys: Any) -> RunResult:
-    """`run`, once nobody else is at work in its folder.
+    """`run`, once no other process is working in its folder.
 
-    For a caller who has the run by a lock of its own: a process that died elsewhere may still look
-    alive by the lock of the run folder, for as long as that is touched last.
+    For a caller with its own lock on the run: a process that died on another machine may look alive
+    for a while by the lock of the run folder.
     """
     said = False
     while True:

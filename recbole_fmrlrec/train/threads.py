@@ -67,8 +67,8 @@ def take_threads(wanted: int | None, recorded: int | None = None) -> Threads:
 
     Args:
         wanted: the key ``num_threads``.
-        recorded: the number that a run was begun with: it goes on with the same, so that it ends
-            with the same bits. 0 means what `use_threads` takes.
+        recorded: the number that a run was begun with: it continues with the same one, so that it
+            ends with the same bits. 0 means what `use_threads` takes.
     """
     if wanted:
         return Threads(use_threads(wanted), "num_threads")

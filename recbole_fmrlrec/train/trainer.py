@@ -1,6 +1,6 @@
 """RecBole's Trainer with a learning rate schedule, every nested size, and exact resume.
 
-It serves RecBole's own models as well: what it adds are files and hooks around RecBole's `fit`.
+It also trains RecBole's own models: it adds files and hooks around RecBole's `fit`.
 """
 
 from __future__ import annotations

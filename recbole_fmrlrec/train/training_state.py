@@ -1,7 +1,7 @@
 """What training changes outside ``state_dict``: attributes of a model, of its parts, of a trainer.
 
 RecBole's models count updates, keep histories of losses, tables and graphs in plain attributes; a
-run that goes on without them is another run. Their values at the start of a training are those of
+run that continues without them is another run. Their values at the start of a training are those of
 every new object of the same configuration and seed, so a checkpoint holds what differs from them.
 """
 
@@ -80,7 +80,7 @@ class TrainingState:
         """Give the attributes the values that `changed` recorded in another process.
 
         Returns:
-            Paths that there are no more.
+            Paths that do not exist any more.
         """
         weights, entries = self._weights(), {entry[0]: entry for entry in self._entries()}
         holders, lost = dict(self._holders()), []

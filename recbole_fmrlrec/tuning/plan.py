@@ -62,7 +62,7 @@ class Plan:
         """The points of the grid, by the slot of the trial that takes them; a fixed shuffle.
 
         In the order of the file, a part of them would leave the first parameters at their first
-        values. The order does not depend on the budget, with which a study may go on later.
+        values. The order does not depend on the budget, which may change when a study is continued.
         """
         numbers = random.Random(self.seed)  # `random()` alone is the same in every Python
         return sorted(self.space.points(), key=lambda _: numbers.random())

@@ -20,7 +20,7 @@ class SlotSampler(BaseSampler):
     """Hands every trial to a sampler of its own, made from the trial's slot.
 
     One sampler for a whole study would start its random numbers again in each process: a
-    study that goes on would repeat its first trials, and two workers would share them.
+    study that is continued would repeat its first trials, and two workers would share them.
 
     Args:
         study: all trials; a pruner with brackets hands samplers a study with some of them only.

@@ -21,7 +21,7 @@ from recbole_fmrlrec.tuning.plan import FINGERPRINT, Plan
 
 #: Seconds between two signs of life of a trial, and without one until it counts as dead.
 HEARTBEAT, GRACE = 15, 60
-#: How often a trial is taken up again: one that kills its process would go on for ever.
+#: How often a trial is resumed: one that kills its process would never end.
 MAX_RETRIES = 10
 
 DEFINITION = "definition"
@@ -107,7 +107,7 @@ def numbered(study: optuna.Study, number: int) -> FrozenTrial:
 
 
 def begun_first(trial: FrozenTrial) -> bool:
-    """Whether a trial is neither one taken up again nor one beyond the budget."""
+    """Whether a trial is neither a resumed one nor one beyond the budget."""
     return "failed_trial" not in trial.system_attrs and not trial.user_attrs.get("surplus")
 
 

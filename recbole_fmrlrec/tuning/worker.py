@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.files.process import end_with
 from recbole_fmrlrec.model_api import outside
-from recbole_fmrlrec.runs.end_with_parent import end_with
 from recbole_fmrlrec.train.threads import free_cpus
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.sampler import SlotSampler, make_pruner
@@ -109,7 +109,7 @@ def _run_one(study: optuna.Study, objective: Objective) -> FrozenTrial:
         raise
     except (ValueError, UpdateFinishedTrialError):
         # This process was silent for too long (a laptop that slept), and the trial was taken from
-        # it; whoever has it now goes on from its last checkpoint.
+        # it; its new owner continues from its last checkpoint.
         if objective.number is None or not numbered(study, objective.number).state.is_finished():
             raise
     assert objective.number is not None
