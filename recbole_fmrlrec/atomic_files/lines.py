@@ -27,7 +27,7 @@ class Column(NamedTuple):
 
 
 class Lines:
-    """Where the rows of an atomic file stand in it; read only when a row is to be named."""
+    """The rows of an atomic file with their lines; read only when an error is to name one."""
 
     def __init__(self, filepath: str | Path, separator: str, encoding: str) -> None:
         self.filepath, self.separator, self.encoding = filepath, separator, encoding

@@ -99,8 +99,8 @@ def features_fingerprint(config: Any, remake: bool = True) -> str:
     """A hash of the features that a run reads; empty for a model without.
 
     Args:
-        remake: make those in the dataset's folder anew that were made of its text, if that has
-            changed. This is for runs that begin: a trained model keeps to what it has seen.
+        remake: make those in the dataset's folder again that were made of its text, if that has
+            changed. This is for new runs: a trained model needs the features it has seen.
 
     Raises:
         UsageError: as `load_item_features`, or they are of an encoder that is not at hand here.

@@ -90,7 +90,7 @@ def _mark() -> str:
 
 @functools.lru_cache(maxsize=1)
 def _mark_of(pid: int) -> str:
-    """The mark of this process; ``pid`` makes a forked one ask anew."""
+    """The mark of this process; ``pid`` makes a forked process get its own."""
     return f"{_place()}-{pid}-{round(this_process()['started'] * 100)}"
 
 

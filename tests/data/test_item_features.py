@@ -122,7 +122,7 @@ def test_a_run_is_resumed_on_the_features_that_it_read(folder):
 
 
 def test_a_trained_model_keeps_to_the_features_that_it_has_seen(folder):
-    from recbole_fmrlrec.export.source import open_checkpoint
+    from recbole_fmrlrec.export.open_checkpoint import open_checkpoint
 
     first = run("fMRLRec", "toy", config_dict=toy.settings(folder.parent)).run_dir / "best.pth"
     before = open_checkpoint(first).model.item_table()

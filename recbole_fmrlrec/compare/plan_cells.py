@@ -1,4 +1,4 @@
-"""A plan taken apart into cells: what each run is, and whether it can be, before any starts."""
+"""The cells of a plan: what each run is, and whether it is possible, before any starts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.compare.code_version import code_version
@@ -16,6 +16,9 @@ from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.program import command_name
 from recbole_fmrlrec.runs.folder import run_fingerprint
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 #: The key of a cell whose data is not there, in a list.
 UNKNOWN = "-" * 12
@@ -47,7 +50,7 @@ def make_cells(plan: Plan, look_only: bool = False) -> list[Cell]:
     ]
 
 
-def _sizes_alone(plan: Plan, dataset: str, variant: Variant, config: Any) -> list[int | None]:
+def _sizes_alone(plan: Plan, dataset: str, variant: Variant, config: Config) -> list[int | None]:
     """Sizes of the separate models, None for the model with all of them."""
     if variant.sizes is None and not variant.independent:
         return [None]
@@ -56,7 +59,7 @@ def _sizes_alone(plan: Plan, dataset: str, variant: Variant, config: Any) -> lis
     if absent:
         wanted = list(variant.sizes or ())
         raise UsageError(
-            f"{plan.place('sizes', variant.name)}: {variant.name} has no size {absent[0]} on "
+            f"{plan.line_of('sizes', variant.name)}: {variant.name} has no size {absent[0]} on "
             f"{dataset}; its sizes are {sizes}. `show_sizes` chooses what the tables show of "
             "them; for a "
             f"model of other sizes say `settings: {{sizes: {wanted}}}`"
@@ -71,7 +74,7 @@ def _run_settings(
     return {**plan.settings_of(dataset, variant), **size, "seed": seed}
 
 
-def _config(plan: Plan, dataset: str, variant: Variant, seed: int, alone: int | None) -> Any:
+def _config(plan: Plan, dataset: str, variant: Variant, seed: int, alone: int | None) -> Config:
     from recbole_fmrlrec.config.config import Config
 
     keys = _run_settings(plan, dataset, variant, seed, alone)
@@ -87,7 +90,7 @@ def _cell(
     variant: Variant,
     seed: int,
     alone: int | None,
-    key_of: Callable[[Any], str],
+    key_of: Callable[[Config], str],
 ) -> Cell:
     config = _config(plan, dataset, variant, seed, alone)
     settings = _run_settings(plan, dataset, variant, seed, alone)
@@ -98,7 +101,7 @@ def _cell(
     return Cell(*names, seed, alone, settings, key_of(config), plan.output, trained, shown)
 
 
-def _key(config: Any) -> str:
+def _key(config: Config) -> str:
     """The key of a run, whose data is made where it is not there and can be."""
     from recbole_fmrlrec.data.prepare_missing import prepare_missing
 
@@ -106,7 +109,7 @@ def _key(config: Any) -> str:
     return _hash(run_fingerprint(config))
 
 
-def _known_key(config: Any) -> str:
+def _known_key(config: Config) -> str:
     """The key of a run by what is there, `UNKNOWN` where that is too little; writes nothing."""
     from recbole_fmrlrec.data.item_features import find_features
 
@@ -137,7 +140,7 @@ def _check(plan: Plan, dataset: str, variant: Variant, look_only: bool) -> list[
     return _sizes_alone(plan, dataset, variant, config)
 
 
-def _check_dataset(plan: Plan, dataset: str, config: Any) -> None:
+def _check_dataset(plan: Plan, dataset: str, config: Config) -> None:
     """A dataset has its interactions, or is one that `prepare_missing` can make."""
     from dataset_tools.fetch.descriptions import known_names
     from recbole_fmrlrec.keys.yaml_files import load_yaml
@@ -150,13 +153,13 @@ def _check_dataset(plan: Plan, dataset: str, config: Any) -> None:
     if dataset in load_yaml(recbole_dir() / "properties" / "dataset" / "url.yaml"):
         way = f"RecBole downloads it with `{command_name()} --model=Pop --dataset={dataset}`"
     raise UsageError(
-        f"{plan.place('datasets', dataset)}: there is no dataset `{dataset}`: {absent[0]} is not "
+        f"{plan.line_of('datasets', dataset)}: there is no dataset `{dataset}`: {absent[0]} is not "
         f"in {Path(config['data_path']).absolute()}; {way}. Prepared on demand: "
         f"{', '.join(known_names())}"
     )
 
 
-def _absent_files(config: Any) -> list[str]:
+def _absent_files(config: Config) -> list[str]:
     """Files of interactions that a dataset has not, by name."""
     folder, parts = Path(config["data_path"]), config["benchmark_filename"]
     dataset = config["dataset"]
@@ -164,7 +167,7 @@ def _absent_files(config: Any) -> list[str]:
     return [name for name in names if not (folder / name).is_file()]
 
 
-def _check_budget(plan: Plan, variant: Variant, config: Any) -> None:
+def _check_budget(plan: Plan, variant: Variant, config: Config) -> None:
     from recbole_fmrlrec.train.trainer import Trainer, trainer_class
 
     if plan.minutes is not None and not issubclass(trainer_class(config), Trainer):

@@ -1,4 +1,4 @@
-"""The family page: what each size costs and gives, for a person who chooses one for a device."""
+"""The page about exported sizes: what each costs and how good it is, to choose one for a device."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Member:
-    """One size of a family.
+class ExportedSize:
+    """One exported size.
 
     Attributes:
         size: width of the model.
@@ -38,8 +38,8 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Family:
-    """All deployed sizes of one training.
+class SizesPage:
+    """All exported sizes of one training, and the page about them.
 
     Attributes:
         model, dataset: of the training.
@@ -60,7 +60,7 @@ class Family:
     metric: str
     rows: int
     measured_on: str
-    members: tuple[Member, ...]
+    members: tuple[ExportedSize, ...]
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Head and rows of the page's table, as text."""
@@ -77,7 +77,7 @@ class Family:
         cut = self.metric.partition("@")[2]
         return [name for name in known if name.partition("@")[2] == cut]
 
-    def _row(self, member: Member, shown: Sequence[str], others: Sequence[str]) -> list[str]:
+    def _row(self, member: ExportedSize, shown: Sequence[str], others: Sequence[str]) -> list[str]:
         row = [
             str(member.size),
             f"{member.parameters:,}",
@@ -88,7 +88,7 @@ class Family:
         row += [f"{member.metrics[self.table_dtype][name]:.4f}" for name in shown]
         return row + [self._against_float32(member, kind) for kind in others]
 
-    def _against_float32(self, member: Member, kind: str) -> str:
+    def _against_float32(self, member: ExportedSize, kind: str) -> str:
         value, exact = member.metrics[kind][self.metric], member.metrics["float32"][self.metric]
         if kind == "float32":
             return f"{value:.4f}"
@@ -153,7 +153,7 @@ class Family:
 
         if not can_draw():
             return Text(NO_PLOTS)
-        from recbole_fmrlrec.export.curve import curve
+        from recbole_fmrlrec.export.pareto_plot import curve
 
         quality = [member.metrics[self.table_dtype][self.metric] for member in self.members]
         names = [str(member.size) for member in self.members]

@@ -1,4 +1,4 @@
-"""A trained model and one part of its data, opened step by step, so that each can be checked."""
+"""Ranks of a trained model on one part of its data, step by step, so that each can be checked."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recbole_fmrlrec.compare.gather import order_rows
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation.rank_record import RankRecord
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 PARTS = ("valid", "test")
 
@@ -30,7 +33,7 @@ class TrainedPart:
 
     checkpoint: Path
     part: str
-    config: Any
+    config: Config
     state: dict[str, Any]
 
     @classmethod
@@ -76,7 +79,7 @@ class TrainedPart:
         Raises:
             UsageError: there are no such rows, or their evaluation is not one of ranks.
         """
-        from recbole_fmrlrec.compare.measure import count_interactions, known_of_rows
+        from recbole_fmrlrec.compare.measure import count_interactions, describe_rows
         from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
         from recbole_fmrlrec.evaluation.trainer_mixin import serves_ranks
 
@@ -91,7 +94,7 @@ class TrainedPart:
                 f"{self.checkpoint}: its evaluation is not one of ranks; it needs one target a row "
                 "and eval_args.mode: full"
             )
-        known = known_of_rows(self.config, dataset, counts, loaders, self.part)
+        known = describe_rows(self.config, dataset, counts, loaders, self.part)
         return PartRows(self, loaders[0], loader, known)
 
 
@@ -100,7 +103,7 @@ class PartRows:
     """The rows of a part.
 
     Attributes:
-        known: what is known of each row before it is ranked, see `measure.known_of_rows`.
+        known: what is known of each row before it is ranked, see `measure.describe_rows`.
     """
 
     source: TrainedPart
@@ -123,7 +126,7 @@ class PartRows:
         return record, _in_order_of(record, self.known)
 
     def _ranks(self, model: Any) -> Any:
-        from recbole_fmrlrec.train.run import tensorboard_in
+        from recbole_fmrlrec.train.tensorboard import tensorboard_in
         from recbole_fmrlrec.train.trainer import trainer_class
 
         config = self.source.config

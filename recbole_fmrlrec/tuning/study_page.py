@@ -12,7 +12,7 @@ from dataset_tools.page.figures import NO_PLOTS, can_draw
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.study import best_of, outcomes
 
-#: Trials in the table of the page; all of them stand in trials.csv.
+#: Trials in the table of the page; all of them are in trials.csv.
 SHOWN = 30
 
 
@@ -29,7 +29,7 @@ def study_page(
         state: how far the study is, in one line.
         table: head and rows of trials as text, best first.
         chosen: settings of the best trial; empty where there is none.
-        study: with one trial a place, as Optuna reads them.
+        study: with one trial a slot, as Optuna reads them.
     """
     parts: list[Part] = [*_best(plan, chosen, study), Heading("Plots"), *_plots(plan, study)]
     head, rows = table
@@ -56,9 +56,9 @@ def _best(plan: Plan, chosen: dict[str, Any], study: optuna.Study) -> list[Part]
     best = best_of(study, plan.maximize)
     if best is None:
         return [Text("No trial is complete yet.")]
-    place, trial = best
+    slot, trial = best
     rows: list[list[str | Cell]] = [[name, Cell(str(value))] for name, value in chosen.items()]
-    value = f"Trial {place}: {plan.metric} {trial.values[0]:.4f} on validation."
+    value = f"Trial {slot}: {plan.metric} {trial.values[0]:.4f} on validation."
     return [Heading("Best"), Text(value), Table("best", ["parameter", "value"], rows)]
 
 

@@ -13,8 +13,8 @@ import pytest
 from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.deploy import Recommendations, Recommender
 from recbole_fmrlrec.deploy.items import ItemTable
-from recbole_fmrlrec.deploy.store import save_model
-from recbole_fmrlrec.deploy.users import as_text, read_users, writer
+from recbole_fmrlrec.deploy.model_folder import save_model
+from recbole_fmrlrec.deploy.user_files import as_text, read_users, writer
 from recbole_fmrlrec.errors import UsageError
 from tests.deploy.conftest import DESCRIPTION, ITEMS, lively_network, table_of
 

@@ -23,7 +23,7 @@ from tests.tuning.conftest import Runs, make, url, work
 def test_values_on_a_step_are_written_with_its_places(
     tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(outputs, "run_place", runs)
+    monkeypatch.setattr(outputs, "run_slot", runs)
     monkeypatch.setattr(search, "with_data", lambda plan: plan)
     monkeypatch.setattr(outputs, "write_plots", lambda plan, study: None)
     space = Space.of([Parameter("learning_rate", "uniform", (0.1, 0.7, 0.1))])
@@ -95,7 +95,7 @@ def test_a_page_of_long_names_and_many_trials(tmp_path: Path) -> None:
 
 
 def test_show_writes_nothing(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "run_place", runs)
+    monkeypatch.setattr(outputs, "run_slot", runs)
     folder = tmp_path / "a folder with 100%"
     plan = make(folder, trials=2)
     work(plan)

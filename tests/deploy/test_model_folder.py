@@ -14,15 +14,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from recbole_fmrlrec.deploy import DeployError, Recommender
-from recbole_fmrlrec.deploy.files import OWN_HASH, fingerprint, with_own_hash
+from recbole_fmrlrec.deploy.description import OWN_HASH
 from recbole_fmrlrec.deploy.items import ItemTable
+from recbole_fmrlrec.deploy.model_folder import fingerprint, load_model, save_model, with_own_hash
 from recbole_fmrlrec.deploy.parameters import (
     build_network,
     pack_parameters,
     parameter_shapes,
     parameter_total,
 )
-from recbole_fmrlrec.deploy.store import load_model, save_model
 from recbole_fmrlrec.nn import linear as layers
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 from tests.deploy.conftest import DESCRIPTION, ITEMS, lively_network, table_of
@@ -146,8 +146,8 @@ def test_a_changed_byte_is_refused(folder: Path) -> None:
         ({"format": "other"}, "not the description of a deployed model"),
         ({"size": 8}, "size 8 and sizes"),
         ({"sizes": [16, 8]}, "sizes must be ascending"),
-        ({"num_blocks": 0}, "num_blocks must be a whole number of 1 or more"),
-        ({"num_blocks": True}, "num_blocks must be a whole number"),
+        ({"num_blocks": 0}, "num_blocks must be an integer of at least 1"),
+        ({"num_blocks": True}, "num_blocks must be an integer"),
         ({"feature_scale": 0}, "feature_scale must be a number above 0"),
         ({"table_dtype": "float64"}, "table_dtype must be one of"),
         ({"auto_map": "module.Class"}, "unknown field auto_map"),
@@ -197,7 +197,7 @@ def test_a_folder_with_code_is_refused(folder: Path, name: str) -> None:
 def test_a_missing_file_or_folder_is_named(folder: Path) -> None:
     with pytest.raises(DeployError, match="there is no folder"):
         load_model(folder / "none")
-    with pytest.raises(DeployError, match=r"holds a family of models: name one of .* copy"):
+    with pytest.raises(DeployError, match=r"holds several sizes of a model: name one of .* copy"):
         load_model(folder.parent)
     (folder / "items.json").unlink()
     with pytest.raises(DeployError, match=r"items\.json: missing"):
@@ -220,7 +220,7 @@ def test_a_half_written_folder_is_no_model(
     def full(*_: Any) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("recbole_fmrlrec.deploy.store.write_tensors", full)
+    monkeypatch.setattr("recbole_fmrlrec.deploy.model_folder.write_tensors", full)
     with pytest.raises(OSError, match="no space left"):
         random_model.save(folder)
     with pytest.raises(DeployError, match=r"model\.json: missing"):

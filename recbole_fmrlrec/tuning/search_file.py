@@ -11,7 +11,7 @@ from typing import Any
 from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.schema import RULES
-from recbole_fmrlrec.keys.yaml_files import Place, load_with_places
+from recbole_fmrlrec.keys.yaml_files import EntryPath, load_with_entry_lines
 from recbole_fmrlrec.model_api.registry import nearest
 from recbole_fmrlrec.rules import Rule, choice, mapping, null_or, number, shown, text, whole
 from recbole_fmrlrec.tuning.ranges import read_ranges
@@ -90,14 +90,14 @@ def read_drafts(path: Path) -> list[Draft]:
     """
     if path.suffix == ".test":
         return [Draft(path, path.stem, None, None, {}, read_ranges(path), text_values=True)]
-    content, lines = load_with_places(path)
+    content, lines = load_with_entry_lines(path)
     return _Reader(path, lines).drafts(content)
 
 
 @dataclass(frozen=True)
 class _Reader:
     path: Path
-    lines: Mapping[Place, int]
+    lines: Mapping[EntryPath, int]
 
     def where(self, *keys: str | int) -> str:
         """The file and the line of a key, or of the nearest one around it."""
@@ -130,7 +130,7 @@ class _Reader:
     def _class_name(self, model: str | None) -> str | None:
         return None if model is None else model_name(str(model), self.path)
 
-    def check(self, content: Mapping[str, Any], rules: Mapping[str, Rule], at: Place) -> None:
+    def check(self, content: Mapping[str, Any], rules: Mapping[str, Rule], at: EntryPath) -> None:
         for key, value in content.items():
             if key not in rules:
                 near = nearest(str(key), list(rules), 3) or list(rules)
@@ -147,7 +147,7 @@ class _Reader:
     def draft(
         self,
         content: dict[str, Any],
-        at: Place,
+        at: EntryPath,
         model: str | None,
         common: Mapping[str, tuple[Any, str]] = MappingProxyType({}),
         suffix: str = "",
@@ -173,7 +173,7 @@ class _Reader:
             budget.get("hours"),
         )
 
-    def pruner(self, given: Any, at: Place) -> dict[str, Any]:
+    def pruner(self, given: Any, at: EntryPath) -> dict[str, Any]:
         pruner = {"name": given} if isinstance(given, str) else {"name": "median", **given}
         for key in pruner:
             if key != "name" and key not in PRUNERS[pruner["name"]]:
@@ -181,13 +181,13 @@ class _Reader:
                 raise UsageError(f"pruner.{key} ({where}): {pruner['name']} has no such setting")
         return pruner
 
-    def settings(self, content: Mapping[str, Any], at: Place) -> dict[str, tuple[Any, str]]:
+    def settings(self, content: Mapping[str, Any], at: EntryPath) -> dict[str, tuple[Any, str]]:
         return {
             str(key): (value, self.where(*at, "settings", str(key)))
             for key, value in (content.get("settings") or {}).items()
         }
 
-    def parameter(self, name: str, spec: Any, at: Place) -> Parameter:
+    def parameter(self, name: str, spec: Any, at: EntryPath) -> Parameter:
         where = self.where(*at, "parameters", name)
         kinds = [kind for kind in KINDS if isinstance(spec, dict) and kind in spec]
         if len(kinds) != 1 or set(spec) - {kinds[0], "when"}:

@@ -10,7 +10,7 @@ import numpy as np
 from dataset_tools.features import Features, align_features, read_features
 from recbole_fmrlrec.deploy.description import Modality
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.export.source import Trained, read_titles
+from recbole_fmrlrec.export.open_checkpoint import Trained, read_titles
 
 # Encoders that are fitted on one catalogue: their columns mean something else in another.
 FITTED = ("tfidf-svd",)

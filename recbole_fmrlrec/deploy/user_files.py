@@ -40,7 +40,7 @@ def read_users(path: Path, separator: str | None = None) -> Iterator[User]:
 
     CSV has the columns ``user_id,history`` (items with the separator between them, or a JSON list)
     or ``user_id,item_id`` (one event a line, a user's lines together; with a column ``timestamp``
-    they are put in its order, else the oldest stands first). JSON lines (``.jsonl``, ``.ndjson``,
+    they are put in its order, else the oldest comes first). JSON lines (``.jsonl``, ``.ndjson``,
     ``.json``) have ``user_id`` and the list ``history``, and may have ``timestamps``, one for each
     item. Columns that say nothing of this are named on standard error.
 
@@ -118,7 +118,7 @@ def _from_csv(path: Path, stream: IO[str], separator: str | None) -> Iterator[Us
 
 
 def _columns(path: Path, head: list[str]) -> tuple[int, int, int | None]:
-    """Where users, items and times stand; times may be nowhere."""
+    """The columns of users, items and times; there may be no times."""
     about_items = [name for name in head if name in ("history", "item_id")]
     about_time = [name for name in head if name.lower() in TIMES]
     if "user_id" not in head or not about_items:
@@ -218,7 +218,7 @@ def writer(
 
 
 def as_text(cell: str) -> str:
-    """A cell that spreadsheets show and do not compute: ' stands before = + - @, tab or line end.
+    """A cell that spreadsheets show and do not compute: a ' before = + - @, tab or line end.
 
     They take what begins so for a formula, which can start programs and send data away.
     """

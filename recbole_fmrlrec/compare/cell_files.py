@@ -1,4 +1,4 @@
-"""The files of a finished cell, read with a check: what is damaged is named, with the way out."""
+"""Reading the files of a finished cell: errors name what is damaged, and the way out."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord, check
 from recbole_fmrlrec.runs.folder import RESULT
 from recbole_fmrlrec.runs.result import epochs_from_one
 
-_OF_RESULT: tuple[str, ...] = (
+_RESULT_KEYS: tuple[str, ...] = (
     "best_epoch",
     "epochs_run",
     "config",
     "seconds.training",
     "seconds.test",
 )
-_OF_RESULT += ("peak_memory_bytes.process", "machine.threads", "machine.device")
-_OF_RESULT += ("machine.packages.recbole",)
+_RESULT_KEYS += ("peak_memory_bytes.process", "machine.threads", "machine.device")
+_RESULT_KEYS += ("machine.packages.recbole",)
 
 
 class DamagedError(RunError):
@@ -55,7 +55,7 @@ def read_result(cell: Cell) -> dict[str, Any]:
     """
     with _reading(cell, RESULT) as file:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        _need(content, *_OF_RESULT)
+        _need(content, *_RESULT_KEYS)
         _need(content["test"][-1], "size")  # there is one
         for row in content["test"]:
             _need(row, "size", "parameters", "metrics")

@@ -1,4 +1,4 @@
-"""What the command line says of a comparison, in place of a file or above one."""
+"""A comparison as the command line gives it: without a file, or overriding one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from recbole_fmrlrec.config.arguments import whole_numbers
+from recbole_fmrlrec.config.command_line import check_options, names, parse, whole_numbers
 from recbole_fmrlrec.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ _VALUED = ("dataset", "seeds", "metrics", "topk", "valid_metric", "output")
 _OPTIONS = ["model", *_VALUED, "only", "redo", "workers", "list", "debug"]
 
 
-def quick_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
-    """The plan of options, the same as that of a file which says so.
+def plan_from_options(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
+    """The plan of a command line without a file, the same as that of a file with these entries.
 
     Args:
         options: those of `QUICK`, and ``output``.
@@ -28,7 +28,7 @@ def quick_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
     Raises:
         UsageError: there is no model, or a name or a value cannot be used.
     """
-    from recbole_fmrlrec.compare.plan_file import plan_of
+    from recbole_fmrlrec.compare.plan_file import plan_from_values
     from recbole_fmrlrec.config.model_names import model_name
 
     if not options.model:
@@ -38,25 +38,25 @@ def quick_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
         )
     models = [model_name(name) for name in names(options.model)]
     datasets = names(options.dataset or "ml-100k")
-    check_options(rest, models)
+    check_options(rest, models, "compare", _OPTIONS)
     settings = _settings(options, rest)
     values: dict[str, Any] = {
         "name": "-".join([*models, *datasets]),
         "models": models,
         "datasets": datasets,
-        **_measured(options, settings),
+        **_evaluation_keys(options, settings),
     }
     if "max_minutes" in settings:
         values["budget"] = {"minutes": _typed("max_minutes", settings.pop("max_minutes"), models)}
     values["settings"] = {key: _typed(key, text, models) for key, text in settings.items()}
-    return plan_of(values)
+    return plan_from_values(values)
 
 
-def file_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
-    """The plan of a file, with what the command line says above it.
+def plan_from_file(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
+    """The plan of a file, with what the command line overrides.
 
     Args:
-        options: ``file``, and those of `quick_plan`.
+        options: ``file``, and those of `plan_from_options`.
         rest: other words: settings of all models, ``--KEY=VALUE``.
 
     Raises:
@@ -66,18 +66,20 @@ def file_plan(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
     from recbole_fmrlrec.compare.plan_file import read_plan
 
     if options.model:
-        check_options(rest, names(options.model))  # `--worker 2` makes 2 the file
+        check_options(
+            rest, names(options.model), "compare", _OPTIONS
+        )  # `--worker 2` makes 2 the file
         raise UsageError(
             "--model and a file: the file says which models are compared; --only=NAME,.. chooses "
-            "of them"
+            "some of them"
         )
     settings = _settings(options, rest)
-    said = _measured(options, settings)
+    said = _evaluation_keys(options, settings)
     if options.dataset:
         said["datasets"] = names(options.dataset)
     plan = read_plan(options.file, said)
     models = [variant.model for variant in plan.models]
-    check_options(rest, models)
+    check_options(rest, models, "compare", _OPTIONS)
     minutes = plan.minutes
     if "max_minutes" in settings:
         minutes = _typed("max_minutes", settings.pop("max_minutes"), models)
@@ -94,8 +96,6 @@ def _settings(options: argparse.Namespace, rest: Sequence[str]) -> dict[str, str
     Raises:
         UsageError: an option has no value, or is one of single runs.
     """
-    from recbole_fmrlrec.config.command_line import parse
-
     for name in _VALUED:
         if (value := getattr(options, name)) is not None and not str(value).strip():
             raise UsageError(f"--{name}= has no value")
@@ -103,12 +103,12 @@ def _settings(options: argparse.Namespace, rest: Sequence[str]) -> dict[str, str
     if found.config_files or found.resume:
         raise UsageError(
             "compare has no --config_files and no --resume: its file holds settings, and the same "
-            "command takes a comparison up again"
+            "command continues a comparison"
         )
     return found.keys
 
 
-def _measured(options: argparse.Namespace, settings: dict[str, str]) -> dict[str, Any]:
+def _evaluation_keys(options: argparse.Namespace, settings: dict[str, str]) -> dict[str, Any]:
     """Seeds, metrics and the like that are given; ``--seed`` is taken out of the settings."""
     found: dict[str, Any] = {}
     seeds = options.seeds
@@ -149,38 +149,3 @@ def _typed(key: str, text: str, models: Sequence[str]) -> Any:
             for part in key.split("."):
                 value = value[part]
     return value
-
-
-def check_options(
-    words: Sequence[str],
-    models: Sequence[str],
-    command: str = "compare",
-    options: Sequence[str] = _OPTIONS,
-) -> None:
-    """Refuse words that are no settings of some models, and look like an option of a command.
-
-    Raises:
-        UsageError: it names the option.
-    """
-    from recbole_fmrlrec.keys.known import general_keys, model_keys
-    from recbole_fmrlrec.model_api.registry import nearest
-
-    known = general_keys().union(*map(model_keys, models)) - {"worker"}
-    for word in words:
-        key = word.removeprefix("--").partition("=")[0]
-        near = nearest(key, list(options), 1)
-        # `worker` is a setting too, of how batches are loaded, and hardly what is meant here.
-        if word.startswith("--") and near and key not in known:
-            raise UsageError(f"--{key} is not an option of {command}: did you mean --{near[0]}?")
-
-
-def names(text: str) -> list[str]:
-    """Names with commas between them, blanks around them or not.
-
-    Raises:
-        UsageError: there is nothing between two commas.
-    """
-    found = [name.strip() for name in text.split(",")]
-    if not all(found):
-        raise UsageError(f"`{text}`: a name is missing between the commas")
-    return found

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import recbole.trainer.trainer as recbole_trainer
 from torch.utils.tensorboard import SummaryWriter
 
 
@@ -34,6 +35,11 @@ class Scalars(SummaryWriter):
         if is_new and file is not None:
             _lose_what_does_not_fit(file)
         return writer
+
+
+def tensorboard_in(folder: Path) -> None:
+    """Let RecBole's trainers write their scalars into the run's folder, not the working folder."""
+    recbole_trainer.get_tensorboard = lambda logger: Scalars(folder / "tensorboard")
 
 
 def _lose_what_does_not_fit(file: Any) -> None:

@@ -12,20 +12,20 @@ from xml.etree import ElementTree
 import pytest
 
 from dataset_tools.page.figures import drawing
-from recbole_fmrlrec.export.curve import draw_curve
-from recbole_fmrlrec.export.family import Family, Member
+from recbole_fmrlrec.export.pareto_plot import draw_curve
+from recbole_fmrlrec.export.sizes_page import ExportedSize, SizesPage
 from tests.page_checks import check_page
 
 
-def member(size: int, ndcg: float) -> Member:
+def member(size: int, ndcg: float) -> ExportedSize:
     metrics = {
         kind: {"recall@10": 2 * ndcg, "recall@20": 3 * ndcg, "ndcg@10": ndcg - off}
         for kind, off in (("float32", 0.0), ("float16", -0.0001), ("int8", 0.002))
     }
-    return Member(size, size * 100, size * 40, size * 1000, size / 10, metrics)
+    return ExportedSize(size, size * 100, size * 40, size * 1000, size / 10, metrics)
 
 
-FAMILY = Family(
+FAMILY = SizesPage(
     model="fMRLRec",
     dataset="a<b",
     num_items=1682,

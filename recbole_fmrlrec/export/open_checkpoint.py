@@ -1,4 +1,4 @@
-"""What a finished training left, as an export needs it: model, items, titles, test rows."""
+"""A finished training as an export needs it: model, items, titles, test rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,7 +17,10 @@ from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.rules import is_number, is_whole
 from recbole_fmrlrec.runs.folder import BEST, RESULT
 
-#: Columns of a ``.item`` file that name an item for people, the first that is there.
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
+
+#: Columns of a ``.item`` file with titles of items; the first that is there is used.
 TITLE_COLUMNS = ("title", "movie_title", "name", "item_name")
 
 
@@ -44,7 +47,7 @@ class Trained:
     """
 
     model: Any
-    config: Any
+    config: Config
     ids: list[str]
     titles: list[str | None]
     test: Rows
@@ -52,14 +55,14 @@ class Trained:
 
 
 def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
-    """Put a trained model together again from its checkpoint and its dataset.
+    """Rebuild a trained model from its checkpoint and its dataset.
 
     Args:
         path: ``best.pth`` of a run.
         data_path: the folder that holds the dataset, where it is not where training had it.
 
     Raises:
-        UsageError: the checkpoint is missing or damaged, it is no model with sizes, or the
+        UsageError: the checkpoint is missing or damaged, it is not a model with sizes, or the
             dataset's items or features have changed.
     """
     compat.apply()

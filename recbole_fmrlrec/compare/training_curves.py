@@ -1,4 +1,4 @@
-"""How the systems of a table were trained: what nesting saves, and curves of validation."""
+"""Training of the systems in a table: what nesting saves, and curves of validation."""
 
 from __future__ import annotations
 
