@@ -18,7 +18,7 @@ from dataset_tools.fetch.descriptions import known_names, read_description
 from tests.dataset_tools.encoders.test_encode_images import picture
 from tests.dataset_tools.fetch.server import Server, running
 
-PROPERTIES = Path(__file__).resolve().parents[2] / "properties" / "dataset"
+PROPERTIES = Path(__file__).resolve().parents[3] / "properties" / "dataset"
 
 
 def png(colour: tuple[int, int, int]) -> bytes:
