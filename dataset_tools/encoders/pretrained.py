@@ -19,7 +19,6 @@ from dataset_tools.packages import missing_package
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("float32", "bfloat16", "float16")
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _READ_SUFFIXES = (".json", ".txt", ".model", ".safetensors", ".bin", ".jinja")
 _OTHER_FOLDERS = ("onnx", "openvino", "coreml")
@@ -44,7 +43,7 @@ def is_folder(model: str) -> bool:
 class Pretrained:
     """A model of the hub or of a folder, and how it is to compute; `ask` checks both.
 
-    ``dtype`` is one of ``DTYPES``, ``device`` one that is there.
+    ``dtype`` is float32, bfloat16 or float16, ``device`` one that is there.
     """
 
     model: str

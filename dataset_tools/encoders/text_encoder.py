@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import torch
 
 DEFAULT_MODEL = "BAAI/bge-large-en-v1.5"
-POOLINGS = ("cls", "mean", "max", "last")
 # The authors of E5 ask for this prefix where vectors serve as features (model card, FAQ).
 _E5 = re.compile(r"(^|/)(multilingual-)?e5-(small|base|large)(?!.*instruct)")
 
