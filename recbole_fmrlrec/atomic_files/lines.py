@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from recbole.utils import FeatureType
 
-from dataset_tools.atomic import numbered_cells
 from dataset_tools.errors import DatasetError
+from dataset_tools.formats.atomic_files import numbered_cells
 from recbole_fmrlrec.errors import DataError
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureSource, FeatureType, set_color
 
-from dataset_tools.atomic import undecodable_line, with_mark
+from dataset_tools.formats.atomic_files import undecodable_line, with_mark
 from recbole_fmrlrec.atomic_files import columns as column_checks
 from recbole_fmrlrec.atomic_files.lines import Column, Lines
 from recbole_fmrlrec.errors import DataError

@@ -142,7 +142,7 @@ def _check(plan: Plan, dataset: str, variant: Variant, look_only: bool) -> list[
 
 def _check_dataset(plan: Plan, dataset: str, config: Config) -> None:
     """A dataset has its interactions, or is one that `prepare_missing` can make."""
-    from dataset_tools.descriptions import known_names
+    from dataset_tools.fetch.descriptions import known_names
     from recbole_fmrlrec.keys.yaml_files import load_yaml
     from recbole_fmrlrec.model_api.registry import recbole_dir
 

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from dataset_tools.feature_files import ITEMS_NAME
+from dataset_tools.encoders.tfidf import (
+    TFIDF_NAME,
+    make_text_features,
+    remake_text_features,
+    texts_changed,
+)
 from dataset_tools.features import (
     Features,
     find_rows,
@@ -19,8 +24,8 @@ from dataset_tools.features import (
     read_features,
     read_manifest,
 )
-from dataset_tools.files import file_hash
-from dataset_tools.text import TFIDF_NAME, make_text_features, remake_text_features, texts_changed
+from dataset_tools.features.store_files import ITEMS_NAME
+from dataset_tools.files.hashes import file_hash
 from recbole_fmrlrec.config.typed import typed
 from recbole_fmrlrec.console import say
 from recbole_fmrlrec.data.feature_settings import FeatureFolders, FeatureSettings

@@ -27,9 +27,9 @@ def prepare_missing(config: Config) -> None:
     _require_data_path(config)
     if not _can_be_prepared(config):
         return
-    from dataset_tools.descriptions import read_description
     from dataset_tools.errors import DatasetError
-    from dataset_tools.prepare import Choices, explain, prepare
+    from dataset_tools.fetch.descriptions import read_description
+    from dataset_tools.fetch.public_dataset import Choices, explain, prepare
 
     name = config["dataset"]
     description, choices = read_description(name), Choices(root=Path(config["dataset_root"]))
@@ -70,7 +70,7 @@ def _can_be_prepared(config: Config) -> bool:
     name = config["dataset"]
     if config["benchmark_filename"] or (Path(config["data_path"]) / f"{name}.inter").is_file():
         return False
-    from dataset_tools.descriptions import known_names
+    from dataset_tools.fetch.descriptions import known_names
 
     return name in known_names()
 

@@ -87,7 +87,7 @@ def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
 
 def read_titles(path: Path, ids: Sequence[str]) -> list[str | None]:
     """A title for each item from a ``.item`` file; None where there is none."""
-    from dataset_tools.atomic import read_item_table
+    from dataset_tools.formats.atomic_files import read_item_table
 
     if not path.is_file():
         return [None] * len(ids)

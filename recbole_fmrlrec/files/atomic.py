@@ -1,4 +1,10 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all.
+
+`dataset_tools.files` has a writer of its own, though the rule is the same: what deploys needs this
+one and goes without `dataset_tools`, which in turn knows nothing of this package, and a third
+package for a page of code would be more to install and to keep apart than to read twice. Names of
+unfinished files differ, so each leaves the other's alone for a day.
+"""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from dataset_tools.differences import changed_entries
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.process import is_here, is_running
 from recbole_fmrlrec.tuning.plan import FINGERPRINT, Plan
@@ -72,19 +73,10 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
-def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any], above: str = "") -> list[str]:
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """A line for each entry in which two definitions differ."""
-    found = []
-    for key in [*stored, *(key for key in wanted if key not in stored)]:
-        before, now = stored.get(key), wanted.get(key)
-        if _rounded(before) == _rounded(now) and (key in stored) == (key in wanted):
-            continue
-        if isinstance(before, dict) and isinstance(now, dict):
-            found += differences(before, now, f"{above}{key}.")
-            continue
-        sides = [repr(side[key]) if key in side else "not there" for side in (stored, wanted)]
-        found.append(f"{above}{key}: {sides[0]} in the study, {sides[1]} now")
-    return found
+    changed = changed_entries(stored, wanted, lambda a, b: _rounded(a) == _rounded(b))
+    return [f"{key}: {before} in the study, {now} now" for key, before, now in changed]
 
 
 # Slots of the budget. Trials have numbers in the order in which they are made, which the database
