@@ -84,8 +84,8 @@ def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
         name = features.modality
         limit = settings.max_missing_features
         _report_missing(name, lost[name], len(tokens), limit, folder)
-        place = f"{folder}, left on disk" if isinstance(matrix, MappedFeatures) else folder
-        say(f"features: {name}, {widths[name]} wide, by {encoders[name]}, from {place}")
+        source = f"{folder}, left on disk" if isinstance(matrix, MappedFeatures) else folder
+        say(f"features: {name}, {widths[name]} wide, by {encoders[name]}, from {source}")
     missing = {name: len(lost[name]) for name in names}
     return ItemFeatures(matrix, encoders, widths, missing, _corpus(found))
 
