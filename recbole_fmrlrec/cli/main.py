@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from recbole_fmrlrec.config import command_line
 from recbole_fmrlrec.config.command_line import Arguments
 from recbole_fmrlrec.errors import UsageError, missing_package, plain_errors, usage_errors
-from recbole_fmrlrec.files.disk import place_error
+from recbole_fmrlrec.files.disk import path_error
 from recbole_fmrlrec.train.threads import wait_passively
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -154,7 +154,7 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:
         raise
     except Exception as raised:
-        error = place_error(raised) or raised
+        error = path_error(raised) or raised
         if debug:
             traceback.print_exc()
         wrong_use = isinstance(error, usage_errors())

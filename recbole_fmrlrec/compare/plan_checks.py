@@ -40,8 +40,8 @@ def check_setting(model: str, key: str, value: Any, where: str, in_file: bool) -
     """
     top = key.partition(".")[0]
     if top in ELSEWHERE:
-        place = ELSEWHERE[top][0 if in_file else 1]
-        raise UsageError(f"{where}: `{top}` is not a setting here; set it with {place}")
+        way = ELSEWHERE[top][0 if in_file else 1]
+        raise UsageError(f"{where}: `{top}` is not a setting here; set it with {way}")
     values: dict[str, Any] = {}
     setting_rules.apply([setting_rules.Setting(key, value, where)], values, model)
     fault = rows_fault(values.get("eval_args") or {})

@@ -100,7 +100,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """p-values of one family corrected by Holm (1979): never smaller, in the same order."""
     count, largest = len(p_values), 0.0
     corrected = [0.0] * count
-    for place, at in enumerate(sorted(range(count), key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, (count - place) * p_values[at]))
+    for smaller, at in enumerate(sorted(range(count), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (count - smaller) * p_values[at]))
         corrected[at] = largest
     return corrected

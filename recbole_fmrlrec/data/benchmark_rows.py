@@ -49,10 +49,10 @@ def by_user(dataset: Any) -> ByUser:
     """The interactions of a dataset whose tables are tensors and whose parts are sorted."""
     sizes = torch.tensor(dataset.file_size_list)
     part = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
-    place = torch.argsort(dataset.inter_feat[dataset.uid_field], stable=True)
-    feat = dataset.inter_feat[place]
+    order = torch.argsort(dataset.inter_feat[dataset.uid_field], stable=True)
+    feat = dataset.inter_feat[order]
     _, total = torch.unique_consecutive(feat[dataset.uid_field], return_counts=True)
-    return ByUser(feat, part[place], torch.repeat_interleave(total.cumsum(0) - total, total))
+    return ByUser(feat, part[order], torch.repeat_interleave(total.cumsum(0) - total, total))
 
 
 def prefix_parts(dataset: Any, data: ByUser, parts: tuple[int, ...] = (0, 1, 2)) -> list[Any]:

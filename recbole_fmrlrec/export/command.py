@@ -14,8 +14,8 @@ from recbole_fmrlrec.program import usage_name
 
 DESCRIPTION = """\
 Write a trained model at one of its nested sizes, or at all of them, as small files that serve
-without RecBole: parameters, item table, ids, titles and a description. A family of sizes also gets
-the pages family.md and family.html, with bytes, parameters, time and quality of each.
+without RecBole: parameters, item table, ids, titles and a description. An export of several sizes
+also has the pages family.md and family.html, with bytes, parameters, time and quality of each.
 """
 
 

@@ -66,7 +66,7 @@ def write_error(path: Path, error: BaseException, needed: int | None) -> Excepti
     return None
 
 
-def place_error(error: Exception) -> Exception | None:
+def path_error(error: Exception) -> Exception | None:
     """What to say in place of an error of the system that names the file it stumbled over."""
     if not (isinstance(error, OSError) and isinstance(error.filename, str)):
         return None

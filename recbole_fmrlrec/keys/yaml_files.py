@@ -68,7 +68,7 @@ def load_with_lines(path: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
         UsageError: as :func:`load_yaml`.
     """
     values, lines = load_with_entry_lines(path, any_keys=False)
-    return values, {str(place[0]): line for place, line in lines.items() if len(place) == 1}
+    return values, {str(entry[0]): line for entry, line in lines.items() if len(entry) == 1}
 
 
 def load_with_entry_lines(

@@ -185,17 +185,17 @@ def _shown(count: int) -> str:
 
 
 def _collect(
-    loader: Loader, node: yaml.Node, place: EntryPath, lines: dict[EntryPath, int]
+    loader: Loader, node: yaml.Node, above: EntryPath, lines: dict[EntryPath, int]
 ) -> None:
     if isinstance(node, yaml.MappingNode):
         loader.flatten_mapping(node)
         # The entries of a merge come first, and those of the mapping itself replace them.
         for key, value in {pair[0].value: pair for pair in node.value}.values():
-            here = (*place, str(key.value))
+            here = (*above, str(key.value))
             lines[here] = key.start_mark.line + 1
             _collect(loader, value, here, lines)
     elif isinstance(node, yaml.SequenceNode):
         for at, value in enumerate(node.value):
-            here = (*place, at)
+            here = (*above, at)
             lines[here] = value.start_mark.line + 1
             _collect(loader, value, here, lines)

@@ -1,4 +1,4 @@
-"""The family page: numbers, and that it stands alone."""
+"""The page about exported sizes: its numbers, and that it needs no other file."""
 
 from __future__ import annotations
 

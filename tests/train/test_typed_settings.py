@@ -1,45 +1,37 @@
-"""The types of what a run and its trainer read are those that the rules of the keys allow."""
+"""The types of typed settings are those that the rules of the keys allow."""
 
 from __future__ import annotations
 
 import types
 from dataclasses import MISSING, Field, fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 import torch
 
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.config.typed import typed
+from recbole_fmrlrec.data.feature_settings import FeatureSettings
 from recbole_fmrlrec.keys.schema import RULES
 from recbole_fmrlrec.train.typed_settings import RunSettings, TrainerSettings
 
-VIEWS = (RunSettings, TrainerSettings)
+VIEWS = (RunSettings, TrainerSettings, FeatureSettings)
 #: Keys that no rule is for: names are checked as names, the others RecBole sets or has itself.
-WITHOUT_RULE = {"model", "dataset", "local_rank", "device", "pretrain_epochs"}
+WITHOUT_RULE = {"model", "dataset", "local_rank", "device", "pretrain_epochs", "dataset_root"}
 #: Values of which a rule accepts only such as its key's type holds.
-VALUES: list[Any] = [
-    None,
-    True,
-    1,
-    3,
-    0.5,
-    "linear",
-    "float16",
-    "some/path",
-    "NDCG@10",
-    [1],
-    {"a": 1},
-]
+NUMBERS: list[Any] = [None, True, 1, 3, 0.5]
+TEXTS: list[Any] = ["linear", "float16", "some/path", "NDCG@10", "auto"]
+VALUES = [*NUMBERS, *TEXTS, [1], ["text"], {"a": 1}]
 
 
 def kinds(view: type, field: Field) -> tuple[type, ...]:
     hint = get_type_hints(view)[field.name]
-    return get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    hints = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return tuple(get_origin(one) or one for one in hints)
 
 
 def holds(allowed: tuple[type, ...], value: Any) -> bool:
-    """Whether a value has one of some types; True is no number here, and 1 is a float."""
+    """Whether a value has one of some types; True is not a number here, and 1 is a float."""
     kind = type(value)
     return kind in allowed or (kind is int and float in allowed)
 
