@@ -272,6 +272,7 @@ MODEL: dict[str, Rule] = {
     "num_blocks": whole(1),
     **dict.fromkeys(["dropout_prob", "input_dropout_prob"], _dropout),
     **dict.fromkeys(["hidden_dropout_prob", "attn_dropout_prob"], _dropout),
+    "recurrence_dropout_prob": _dropout,
     "r_min": number(0, 1, below=True),
     "r_max": number(0, 1, above=True),
     "modalities": Rule(

@@ -23,7 +23,10 @@ OUR_MODELS = {
 }
 
 #: What they are compared with and RecBole has not.
-BASELINES: dict[str, str] = {}
+BASELINES: dict[str, str] = {
+    "LRURec": "recbole_fmrlrec.models.lrurec",
+    "SASRecM": "recbole_fmrlrec.models.sasrecm",
+}
 
 #: Every model of this package: class name to module.
 SHIPPED = OUR_MODELS | BASELINES
