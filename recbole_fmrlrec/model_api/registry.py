@@ -23,7 +23,9 @@ OUR_MODELS = {
 }
 
 #: What they are compared with and RecBole has not.
-BASELINES: dict[str, str] = {}
+BASELINES: dict[str, str] = {
+    "BSARec": "recbole_fmrlrec.models.bsarec",
+}
 
 #: Every model of this package: class name to module.
 SHIPPED = OUR_MODELS | BASELINES
