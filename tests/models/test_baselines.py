@@ -47,7 +47,9 @@ SMALL: dict[str, Any] = {
     "valid_metric": "Recall@1",
 }
 #: What a model needs beside them.
-KEYS: dict[str, dict[str, Any]] = {}
+KEYS: dict[str, dict[str, Any]] = {
+    "BSARec": {"hidden_dropout_prob": 0.1, "attn_dropout_prob": 0.1},
+}
 #: Epochs in which a model learns the rule; 60 where it is not named.
 EPOCHS: dict[str, int] = {}
 #: The loss of a model all of whose weights are 0 where it is not log N.
