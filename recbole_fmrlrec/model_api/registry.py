@@ -24,7 +24,11 @@ OUR_MODELS = {
 
 #: What they are compared with and RecBole has not.
 BASELINES: dict[str, str] = {
+    "LRURec": "recbole_fmrlrec.models.lrurec",
+    "SASRecM": "recbole_fmrlrec.models.sasrecm",
     "BSARec": "recbole_fmrlrec.models.bsarec",
+    "gSASRec": "recbole_fmrlrec.models.gsasrec",
+    "eSASRec": "recbole_fmrlrec.models.esasrec",
 }
 
 #: Every model of this package: class name to module.

@@ -49,11 +49,15 @@ SMALL: dict[str, Any] = {
 #: What a model needs beside them.
 KEYS: dict[str, dict[str, Any]] = {
     "BSARec": {"hidden_dropout_prob": 0.1, "attn_dropout_prob": 0.1},
+    "gSASRec": {"hidden_size": 32, "dropout_prob": 0.1},
 }
 #: Epochs in which a model learns the rule; 60 where it is not named.
 EPOCHS: dict[str, int] = {}
 #: The loss of a model all of whose weights are 0 where it is not log N.
-LOSS_AT_ZERO: dict[str, float] = {}
+LOSS_AT_ZERO: dict[str, float] = {
+    # gBCE's is a mean of binary losses, each log 2 at a score of 0: all items but one are negatives.
+    "gSASRec": math.log(2),
+}
 
 
 def write_cycles(root: Path) -> None:
