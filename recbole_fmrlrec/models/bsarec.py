@@ -22,7 +22,7 @@ class BSARec(SequenceModel):
     Trains on RecBole's row per prefix at its last position, as the authors do: the filter reads a
     whole row, so at any other position the model would have seen the item that it is to predict.
 
-    From the paper, section 4: the mix with the share ``alpha``, the filter with ``c`` and a learned
+    From the paper: the mix with the share ``alpha``, the filter with ``c`` and a learned
     beta for each dimension, the softmax over all items. From the authors' code: rows are padded on
     the left to one length, and the filter reads the padding too; its item vector is a random one
     that is never trained; post-norm blocks with a GELU layer four times as wide; all weights start

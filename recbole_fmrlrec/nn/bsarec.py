@@ -46,7 +46,7 @@ class FrequencyRescaler(nn.Module):
         frequencies: how many of the lowest belong to low(x).
         dropout: rate.
 
-    Source: section 4.2 of the paper, equations 7 and 8; the norm as in the authors' code.
+    Source: the paper's frequency rescaler; norm and dropout as in the authors' code.
     """
 
     low_pass: Tensor

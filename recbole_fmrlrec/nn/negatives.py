@@ -5,7 +5,7 @@ likely each was; here every position draws its own, uniformly from all items wit
 nothing is corrected: a draw that hits the target counts as a negative, as in the papers' code.
 
 Sources: Petrov and Macdonald, "gSASRec: Reducing Overconfidence in Sequential Recommendation
-Trained with Negative Sampling", RecSys 2023 (arXiv 2308.07192), section 5; Tikhonovich et al.,
+Trained with Negative Sampling", RecSys 2023 (arXiv 2308.07192); Tikhonovich et al.,
 "eSASRec: Enhancing Transformer-based Recommendations in a Modular Fashion", RecSys 2025
 (arXiv 2508.06450).
 """
@@ -90,7 +90,7 @@ def gbce_beta(num_items: int, number: int, t: float) -> float:
         number: k, negatives of a position; alpha = k / (N - 1) is the rate of sampling.
         t: calibration: 0 gives the binary cross-entropy, 1 probabilities that are calibrated.
 
-    Source: equation 21 of the gSASRec paper.
+    Source: the gSASRec paper and its authors' README.
     """
     alpha = number / (num_items - 1)
     return 1 - t * (1 - alpha)
@@ -105,7 +105,7 @@ def gbce(scores: Tensor, beta: float) -> Tensor:
         scores: ``(T, 1 + k)`` of the target s+, then of its negatives s-.
         beta: see `gbce_beta`.
 
-    Source: equation 11 of the gSASRec paper. The authors' code turns s+ into the score whose plain
+    Source: the gSASRec paper. The authors' code turns s+ into the score whose plain
     binary cross-entropy this is, in float64; softplus needs neither.
     """
     positive = beta * functional.softplus(-scores[:, 0])

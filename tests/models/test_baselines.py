@@ -55,7 +55,7 @@ KEYS: dict[str, dict[str, Any]] = {
 EPOCHS: dict[str, int] = {}
 #: The loss of a model all of whose weights are 0 where it is not log N.
 LOSS_AT_ZERO: dict[str, float] = {
-    # gBCE's is a mean of binary losses, each log 2 at a score of 0: all items but one are negatives.
+    # A mean of binary losses, each log 2 at a score of 0; beta is 1 with all other items drawn.
     "gSASRec": math.log(2),
 }
 
