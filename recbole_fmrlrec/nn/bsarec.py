@@ -208,7 +208,7 @@ class BSARecNetwork(nn.Module):
         for block in self.blocks[:-1]:
             x = block(x, visible)
         for block in self.blocks[-1:]:
-            return block(x, visible, first)  # type: ignore[no-any-return]
+            return block(x, visible, first)
         return x[:, first:]
 
     def encode_last(
@@ -224,4 +224,4 @@ class BSARecNetwork(nn.Module):
         """
         rows, valid = left_padded(item_seq, lengths, self.length)
         x = torch.where(valid[..., None], table[rows], padding)
-        return self(x, valid, self.length - 1)[:, 0]  # type: ignore[no-any-return]
+        return self(x, valid, self.length - 1)[:, 0]
