@@ -53,8 +53,8 @@ class _Scores(torch.autograd.Function):
         grad = grads[0].contiguous()
         of_hidden = functional.embedding_bag(rows, items, mode="sum", per_sample_weights=grad)
         # The same product from the items' side: for each item the positions that ranked it.
-        ordered, order = rows.flatten().sort(stable=True)
-        first = torch.searchsorted(ordered, torch.arange(len(items), device=rows.device))
+        ordered, order = rows.flatten().int().sort(stable=True)
+        first = torch.searchsorted(ordered, torch.arange(len(items), device=rows.device).int())
         of_items = functional.embedding_bag(
             order // rows.shape[1],
             hidden,
