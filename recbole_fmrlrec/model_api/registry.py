@@ -26,6 +26,9 @@ OUR_MODELS = {
 BASELINES: dict[str, str] = {
     "LRURec": "recbole_fmrlrec.models.lrurec",
     "SASRecM": "recbole_fmrlrec.models.sasrecm",
+    "BSARec": "recbole_fmrlrec.models.bsarec",
+    "gSASRec": "recbole_fmrlrec.models.gsasrec",
+    "eSASRec": "recbole_fmrlrec.models.esasrec",
 }
 
 #: Every model of this package: class name to module.

@@ -47,11 +47,17 @@ SMALL: dict[str, Any] = {
     "valid_metric": "Recall@1",
 }
 #: What a model needs beside them.
-KEYS: dict[str, dict[str, Any]] = {}
+KEYS: dict[str, dict[str, Any]] = {
+    "BSARec": {"hidden_dropout_prob": 0.1, "attn_dropout_prob": 0.1},
+    "gSASRec": {"hidden_size": 32, "dropout_prob": 0.1, "num_negatives": 4},
+}
 #: Epochs in which a model learns the rule; 60 where it is not named.
-EPOCHS: dict[str, int] = {}
+EPOCHS: dict[str, int] = {"BSARec": 15}
 #: The loss of a model all of whose weights are 0 where it is not log N.
-LOSS_AT_ZERO: dict[str, float] = {}
+LOSS_AT_ZERO: dict[str, float] = {
+    # A mean of binary losses, each log 2; that of the target counts 1 - 0.75 (1 - 4 / 31) times.
+    "gSASRec": (1 - 0.75 * (1 - 4 / 31) + 4) / 5 * math.log(2),
+}
 
 
 def write_cycles(root: Path) -> None:
