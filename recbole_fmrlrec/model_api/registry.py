@@ -23,7 +23,10 @@ OUR_MODELS = {
 }
 
 #: What they are compared with and RecBole has not.
-BASELINES: dict[str, str] = {}
+BASELINES: dict[str, str] = {
+    "DIFF": "recbole_fmrlrec.models.diff",
+    "FMLPRec": "recbole_fmrlrec.models.fmlprec",
+}
 
 #: Every model of this package: class name to module.
 SHIPPED = OUR_MODELS | BASELINES
