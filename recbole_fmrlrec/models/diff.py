@@ -89,7 +89,7 @@ class DIFF(SequenceModel):
         )
 
     def item_vectors(self, ids: Tensor | None = None) -> Tensor:
-        """Vectors of all items or of ``ids`` and of each attribute, side by side ``(C, (1+m) d)``."""
+        """``(C, (1+m) d)``: vectors of all items or of ``ids`` beside those of each attribute."""
         weight = self.item_embedding.weight
         if ids is not None:
             ids = send(ids, weight.device)
@@ -97,8 +97,11 @@ class DIFF(SequenceModel):
         for number, table in enumerate(self.attribute_embeddings):
             tokens = getattr(self, f"tokens_{number}")
             tokens = tokens if ids is None else tokens[ids]
-            options: dict[str, Any] = {"mode": self.pooling, "padding_idx": 0}
-            parts.append(functional.embedding_bag(tokens, table.weight, **options)  # type: ignore[arg-type])
+            assert isinstance(table, nn.Embedding)
+            pooled = functional.embedding_bag(
+                tokens, table.weight, mode=self.pooling, padding_idx=0
+            )
+            parts.append(pooled)
         return torch.cat(parts, dim=1)
 
     def output_items(self, vectors: Tensor, ids: Tensor | None = None) -> Tensor:

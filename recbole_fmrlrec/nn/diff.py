@@ -67,7 +67,7 @@ class FrequencyFilter(nn.Module):
     def rescaled(self, x: Tensor) -> Tensor:
         """``low(x) + beta^2 (x - low(x))``; the projection takes two small products."""
         low = self.basis @ (self.basis.t() @ x)
-        return torch.lerp(low, x, self.beta.square())
+        return low + self.beta.square() * (x - low)
 
 
 class Fusion(nn.Module):

@@ -51,7 +51,8 @@ class LearnedFilter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Filter ``(B, L, d)`` at every position."""
-        spectrum = torch.fft.rfft(x, dim=1) * torch.view_as_complex(self.weight)
+        spectrum = torch.fft.rfft(x.to(self.weight.dtype), dim=1)  # bfloat16 has no transform
+        spectrum = spectrum * torch.view_as_complex(self.weight)
         return torch.fft.irfft(spectrum, n=self.length, dim=1)
 
     def kernel(self) -> Tensor:
