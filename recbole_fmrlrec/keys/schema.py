@@ -272,6 +272,7 @@ MODEL: dict[str, Rule] = {
     "num_blocks": whole(1),
     **dict.fromkeys(["dropout_prob", "input_dropout_prob"], _dropout),
     **dict.fromkeys(["hidden_dropout_prob", "attn_dropout_prob"], _dropout),
+    "recurrence_dropout_prob": _dropout,
     "r_min": number(0, 1, below=True),
     "r_max": number(0, 1, above=True),
     "modalities": Rule(
@@ -286,7 +287,9 @@ MODEL: dict[str, Rule] = {
     "feature_path": _path,
     "max_missing_features": number(0, 1),
     **dict.fromkeys(["loss_block_size", "feature_block_size"], null_or(whole(1))),
-    "num_sampled_items": whole(1),
+    **dict.fromkeys(["num_sampled_items", "num_negatives"], whole(1)),
+    "gbce_t": number(0, 1),
+    "reuse_item_embeddings": flag(),
     **dict.fromkeys(["embedding_size", "mf_embedding_size", "mlp_embedding_size"], whole(1)),
     **dict.fromkeys(["hidden_size", "inner_size", "attention_size", "latent_dimension"], whole(1)),
     **dict.fromkeys(["n_heads", "num_heads", "num_layers", "k"], whole(1)),

@@ -1,4 +1,4 @@
-"""Right-padded rows moved to the right end."""
+"""Rows padded on the left, out of rows padded on the right."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import torch
 
 from recbole_fmrlrec.nn.left_padding import left_padded
 
-
-def test_rows_end_at_the_right() -> None:
-    item_seq = torch.tensor([[3, 4, 0, 0], [5, 6, 7, 8]])
-    rows, valid = left_padded(item_seq, torch.tensor([2, 4]), 4)
-    assert rows.tolist() == [[0, 0, 3, 4], [5, 6, 7, 8]]
-    assert valid.tolist() == [[False, False, True, True], [True] * 4]
+ROWS = torch.tensor([[7, 0, 0], [4, 5, 6], [8, 9, 0]])
+LENGTHS = torch.tensor([1, 3, 2])
 
 
-def test_of_a_longer_row_the_last_items_are_kept_and_a_shorter_one_is_filled() -> None:
-    item_seq = torch.tensor([[3, 4, 5], [6, 0, 0]])
-    lengths = torch.tensor([3, 1])
-    assert left_padded(item_seq, lengths, 2)[0].tolist() == [[4, 5], [0, 6]]
-    rows, valid = left_padded(item_seq, lengths, 5)
-    assert rows.tolist() == [[0, 0, 3, 4, 5], [0, 0, 0, 0, 6]]
-    assert valid.sum(1).tolist() == [3, 1]
+def test_items_move_to_the_right_end() -> None:
+    items, valid = left_padded(ROWS, LENGTHS, 4)
+    assert items.tolist() == [[0, 0, 0, 7], [0, 4, 5, 6], [0, 0, 8, 9]]
+    assert torch.equal(valid, items > 0)
+
+
+def test_of_rows_that_are_too_long_the_last_items_stay() -> None:
+    items, valid = left_padded(ROWS, LENGTHS, 2)
+    assert items.tolist() == [[0, 7], [5, 6], [8, 9]]
+    assert valid.tolist() == [[False, True], [True, True], [True, True]]
