@@ -297,6 +297,17 @@ MODEL: dict[str, Rule] = {
     "layer_norm_eps": number(0, above=True),
     "initializer_range": number(0),
     "feature_memory_mb": whole(0),
+    "alignment_weight": number(0),
+    "alignment_temperature": number(0, above=True),
 }
+
+#: ``selected_features`` of our models; RecBole's know no ``auto``.
+SIDE_COLUMNS = null_or(
+    Rule(
+        "auto, or a list of columns such as [categories, brand]",
+        lambda v: v == "auto" or (isinstance(v, list) and all(isinstance(x, str) for x in v)),
+        listed=True,
+    )
+)
 
 RULES: dict[str, Rule] = GENERAL | TRAINING | EVALUATION | DATASET | MODEL

@@ -25,10 +25,12 @@ OUR_MODELS = {
 #: What they are compared with and RecBole has not.
 BASELINES: dict[str, str] = {
     "LRURec": "recbole_fmrlrec.models.lrurec",
+    "FMLPRec": "recbole_fmrlrec.models.fmlprec",
     "SASRecM": "recbole_fmrlrec.models.sasrecm",
     "BSARec": "recbole_fmrlrec.models.bsarec",
     "gSASRec": "recbole_fmrlrec.models.gsasrec",
     "eSASRec": "recbole_fmrlrec.models.esasrec",
+    "DIFF": "recbole_fmrlrec.models.diff",
 }
 
 #: Every model of this package: class name to module.
