@@ -22,7 +22,6 @@ from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.dropout import Dropout
 from recbole_fmrlrec.nn.packing import Packing
 
-
 #: Sequences up to this length are one group: a group of its own costs more than their padding.
 SHORT = 8
 
