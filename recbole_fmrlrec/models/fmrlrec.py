@@ -279,7 +279,13 @@ class fMRLRec(NestedModel, FeatureModel, WindowModel, ExportableModel, Sequentia
     def full_sort_mean_ranks(self, interaction: Interaction, targets: Tensor) -> Tensor:
         """Mean ranks ``(K, B)`` of the target items at every size."""
         hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        return nested_mean_ranks(hidden, self.item_table()[1:], targets - 1, self.sizes)
+        table, ids = self.item_table(), self.candidates
+        if ids is None:
+            return nested_mean_ranks(hidden, table[1:], targets - 1, self.sizes)
+        place = torch.searchsorted(ids, targets).clamp(max=len(ids) - 1)
+        ranks = nested_mean_ranks(hidden, table[ids], place, self.sizes)
+        after = len(ids) + (self.n_items - len(ids)) / 2 + 0.5  # as ties of all others would be
+        return torch.where(ids[place] == targets, ranks, ranks.new_tensor(after))
 
 
 class fMRLRecID(fMRLRec):
