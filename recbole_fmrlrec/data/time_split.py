@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from dataset_tools.dates import UNITS, read_stamp, show_stamp, unit_of
 from torch import Tensor
 
+from dataset_tools.dates import UNITS, read_stamp, show_stamp, unit_of
 from recbole_fmrlrec.data.benchmark_rows import ByUser, by_user
 from recbole_fmrlrec.data.prefix_rows import sequence_rows
 from recbole_fmrlrec.errors import DataError
@@ -213,7 +213,7 @@ def plain_parts(dataset: Any) -> list[Any]:
 
 
 def prefix_parts(dataset: Any) -> list[Any]:
-    """The parts of a sequential dataset: a row for each prefix of a user's training interactions."""
+    """The parts of a sequential dataset that is trained on a row for each prefix."""
     data, past = time_rows(dataset)
     trained = (data.part == 0) & (torch.arange(len(data.first)) > data.first)
     target = torch.nonzero(trained).flatten()

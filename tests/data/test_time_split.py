@@ -132,9 +132,8 @@ def test_training_is_what_was_before(config: MakeConfig, january: Path) -> None:
     train = split_of(config, "general", eval_args=arguments())[0]
     assert {row[::2] for row in _plain(train)} == pairs and len(train) == 7
     prefixes = split_of(config, "prefixes", eval_args=arguments())[0]
-    assert _lists(prefixes) == [("anna", "a", "b"), ("ben", "a", "b"), ("ben", "ab", "c")] + [
-        ("ben", "abc", "d")
-    ]
+    of_ben = [("ben", "a", "b"), ("ben", "ab", "c"), ("ben", "abc", "d")]
+    assert _lists(prefixes) == [("anna", "a", "b"), *of_ben]
     windows = split_of(config, "windows", eval_args=arguments())[0]
     assert _lists(windows, "target_id_list") == [("anna", "a", "b"), ("ben", "abc", "bcd")]
     assert windows.item_counter == prefixes.item_counter
@@ -279,9 +278,7 @@ def test_negatives_are_drawn_from_what_training_knows(config: MakeConfig, januar
     used = {
         sampler.phase: {
             str(user): "".join(sorted(dataset.id2token("item_id", list(items))))
-            for user, items in zip(
-                dataset.field2id_token["user_id"], sampler.used_ids, strict=True
-            )
+            for user, items in zip(dataset.field2id_token["user_id"], sampler.used_ids, strict=True)
             if items
         }
         for sampler in samplers
@@ -289,7 +286,11 @@ def test_negatives_are_drawn_from_what_training_knows(config: MakeConfig, januar
     assert used["train"] == {"anna": "ab", "ben": "abcd", "dan": "b"}
     assert used["valid"] == {**used["train"], "anna": "abcd", "cleo": "ac", "eve": "a"}
     assert used["test"] == {
-        **{"anna": "abcdef", "ben": "abcd", "cleo": "abc", "dan": "bxy", "eve": "ab"}
+        "anna": "abcdef",
+        "ben": "abcd",
+        "cleo": "abc",
+        "dan": "bxy",
+        "eve": "ab",
     }
 
 
