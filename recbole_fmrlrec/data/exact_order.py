@@ -121,7 +121,7 @@ class ExactOrder(Dataset):
         split = self.config["eval_args"]["split"] or {}
         if "time" in split:
             self.time_cuts = time_split.find_cuts(times, split["time"], self.dataset_name)
-        elif (left_out := TESTED.get(split.get("LS"))) is not None:
+        elif (left_out := TESTED.get(split.get("LS", ""))) is not None:
             users = self.inter_feat[self.uid_field].to_numpy()
             self.target_times = target_times(users, times, left_out)
 
