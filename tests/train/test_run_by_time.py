@@ -14,6 +14,8 @@ from recbole_fmrlrec import run
 from recbole_fmrlrec.compare.evaluate import main as evaluate_main
 from recbole_fmrlrec.compare.trained import TrainedPart
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord
+from recbole_fmrlrec.evaluation.ranking import rank_metrics
+from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.train.restore import saved_model
 from tests import toy
 from tests.conftest import write_inter, write_table
@@ -102,6 +104,11 @@ def test_ranks_are_those_of_brute_force(runs: dict[str, Any], model: str) -> Non
         better = (scores[:, 1:] > own).sum(1)
         ties = (scores[:, 1:] == own).sum(1) - 1
         expected.append(1 + better + ties // 2)
+    if isinstance(trained, NestedModel):  # what another nested model would inherit
+        trained.candidates = loader.candidates
+        parts = [(batch, targets) for batch, _, _, targets in loader]
+        inherited = [NestedModel.full_sort_mean_ranks(trained, *part) for part in parts]
+        assert np.array_equal(torch.cat(inherited, dim=1).floor().numpy(), record.ranks)
     ours = torch.from_numpy(record.ranks[-1])
     wanted = torch.cat(expected)
     warm = torch.from_numpy(~is_cold)
@@ -110,6 +117,13 @@ def test_ranks_are_those_of_brute_force(runs: dict[str, Any], model: str) -> Non
         assert torch.equal(ours.long(), wanted)
     else:  # behind the 20 others, both cold items for one
         assert (ours[~warm] >= 21).all() and (ours[~warm] <= 22).all()
+
+
+def test_a_target_behind_all_candidates_is_a_whole_miss() -> None:
+    # Of 20 candidates one at rank 1 has all others below it, one behind them none.
+    for rank, area in ((1.0, 1.0), (20.0, 0.0), (21.5, 0.0)):
+        found = rank_metrics(torch.tensor([rank]), 20, ["GAUC"], [1], 6)
+        assert found == {"gauc": area}
 
 
 def test_slices_of_cold_items_and_new_users(runs: dict[str, Any], tmp_path: Path) -> None:
