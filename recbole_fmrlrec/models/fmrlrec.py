@@ -21,7 +21,7 @@ from recbole_fmrlrec.data.batch import Batch, LaidOut, lay_out
 from recbole_fmrlrec.data.item_features import load_item_features
 from recbole_fmrlrec.data.mapped_features import MappedFeatures
 from recbole_fmrlrec.data.windows import START_TARGET, TARGETS
-from recbole_fmrlrec.evaluation.ranking import nested_mean_ranks
+from recbole_fmrlrec.evaluation.candidates import candidate_mean_ranks
 from recbole_fmrlrec.keys.known import model_defaults
 from recbole_fmrlrec.keys.schema import SAMPLED_LOSSES
 from recbole_fmrlrec.model_api.protocols import (
@@ -279,13 +279,8 @@ class fMRLRec(NestedModel, FeatureModel, WindowModel, ExportableModel, Sequentia
     def full_sort_mean_ranks(self, interaction: Interaction, targets: Tensor) -> Tensor:
         """Mean ranks ``(K, B)`` of the target items at every size."""
         hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        table, ids = self.item_table(), self.candidates
-        if ids is None:
-            return nested_mean_ranks(hidden, table[1:], targets - 1, self.sizes)
-        place = torch.searchsorted(ids, targets).clamp(max=len(ids) - 1)
-        ranks = nested_mean_ranks(hidden, table[ids], place, self.sizes)
-        after = len(ids) + (self.n_items - len(ids)) / 2 + 0.5  # as ties of all others would be
-        return torch.where(ids[place] == targets, ranks, ranks.new_tensor(after))
+        table, candidates = self.item_table(), self.candidates
+        return candidate_mean_ranks(hidden, table, targets, self.sizes, candidates)
 
 
 class fMRLRecID(fMRLRec):

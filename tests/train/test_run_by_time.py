@@ -15,6 +15,8 @@ from recbole_fmrlrec.compare.evaluate import main as evaluate_main
 from recbole_fmrlrec.compare.trained import TrainedPart
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord
 from recbole_fmrlrec.evaluation.ranking import rank_metrics
+from recbole_fmrlrec.export.quality import deployed_metrics
+from recbole_fmrlrec.export.source import open_checkpoint
 from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.train.restore import saved_model
 from tests import toy
@@ -148,6 +150,14 @@ def test_cold_items_are_dropped_for_every_model(tmp_path: Path) -> None:
         assert not np.char.startswith(records[-1].targets, "new").any()
         assert records[-1].ranks.max() <= 20  # the two are no candidates either
     assert np.array_equal(records[0].targets, records[1].targets)
+
+
+def test_an_export_measures_what_the_run_measured(runs: dict[str, Any]) -> None:
+    trained = open_checkpoint(runs["fMRLRecID"].run_dir / "best.pth")
+    measured = deployed_metrics(trained, [2, 8])
+    assert trained.ranked == 20
+    for size in (2, 8):
+        assert measured[size]["float32"] == pytest.approx(trained.recorded[size], abs=1e-6)
 
 
 def test_what_is_said_before_a_training(tmp_path: Path, capsys: Any) -> None:
