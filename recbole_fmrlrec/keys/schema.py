@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from recbole_fmrlrec.files.names import name_fault
+from recbole_fmrlrec.keys import time_split
 from recbole_fmrlrec.rules import (
     Rule,
     choice,
@@ -50,6 +51,8 @@ def _is_split(value: Any) -> bool:
     kind, how = next(iter(value.items()))
     if kind == "LS":
         return how in ("valid_and_test", "valid_only", "test_only")
+    if kind == "time":
+        return True  # a rule of its own
     shares = isinstance(how, list) and len(how) == 3 and all(is_number(x) and x >= 0 for x in how)
     return kind in ("RS", "TS") and shares and sum(how) > 0
 
@@ -79,16 +82,19 @@ _modes = Rule(
     open=False,
 )
 _eval_args = mapping(
-    "a mapping with the keys split, group_by, order, mode",
+    "a mapping with the keys split, group_by, order, mode, and for a split by time targets, "
+    "context, cold",
     {
         "split": Rule(
             "one of {RS: [0.8, 0.1, 0.1]} (three shares), {TS: [...]} (likewise), "
-            "{LS: valid_and_test} (or valid_only, test_only)",
+            "{LS: valid_and_test} (or valid_only, test_only), {time: [VALID_FROM, TEST_FROM]}",
             _is_split,
+            inner={"time": time_split.MOMENTS},
         ),
         "group_by": choice("user", "none", None),
         "order": choice("RO", "TO"),
         "mode": _modes,
+        **time_split.RULES,
     },
     open=False,
 )
