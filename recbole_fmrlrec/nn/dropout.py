@@ -45,6 +45,8 @@ class Dropout(nn.Module):
 def keep_mask(x: Tensor, p: float) -> Tensor:
     """Zeros at the rate ``p`` and 1 / (share of the others), of the shape and dtype of ``x``."""
     kept = max(1, round((1 - p) * _LEVELS))
+    if kept == _LEVELS:  # all: the number to compare with is none of 16 bits
+        return torch.ones_like(x)
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     numbers = draws.view(torch.int16)[: x.numel()].view(x.shape)
     return (numbers < kept - _LEVELS // 2).to(x.dtype).mul_(_LEVELS / kept)

@@ -60,3 +60,8 @@ def test_nothing_is_dropped_in_evaluation_or_at_rate_0():
 def test_an_impossible_rate_is_refused(p):
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         Dropout(p)
+
+
+def test_a_rate_too_small_to_be_kept_drops_nothing() -> None:
+    x = torch.randn(100)
+    assert torch.equal(Dropout(1e-6)(x), x)
