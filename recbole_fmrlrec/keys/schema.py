@@ -272,6 +272,10 @@ MODEL: dict[str, Rule] = {
     "num_blocks": whole(1),
     **dict.fromkeys(["dropout_prob", "input_dropout_prob"], _dropout),
     **dict.fromkeys(["hidden_dropout_prob", "attn_dropout_prob"], _dropout),
+    "adaptor_dropout_prob": _dropout,
+    "temperature": number(0, above=True),
+    **dict.fromkeys(["n_exps", "code_dim"], whole(1)),
+    "code_cap": choice(*(2**bits for bits in range(1, 13))),
     "r_min": number(0, 1, below=True),
     "r_max": number(0, 1, above=True),
     "modalities": Rule(

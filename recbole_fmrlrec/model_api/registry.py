@@ -23,7 +23,11 @@ OUR_MODELS = {
 }
 
 #: What they are compared with and RecBole has not.
-BASELINES: dict[str, str] = {}
+BASELINES: dict[str, str] = {
+    "MMSSL": "recbole_fmrlrec.models.mmssl",
+    "UniSRec": "recbole_fmrlrec.models.unisrec",
+    "VQRec": "recbole_fmrlrec.models.vqrec",
+}
 
 #: Every model of this package: class name to module.
 SHIPPED = OUR_MODELS | BASELINES

@@ -47,11 +47,20 @@ SMALL: dict[str, Any] = {
     "valid_metric": "Recall@1",
 }
 #: What a model needs beside them.
-KEYS: dict[str, dict[str, Any]] = {}
+KEYS: dict[str, dict[str, Any]] = {
+    "MMSSL": {"embedding_size": 16, "train_batch_size": 512},
+    "UniSRec": {"hidden_size": 16, "inner_size": 32, "n_exps": 2},
+    "VQRec": {"hidden_size": 32, "inner_size": 64, "code_dim": 4, "code_cap": 16},
+}
 #: Epochs in which a model learns the rule; 60 where it is not named.
 EPOCHS: dict[str, int] = {}
 #: The loss of a model all of whose weights are 0 where it is not log N.
-LOSS_AT_ZERO: dict[str, float] = {}
+LOSS_AT_ZERO: dict[str, float] = {
+    # A pair at equal scores, a user among all users by two views, and a critic that is undecided.
+    "MMSSL": math.log(2) + 0.03 * math.log(2 * USERS - 1) - 0.0001 * 50,
+}
+#: Packages without which a model cannot be trained.
+NEEDS: dict[str, str] = {"VQRec": "faiss"}
 
 
 def write_cycles(root: Path) -> None:
@@ -126,7 +135,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     """Make a run of a model; keys may be given."""
     monkeypatch.chdir(tmp_path)
     write_cycles(tmp_path)
-    return lambda name, **keys: Run(tmp_path, name, **keys)
+
+    def make(name: str, **keys: Any) -> Run:
+        if package := NEEDS.get(name):
+            pytest.importorskip(package, reason=f"{name} needs the package {package}")
+        return Run(tmp_path, name, **keys)
+
+    return make
 
 
 every = pytest.mark.parametrize("name", list(BASELINES))
