@@ -86,7 +86,7 @@ def product_codes(features: Matrix, trained: Tensor, parts: int, centroids: int)
     faiss = _faiss()
     bits = _bits(len(trained), centroids)
     with _one_thread(faiss):
-        rotation, quantizer = _train(faiss, _sample(features, trained), parts, bits)
+        rotation, quantizer = train_quantizer(_sample(features, trained), parts, bits)
         codes = np.zeros((features.shape[0], parts), dtype=np.int32)
         for place, rows in _blocks(features):
             packed = quantizer.compute_codes(rotation.apply(rows))
@@ -126,8 +126,15 @@ def _one_thread(faiss: Any) -> Iterator[None]:
         faiss.omp_set_num_threads(threads)
 
 
-def _train(faiss: Any, rows: np.ndarray, parts: int, bits: int) -> tuple[Any, Any]:
-    """A rotation and a quantiser, as faiss's index factory makes them of ``OPQ{D},PQ{D}``."""
+def train_quantizer(rows: np.ndarray, parts: int, bits: int) -> tuple[Any, Any]:
+    """A rotation and a quantiser, as faiss's index factory makes them of ``OPQ{D},PQ{D}``.
+
+    Args:
+        rows: ``(n, F)`` float32, at least one for each centroid.
+        parts: D.
+        bits: of a code; 2^bits centroids.
+    """
+    faiss = _faiss()
     say(f"codes of items: {parts} of {bits} bits, found from {len(rows)} items; this takes a while")
     width = rows.shape[1]
     filled = -(-width // parts) * parts

@@ -23,6 +23,8 @@ class CodeVectors(nn.Module):
         std: deviation of the first values.
     """
 
+    offset: Tensor
+
     def __init__(self, parts: int, centroids: int, width: int, std: float = 0.02) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(1 + parts * centroids, width))
