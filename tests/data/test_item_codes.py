@@ -51,6 +51,12 @@ def test_like_items_share_a_code() -> None:
     assert codes.eq(codes[0]).all()
 
 
+def test_fewer_items_than_features() -> None:
+    codes = product_codes(features(20, 60), torch.arange(1, 21), 32, 16)  # faiss alone crashes
+    assert codes.shape == (21, 32) and int(codes.max()) <= 15
+    assert all(len(column.unique()) > 1 for column in codes[1:].t())
+
+
 def test_seeds_of_a_run_do_not_matter() -> None:
     matrix, trained, found = features(), torch.arange(1, 81), []
     for seed in (1, 2):
