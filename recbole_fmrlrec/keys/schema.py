@@ -272,8 +272,16 @@ MODEL: dict[str, Rule] = {
     "num_blocks": whole(1),
     **dict.fromkeys(["dropout_prob", "input_dropout_prob"], _dropout),
     **dict.fromkeys(["hidden_dropout_prob", "attn_dropout_prob"], _dropout),
+    "recurrence_dropout_prob": _dropout,
     "adaptor_dropout_prob": _dropout,
-    "temperature": number(0, above=True),
+    "critic_dropout_prob": Rule(
+        "two rates, each at least 0 and below 1, such as [0.31, 0.5]",
+        lambda v: isinstance(v, list) and len(v) == 2 and all(map(_dropout.accepts, v)),
+        listed=True,
+    ),
+    **dict.fromkeys(["temperature", "gumbel_temperature"], number(0, above=True)),
+    "critic_learning_rate": number(0, above=True),
+    "graph_share": number(0, 1),
     **dict.fromkeys(["n_exps", "code_dim"], whole(1)),
     "code_cap": choice(*(2**bits for bits in range(1, 13))),
     "r_min": number(0, 1, below=True),
@@ -290,7 +298,9 @@ MODEL: dict[str, Rule] = {
     "feature_path": _path,
     "max_missing_features": number(0, 1),
     **dict.fromkeys(["loss_block_size", "feature_block_size"], null_or(whole(1))),
-    "num_sampled_items": whole(1),
+    **dict.fromkeys(["num_sampled_items", "num_negatives"], whole(1)),
+    "gbce_t": number(0, 1),
+    "reuse_item_embeddings": flag(),
     **dict.fromkeys(["embedding_size", "mf_embedding_size", "mlp_embedding_size"], whole(1)),
     **dict.fromkeys(["hidden_size", "inner_size", "attention_size", "latent_dimension"], whole(1)),
     **dict.fromkeys(["n_heads", "num_heads", "num_layers", "k"], whole(1)),
@@ -298,6 +308,17 @@ MODEL: dict[str, Rule] = {
     "layer_norm_eps": number(0, above=True),
     "initializer_range": number(0),
     "feature_memory_mb": whole(0),
+    "alignment_weight": number(0),
+    "alignment_temperature": number(0, above=True),
 }
+
+#: ``selected_features`` of our models; RecBole's know no ``auto``.
+SIDE_COLUMNS = null_or(
+    Rule(
+        "auto, or a list of columns such as [categories, brand]",
+        lambda v: v == "auto" or (isinstance(v, list) and all(isinstance(x, str) for x in v)),
+        listed=True,
+    )
+)
 
 RULES: dict[str, Rule] = GENERAL | TRAINING | EVALUATION | DATASET | MODEL

@@ -31,6 +31,10 @@ from recbole_fmrlrec.nn.products import RankedItems
 from recbole_fmrlrec.nn.projection import split_table
 from recbole_fmrlrec.nn.sampled_loss import Candidates, CandidateSampler, sampled_cross_entropy
 
+#: Outputs up to this width are ranked so many positions at a time on a CPU. Their products are
+#: cheap beside the passes over the logits, which should find them in the cache.
+NARROW_WIDTH, NARROW_ROWS = 128, 96
+
 
 @dataclass
 class KeptItems:
@@ -173,8 +177,10 @@ class SequenceModel(SequentialRecommender, ABC):
 
     def softmax_loss(self, hidden: Tensor, items: Tensor | RankedItems, targets: Tensor) -> Tensor:
         """Softmax cross-entropy over all items of outputs ``(T, e)`` with targets 0..N-1."""
-        sizes = (hidden.shape[1],)
-        return nested_cross_entropy(hidden, items, targets, sizes, 0.0, self.loss_block_size)
+        sizes, rows = (hidden.shape[1],), self.loss_block_size
+        if rows is None and hidden.shape[1] <= NARROW_WIDTH and hidden.device.type == "cpu":
+            rows = NARROW_ROWS
+        return nested_cross_entropy(hidden, items, targets, sizes, 0.0, rows)
 
     def _sampled_loss(self, batch: Batch, device: torch.device) -> Tensor:
         """No item table: only the items that this batch reads or ranks are made."""

@@ -1,8 +1,8 @@
 """Causal self-attention on packed sequences: see `recbole_fmrlrec.nn.packing`.
 
 Everything but the attention itself runs on the T valid positions. For the attention, sequences of
-like length are padded together, each group to its longest: at most twice the valid places, where a
-batch padded as a whole has several times as many. Padding is on the right, so that a causal query
+like length are padded together, each group to its longest: about twice the valid places at most,
+where a batch padded as a whole has several times as many. Padding is on the right, so that a causal query
 never meets it, and what stands there is of no account.
 
 Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017; Kang and McAuley,
@@ -23,13 +23,17 @@ from recbole_fmrlrec.nn.dropout import Dropout
 from recbole_fmrlrec.nn.packing import Packing
 
 
+#: Sequences up to this length are one group: a group of its own costs more than their padding.
+SHORT = 8
+
+
 @dataclass(frozen=True)
 class LengthGroups:
     """Sequences of a packed batch in groups of like length; P padded places in all.
 
     Attributes:
-        shapes: for each group its sequences and the length to which they are padded, (n, l); a
-            sequence of a group is longer than l / 2.
+        shapes: for each group its sequences and the length to which they are padded, (n, l); where
+            l is above `SHORT`, every sequence of the group is longer than l / 2.
         sources: ``(P,)`` packed position that is read into each padded place. A place behind the
             end of its sequence reads some other one.
         places: ``(T,)`` padded place of each packed position.
@@ -75,7 +79,8 @@ def _shapes(reached: list[int]) -> list[tuple[int, int]]:
     """Sequences and longest length of each group; `Packing.batch_sizes` in."""
     shapes, done, length = [], 0, len(reached)
     while length:
-        longer = reached[length // 2]  # sequences of more than half the length
+        # Those of more than half the length.
+        longer = reached[length // 2] if length > SHORT else reached[0]
         shapes.append((longer - done, length))
         done = longer
         length = sum(count > done for count in reached)

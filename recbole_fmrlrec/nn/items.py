@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from recbole_fmrlrec.nn.devices import send
-from recbole_fmrlrec.nn.projection import FeatureRows, project
+from recbole_fmrlrec.nn.products import RankedItems
+from recbole_fmrlrec.nn.projection import FeatureRows, project, split_table
+from recbole_fmrlrec.nn.tail import step_items
 
 #: Id vectors that get their first values together.
 INIT_ROWS = 2**16
@@ -22,12 +24,16 @@ class ItemVectors(nn.Module):
         feature_width: F, width of the concatenated frozen features; 0 for none.
         num_id_items: rows of the id embedding (padding row 0 included), 0 for none.
 
+    Attributes:
+        sizes: the sizes at which the items are ranked; d alone, unless a subclass says otherwise.
+
     Raises:
         ValueError: there are neither features nor ids.
     """
 
     def __init__(self, width: int, feature_width: int, num_id_items: int = 0) -> None:
         super().__init__()
+        self.sizes: tuple[int, ...] = (width,)
         if feature_width < 1 and num_id_items < 1:
             raise ValueError("the model needs item features, an id embedding, or both")
         self.projector = nn.Linear(feature_width, width) if feature_width else None
@@ -72,3 +78,25 @@ class ItemVectors(nn.Module):
         if table is None:
             raise ValueError("a model of features needs the feature matrix")
         return table
+
+    def step_items(
+        self, features: Tensor | FeatureRows | None, ids: Tensor, positions: int
+    ) -> tuple[Tensor, Tensor | RankedItems]:
+        """What a step of training reads of the items, and all of them as the loss ranks them.
+
+        Args:
+            features: ``(N+1, F)``, row 0 zeros; None for a model of ids only.
+            ids: packed items ``(T,)`` that the sequences read.
+            positions: the positions whose loss is wanted.
+
+        Returns:
+            Item vectors ``(T, d)``, and items 1..N for `nested_cross_entropy`.
+        """
+        # What else than a product with features in memory makes items leaves no choice.
+        if (
+            self.projector is None
+            or self.id_embedding is not None
+            or not isinstance(features, Tensor)
+        ):
+            return split_table(self.item_table(features), ids)
+        return step_items(features, self.projector, self.sizes, ids, positions)

@@ -23,10 +23,7 @@ from recbole_fmrlrec.nn.linear import (
     check_sizes,
 )
 from recbole_fmrlrec.nn.packing import Packing
-from recbole_fmrlrec.nn.products import RankedItems
-from recbole_fmrlrec.nn.projection import FeatureRows, split_table
 from recbole_fmrlrec.nn.recurrence import LinearRecurrence, final_states, packed_scan
-from recbole_fmrlrec.nn.tail import step_items
 
 
 class Block(nn.Module):
@@ -114,28 +111,6 @@ class FMRLRecNetwork(ItemVectors):
     def width(self) -> int:
         """d, the largest size."""
         return self.sizes[-1]
-
-    def step_items(
-        self, features: Tensor | FeatureRows | None, ids: Tensor, positions: int
-    ) -> tuple[Tensor, Tensor | RankedItems]:
-        """What a step of training reads of the items, and all of them as the loss ranks them.
-
-        Args:
-            features: ``(N+1, F)``, row 0 zeros; None for a model of ids only.
-            ids: packed items ``(T,)`` that the sequences read.
-            positions: the positions whose loss is wanted.
-
-        Returns:
-            Item vectors ``(T, d)``, and items 1..N for `nested_cross_entropy`.
-        """
-        # What else than a product with features in memory makes items leaves no choice.
-        if (
-            self.projector is None
-            or self.id_embedding is not None
-            or not isinstance(features, Tensor)
-        ):
-            return split_table(self.item_table(features), ids)
-        return step_items(features, self.projector, self.sizes, ids, positions)
 
     def encode(self, x: Tensor, packing: Packing) -> Tensor:
         """Run packed item vectors ``(T, d)`` through the blocks; ``(T, d)`` outputs."""

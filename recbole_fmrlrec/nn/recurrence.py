@@ -105,13 +105,17 @@ class LinearRecurrence(nn.Module):
         sizes: nested sizes, strictly ascending; d = sizes[-1].
         r_min: lower bound of |lam| at the start.
         r_max: upper bound of |lam| at the start.
+        states: complex numbers in the state for each of the d positions; where it is s, the state
+            is s * d wide.
     """
 
-    def __init__(self, sizes: Sequence[int], r_min: float = 0.0, r_max: float = 0.1) -> None:
+    def __init__(
+        self, sizes: Sequence[int], r_min: float = 0.0, r_max: float = 0.1, states: int = 1
+    ) -> None:
         super().__init__()
-        self.in_proj = MatryoshkaLinear(sizes, out_copies=2)
-        self.out_proj = MatryoshkaLinear(sizes, in_copies=2)
-        width = sizes[-1]
+        self.in_proj = MatryoshkaLinear(sizes, out_copies=2 * states)
+        self.out_proj = MatryoshkaLinear(sizes, in_copies=2 * states)
+        width = states * sizes[-1]
         self.nu_log = nn.Parameter(torch.empty(width))
         self.theta_log = nn.Parameter(torch.empty(width))
         self.gamma_log = nn.Parameter(torch.empty(width))
@@ -132,16 +136,16 @@ class LinearRecurrence(nn.Module):
             weight[:, 1::2] = 0
 
     def decay(self) -> Tensor:
-        """``(d,)`` complex eigenvalues lam."""
+        """``(s d,)`` complex eigenvalues lam."""
         return torch.polar(torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log))
 
     def input_projection(self, x: Tensor) -> Tensor:
-        """``gamma * (B x + b_B)``: ``(T, d)`` real to ``(T, d)`` complex."""
+        """``gamma * (B x + b_B)``: ``(T, d)`` real to ``(T, s d)`` complex."""
         projected = self.in_proj(x).to(self.gamma_log.dtype).unflatten(1, (-1, 2))
         return torch.view_as_complex(projected) * torch.exp(self.gamma_log)
 
     def read_out(self, h: Tensor) -> Tensor:
-        """``Re(C h) + b_C``: ``(T, d)`` complex to ``(T, d)`` real."""
+        """``Re(C h) + b_C``: ``(T, s d)`` complex to ``(T, d)`` real."""
         result: Tensor = self.out_proj(torch.view_as_real(h).flatten(1))
         return result
 
@@ -154,10 +158,10 @@ class LinearRecurrence(nn.Module):
 
         Args:
             x: ``(B, d)`` inputs.
-            state: ``(B, d)`` complex states, zeros at the start.
+            state: ``(B, s d)`` complex states, zeros at the start.
 
         Returns:
-            ``(B, d)`` outputs and ``(B, d)`` complex new states.
+            ``(B, d)`` outputs and ``(B, s d)`` complex new states.
         """
         state = self.decay() * state + self.input_projection(x)
         return self.read_out(state), state

@@ -48,14 +48,18 @@ SMALL: dict[str, Any] = {
 }
 #: What a model needs beside them.
 KEYS: dict[str, dict[str, Any]] = {
-    "MMSSL": {"embedding_size": 16, "train_batch_size": 512},
+    "BSARec": {"hidden_dropout_prob": 0.1, "attn_dropout_prob": 0.1},
+    "gSASRec": {"hidden_size": 32, "dropout_prob": 0.1, "num_negatives": 4},
     "UniSRec": {"hidden_size": 16, "inner_size": 32, "n_exps": 2},
     "VQRec": {"hidden_size": 32, "inner_size": 64, "code_dim": 4, "code_cap": 16},
+    "MMSSL": {"embedding_size": 16, "train_batch_size": 512},
 }
 #: Epochs in which a model learns the rule; 60 where it is not named.
-EPOCHS: dict[str, int] = {}
+EPOCHS: dict[str, int] = {"BSARec": 15}
 #: The loss of a model all of whose weights are 0 where it is not log N.
 LOSS_AT_ZERO: dict[str, float] = {
+    # A mean of binary losses, each log 2; that of the target counts 1 - 0.75 (1 - 4 / 31) times.
+    "gSASRec": (1 - 0.75 * (1 - 4 / 31) + 4) / 5 * math.log(2),
     # A pair at equal scores, a user among all users by two views, and a critic that is undecided.
     "MMSSL": math.log(2) + 0.03 * math.log(2 * USERS - 1) - 0.0001 * 50,
 }

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_fmrlrec.nn.attention import (
+    SHORT,
     LengthGroups,
     SASRecEncoder,
     causal_attention,
@@ -52,22 +53,25 @@ def test_attention_equals_the_definition_in_value_and_gradient(
 
 
 @given(lengths=lengths_of)
-def test_groups_pad_to_at_most_twice_the_positions(lengths: list[int]) -> None:
+def test_groups_of_longer_sequences_pad_to_at_most_twice_the_positions(lengths: list[int]) -> None:
     packing = Packing.from_lengths(torch.tensor(lengths), max(lengths))
     groups = LengthGroups.of(packing)
     padded = groups.pad(torch.arange(sum(lengths)))
     assert groups.pack(padded).tolist() == list(range(sum(lengths)))
     assert sum(number for number, _ in groups.shapes) == len(lengths)
     assert len(padded) == sum(number * length for number, length in groups.shapes)
-    assert len(padded) < 2 * sum(lengths) or max(lengths) == 1
+    assert len(padded) < 2 * sum(lengths) + SHORT * sum(length <= SHORT for length in lengths)
 
 
 def test_groups_by_hand() -> None:
-    # Packed: step 0 of sequences of 5, 2, 2 and 1 items, step 1 of three, steps 2 to 4 of one.
-    packing = Packing.from_lengths(torch.tensor([2, 5, 1, 2]), 5)
+    # Packed: step 0 of sequences of 20, 9, 2 and 1 items, step 1 of three, steps 2 to 8 of two ...
+    packing = Packing.from_lengths(torch.tensor([2, 20, 1, 9]), 20)
     groups = LengthGroups.of(packing)
-    assert groups.shapes == [(1, 5), (2, 2), (1, 1)]
-    assert groups.sources.tolist() == [0, 4, 7, 8, 9, 1, 5, 2, 6, 3]
+    assert groups.shapes == [(1, 20), (1, 9), (2, 2)]
+    second = [1, 5, *range(8, 21, 2)]
+    assert groups.sources[20:29].tolist() == second
+    assert groups.sources[29:].tolist() == [2, 6, 3, 6]  # the last one has no second position
+    assert groups.places[[2, 6, 3]].tolist() == [29, 30, 31]
 
 
 def test_attention_by_hand() -> None:
