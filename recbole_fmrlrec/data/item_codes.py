@@ -141,8 +141,7 @@ def train_quantizer(rows: np.ndarray, parts: int, bits: int) -> tuple[Any, Any]:
     inner, quantizer = (faiss.ProductQuantizer(filled, parts, bits) for _ in range(2))
     for one in (inner, quantizer):
         one.cp.min_points_per_centroid = 1  # it would only complain, on standard error
-    # With fewer rows than columns faiss 1.15 writes outside its memory; repeated rows change nothing
-    # else.
+    # faiss 1.15 needs a row for each column, else it writes outside its memory; repeated ones do.
     rows = np.tile(rows, (-(-filled // len(rows)), 1))
     rotation = faiss.OPQMatrix(width, parts, filled)
     rotation.pq = inner  # by itself it takes one of 8 bits

@@ -100,7 +100,7 @@ class MMSSL(FeatureInput, GeneralRecommender):
             say(f"MMSSL reads {', '.join(there)}; the paper's also reads {', '.join(absent)}")
 
     def _read_weights(self, settings: ModelSettings) -> None:
-        self.length_weight = float(settings["reg_weight"])
+        self.length_weight = float(settings["length_weight"])
         self.contrast_weight = float(settings["contrast_weight"])
         self.temperature = float(settings["temperature"])
         self.adversarial_weight = float(settings["adversarial_weight"])

@@ -131,7 +131,7 @@ def test_users_without_learned_items_keep_their_own(parts: Make) -> None:
 
 
 def test_bpr_and_lengths_by_their_formula(parts: Make) -> None:
-    keys = {"contrast_weight": 0.0, "adversarial_weight": 0.0, "reg_weight": 0.01}
+    keys = {"contrast_weight": 0.0, "adversarial_weight": 0.0, "length_weight": 0.01}
     _, loaders, model = parts(**keys)
     batch = next(iter(loaders[0]))
     model.eval()
