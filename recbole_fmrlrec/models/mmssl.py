@@ -204,10 +204,8 @@ class MMSSL(FeatureInput, GeneralRecommender):
             real = real_rows(known, scores, *self.real_options)
         self.critic.requires_grad_(True)
         copies = real.repeat(len(fake), 1)
-        with torch.enable_grad():
-            loss = critic_loss(self.critic, copies, fake.flatten(0, 1), self.penalty_weight)
-            self.critic_optimizer.zero_grad()
-            loss.backward()
+        loss = critic_loss(self.critic, copies, fake.flatten(0, 1), self.penalty_weight)
+        loss.backward()
         self.critic_optimizer.step()
         self.critic_optimizer.zero_grad()
         self.critic.requires_grad_(False)
