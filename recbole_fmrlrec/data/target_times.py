@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset_tools.dates import unit_of
+from dataset_tools.formats.dates import unit_of
 
 
 class TargetTimes(NamedTuple):

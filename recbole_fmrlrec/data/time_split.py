@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset_tools.dates import UNITS, read_stamp, show_stamp, unit_of
+from dataset_tools.formats.dates import UNITS, read_stamp, show_stamp, unit_of
 from recbole_fmrlrec.data.benchmark_rows import ByUser, by_user
 from recbole_fmrlrec.data.prefix_rows import sequence_rows
 from recbole_fmrlrec.errors import DataError

@@ -279,6 +279,17 @@ MODEL: dict[str, Rule] = {
     **dict.fromkeys(["dropout_prob", "input_dropout_prob"], _dropout),
     **dict.fromkeys(["hidden_dropout_prob", "attn_dropout_prob"], _dropout),
     "recurrence_dropout_prob": _dropout,
+    "adaptor_dropout_prob": _dropout,
+    "critic_dropout_prob": Rule(
+        "two rates, each at least 0 and below 1, such as [0.31, 0.5]",
+        lambda v: isinstance(v, list) and len(v) == 2 and all(map(_dropout.accepts, v)),
+        listed=True,
+    ),
+    **dict.fromkeys(["temperature", "gumbel_temperature"], number(0, above=True)),
+    "critic_learning_rate": number(0, above=True),
+    "graph_share": number(0, 1),
+    **dict.fromkeys(["n_exps", "code_dim"], whole(1)),
+    "code_cap": choice(*(2**bits for bits in range(1, 13))),
     "r_min": number(0, 1, below=True),
     "r_max": number(0, 1, above=True),
     "modalities": Rule(

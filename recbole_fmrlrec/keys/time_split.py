@@ -9,7 +9,7 @@ from recbole_fmrlrec.rules import Rule, choice, is_number
 
 def _is_moment(value: Any) -> bool:
     """Whether a value can be a point in time: a number, or a date that reads in one way only."""
-    from dataset_tools.dates import read_time
+    from dataset_tools.formats.dates import read_time
 
     try:
         read_time(value)

@@ -31,8 +31,8 @@ class SASRecM(FeatureInput, CausalModel):
     the end.)
 
     What differs from RecBole's: a target at every position of a window in place of a row for each
-    prefix; the padding is no candidate of the softmax; Adam with the batch of 128 rows that RecTools
-    takes for windows.
+    prefix; the padding is no candidate of the softmax; Adam with the batch of 128 rows that
+    RecTools takes for windows.
 
     Args:
         config: RecBole's or our Config.

@@ -7,7 +7,7 @@ from typing import Any
 
 from recbole.utils import ModelType
 
-from dataset_tools.dates import show_stamp
+from dataset_tools.formats.dates import show_stamp
 from recbole_fmrlrec.data.target_times import TargetTimes
 from recbole_fmrlrec.data.time_loaders import knows_ids_only
 from recbole_fmrlrec.data.time_split import Past, protocol

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from recbole_fmrlrec import run
+from recbole_fmrlrec.compare.checkpoint_ranks import TrainedPart
 from recbole_fmrlrec.compare.evaluate import main as evaluate_main
-from recbole_fmrlrec.compare.trained import TrainedPart
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord
 from recbole_fmrlrec.evaluation.ranking import rank_metrics
+from recbole_fmrlrec.export.open_checkpoint import open_checkpoint
 from recbole_fmrlrec.export.quality import deployed_metrics
-from recbole_fmrlrec.export.source import open_checkpoint
 from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.train.restore import saved_model
 from tests import toy
