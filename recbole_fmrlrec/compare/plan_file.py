@@ -12,7 +12,7 @@ from recbole_fmrlrec.compare.plan_values import PlanValues
 from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.schema import MAX_SEED
-from recbole_fmrlrec.keys.yaml_files import Place, load_with_places
+from recbole_fmrlrec.keys.yaml_files import EntryPath, load_with_entry_lines
 from recbole_fmrlrec.model_api.registry import check_model_name, is_nested
 from recbole_fmrlrec.rules import is_number, is_whole, shown
 
@@ -37,14 +37,14 @@ def read_plan(path: Path, said: Mapping[str, Any] | None = None) -> Plan:
         UsageError: it cannot be read, or a key, a value or a name in it cannot be; the message has
             the line.
     """
-    values, lines = load_with_places(path)
+    values, lines = load_with_entry_lines(path)
     said = dict(said or {})
     if "datasets" in said and isinstance(values.get("datasets"), dict):
         said["datasets"] = {name: values["datasets"].get(name) for name in said["datasets"]}
     return _Reader(path, {**values, **said}, lines, frozenset(said)).plan()
 
 
-def plan_of(values: dict[str, Any]) -> Plan:
+def plan_from_values(values: dict[str, Any]) -> Plan:
     """The plan of what a file would hold, given on the command line.
 
     Raises:
@@ -124,51 +124,49 @@ class _Reader(PlanValues):
         entries = self.mapping(("models",), given).items()
         return tuple(self._variant(("models", name), name, value) for name, value in entries)
 
-    def _variant(self, place: Place, name: Any, value: Any) -> Variant:
-        entry = self.mapping(place, value)
-        self.check_keys(entry, (*MODEL_KEYS, OLD_SIZES), place)
-        model = self.text((*place, "model"), entry.get("model", name))
+    def _variant(self, at: EntryPath, name: Any, value: Any) -> Variant:
+        entry = self.mapping(at, value)
+        self.check_keys(entry, (*MODEL_KEYS, OLD_SIZES), at)
+        model = self.text((*at, "model"), entry.get("model", name))
         try:
             known = model_name(model, self.path)
             check_model_name(known)
         except UsageError as error:
-            raise self.wrong((*place, "model"), str(error)) from None
-        name = self.name(place, known if name == model else name)
+            raise self.wrong((*at, "model"), str(error)) from None
+        name = self.name(at, known if name == model else name)
         model = known
         nested = is_nested(model)
         about_sizes = [key for key in ("show_sizes", OLD_SIZES) if key in entry]
         if not nested and (entry.get("independent") or about_sizes):
             key = [*about_sizes, "independent"][0]
-            raise self.wrong((*place, key), f"`{key}` is for models with sizes; {model} has none")
+            raise self.wrong((*at, key), f"`{key}` is for models with sizes; {model} has none")
         return Variant(
             name=name,
             model=model,
-            settings=self.mapping((*place, "settings"), entry.get("settings")),
-            sizes=self._sizes(place, entry, about_sizes),
-            independent=self.flag((*place, "independent"), entry.get("independent", False)),
-            baseline=self.flag((*place, "baseline"), entry.get("baseline", not nested)),
-            tuned=None if not entry.get("tuned") else self.text((*place, "tuned"), entry["tuned"]),
-            where=self.where(place),
+            settings=self.mapping((*at, "settings"), entry.get("settings")),
+            sizes=self._sizes(at, entry, about_sizes),
+            independent=self.flag((*at, "independent"), entry.get("independent", False)),
+            baseline=self.flag((*at, "baseline"), entry.get("baseline", not nested)),
+            tuned=None if not entry.get("tuned") else self.text((*at, "tuned"), entry["tuned"]),
+            where=self.where(at),
         )
 
     def _sizes(
-        self, place: Place, entry: dict[str, Any], keys: list[str]
+        self, at: EntryPath, entry: dict[str, Any], keys: list[str]
     ) -> tuple[int, ...] | None:
         if not keys:
             return None
         key, *more = keys
-        place, value = (*place, key), entry[key]
+        at, value = (*at, key), entry[key]
         if more:
-            raise self.wrong(place, f"`{key}` and `{more[0]}` say the same: leave `{more[0]}` out")
+            raise self.wrong(at, f"`{key}` and `{more[0]}` say the same: leave `{more[0]}` out")
         if value == "all":
             return None
         if not (isinstance(value, list) and value and all(map(is_whole, value))):
-            raise self.wrong(
-                place, f"{key} = {shown(value)}: must be all, or a list such as [16, 64]"
-            )
+            raise self.wrong(at, f"{key} = {shown(value)}: must be all, or a list such as [16, 64]")
         if key == OLD_SIZES:
             self.note(
-                place,
+                at,
                 f"`sizes: {value}` under a model chooses what the tables show, and the model is "
                 f"trained at all its sizes. Write `show_sizes: {value}` for that, or `settings: "
                 f"{{sizes: {value}}}` to train these sizes only",
@@ -217,13 +215,13 @@ class _Reader(PlanValues):
 
     def _check_settings(self, plan: Plan) -> None:
         for variant in plan.models:
-            own: Place = ("models", variant.name, "settings")
+            own: EntryPath = ("models", variant.name, "settings")
             self._check_model(variant.model, own, variant.settings)
             self._check_model(variant.model, ("settings",), plan.settings)
             for name, values in plan.datasets.items():
                 self._check_model(variant.model, ("datasets", name), values)
 
-    def _check_model(self, model: str, place: Place, values: dict[str, Any]) -> None:
+    def _check_model(self, model: str, at: EntryPath, values: dict[str, Any]) -> None:
         for key, value in values.items():
-            where = self.where((*place, key))
+            where = self.where((*at, key))
             check_setting(model, key, value, where, in_file=self.path is not None)

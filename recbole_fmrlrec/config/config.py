@@ -19,7 +19,7 @@ from recbole_fmrlrec.config import evaluation_checks, settings
 from recbole_fmrlrec.config.needed_columns import load_needed
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files import trust
-from recbole_fmrlrec.files.writable import check_name
+from recbole_fmrlrec.files.names import check_name
 from recbole_fmrlrec.keys.class_keys import class_keys
 from recbole_fmrlrec.keys.known import (
     capability_defaults,
@@ -61,7 +61,7 @@ class Config(RecBoleConfig):
 
     Args:
         model: name or class; without it the one that the user's settings name, else our default.
-        dataset: name, likewise.
+        dataset: name; found in the same way.
         config_file_list: YAML files.
         config_dict: keys and values.
         cli_args: keys and values of the command line; text is read as YAML.
@@ -97,6 +97,7 @@ class Config(RecBoleConfig):
         self.notes: list[str] = []
         super().__init__(model, dataset)
         settings.check_together(self.final_config_dict)
+        evaluation_checks.check_time_split(self.final_config_dict)
         evaluation_checks.check_masking(self.final_config_dict)
         evaluation_checks.check_names(self.final_config_dict)
         evaluation_checks.check_training(self.final_config_dict, self.model, self.model_class)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_fmrlrec.config.side_columns import AUTO, attribute_columns
 from recbole_fmrlrec.errors import UsageError
 
 _LISTS = ("numerical_features", "normalize_field", "alias_of_user_id", "alias_of_item_id")
@@ -15,7 +16,7 @@ _MAPPINGS = ("val_interval", "discretization", "seq_len")
 def load_needed(values: dict[str, Any], given: set[str], dataset: str) -> None:
     """Add to ``load_col`` the columns that the user's other keys name, where a file has them.
 
-    A ``load_col`` of the user's own stands as it is; what it lacks is refused when the data are
+    A ``load_col`` of the user's own stays as it is; what it lacks is refused when the data are
     loaded. A column of discretised numbers is a numerical feature.
 
     Args:
@@ -33,6 +34,8 @@ def load_needed(values: dict[str, Any], given: set[str], dataset: str) -> None:
         known = list(values["numerical_features"] or [])
         more = [field for field in values["discretization"] if field not in known]
         values["numerical_features"] = known + more
+    if values.get("selected_features") == AUTO:
+        _choose_attributes(values, given, dataset)
     headers: dict[str, list[str]] | None = None
     if values["benchmark_filename"]:
         headers = _headers(values, dataset)
@@ -48,6 +51,18 @@ def load_needed(values: dict[str, Any], given: set[str], dataset: str) -> None:
             _add(values, suffix, field)
 
 
+def _choose_attributes(values: dict[str, Any], given: set[str], dataset: str) -> None:
+    """Name the columns that ``auto`` finds; where it finds none, the model says so."""
+    columns = _read_columns(values, Path(values["data_path"]) / f"{dataset}.item")
+    left_out = set((values["unload_col"] or {}).get("item") or [])
+    if values["load_col"] is not None and "load_col" in given:
+        asked = values["load_col"].get("item") or []
+        left_out |= {name for name, _ in columns if asked != "*" and name not in asked}
+    there = [column for column in columns if column[0] not in left_out]
+    found = attribute_columns(there, values["ITEM_ID_FIELD"])
+    values["selected_features"] = found or AUTO
+
+
 def _take_lists(values: dict[str, Any], given: set[str], columns: list[str]) -> None:
     """Benchmark files whose rows hold lists of items: RecBole's, which are rows of one prefix."""
     lists = values["ITEM_ID_FIELD"] + values["LIST_SUFFIX"]
@@ -61,7 +76,7 @@ def _take_lists(values: dict[str, Any], given: set[str], columns: list[str]) -> 
 
 
 def _named(values: Mapping[str, Any], given: set[str]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The columns that keys name, and the files in which each may stand."""
+    """The columns that keys name, and the files that may have them."""
     anywhere = ("inter", "user", "item")
     for key in _LISTS:
         yield from ((anywhere, field) for field in values.get(key) or [])
@@ -80,23 +95,26 @@ def _named(values: Mapping[str, Any], given: set[str]) -> Iterator[tuple[tuple[s
 
 def _headers(values: Mapping[str, Any], dataset: str) -> dict[str, list[str]]:
     """The columns of the files that are there; a fault in one is told when it is loaded."""
-    from recbole_fmrlrec.atomic_files.reader import read_header
-    from recbole_fmrlrec.errors import DataError
-
     parts = values["benchmark_filename"] or [None]
     names = {"inter": f"{dataset}.{parts[0]}.inter" if parts[0] else f"{dataset}.inter"}
     names |= {suffix: f"{dataset}.{suffix}" for suffix in ("user", "item")}
     headers = {}
     for suffix, name in names.items():
-        file = Path(values["data_path"]) / name
-        try:
-            columns = read_header(
-                file, values["field_separator"], values.get("encoding") or "utf-8"
-            )
-        except (OSError, DataError):
-            continue
-        headers[suffix] = [column.field for column in columns]
+        if columns := _read_columns(values, Path(values["data_path"]) / name):
+            headers[suffix] = [field for field, _ in columns]
     return headers
+
+
+def _read_columns(values: Mapping[str, Any], file: Path) -> list[tuple[str, Any]]:
+    """Names and types of a file's columns; none where it is not there or has a fault."""
+    from recbole_fmrlrec.atomic_files.reader import read_header
+    from recbole_fmrlrec.errors import DataError
+
+    try:
+        columns = read_header(file, values["field_separator"], values.get("encoding") or "utf-8")
+    except (OSError, DataError):
+        return []
+    return [(column.field, column.kind) for column in columns]
 
 
 def _add(values: dict[str, Any], suffix: str, field: str) -> None:

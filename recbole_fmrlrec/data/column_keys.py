@@ -10,12 +10,15 @@ from typing import Any
 from recbole.utils import FeatureType
 
 from recbole_fmrlrec.atomic_files.reader import read_header
+from recbole_fmrlrec.config.side_columns import AUTO
 from recbole_fmrlrec.errors import DataError
 from recbole_fmrlrec.keys.schema import is_interval
 from recbole_fmrlrec.rules import is_number, is_whole
 
 _FLOATS = (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
 _TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
+#: Models of side information that read no numbers.
+_TOKENS_ALONE = ("DIFF",)
 _SEQUENCES = (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ)
 #: Atomic files that RecBole reads without being told their suffix.
 _SUFFIXES = ("inter", "user", "item", "kg", "link", "net")
@@ -215,7 +218,9 @@ def _check_unused(dataset: Any) -> None:
 def _check_selected(dataset: Any, numerical: list[str]) -> None:
     """The features that SASRecF, FDSA, GRU4RecF and S3Rec learn beside the items."""
     config, item = dataset.config, dataset.item_feat
-    asked = [("selected_features", field) for field in config["selected_features"] or []]
+    selected = config["selected_features"] or []
+    # A model of ours that finds no column for auto says so itself.
+    asked = [("selected_features", field) for field in selected if selected != AUTO]
     if config["item_attribute"]:
         asked.append(("item_attribute", config["item_attribute"]))
     for key, field in asked:
@@ -226,9 +231,8 @@ def _check_selected(dataset: Any, numerical: list[str]) -> None:
         kind = dataset.field2type[field]
         if kind in _TOKENS:
             continue
-        never = key == "item_attribute" or (
-            config["model"] == "SASRecF" and kind == FeatureType.FLOAT_SEQ
-        )
+        never = key == "item_attribute" or config["model"] in _TOKENS_ALONE
+        never |= config["model"] == "SASRecF" and kind == FeatureType.FLOAT_SEQ
         if never or field not in numerical:
             way = "" if never else f", and numbers with numerical_features: [{field}]"
             raise DataError(

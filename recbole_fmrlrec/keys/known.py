@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.keys.schema import LOSSES, RULES, SAMPLED_LOSSES, TEACHERS
+from recbole_fmrlrec.keys.schema import LOSSES, RULES, SAMPLED_LOSSES, SIDE_COLUMNS, TEACHERS
 from recbole_fmrlrec.keys.yaml_files import load_yaml, properties_dir
 from recbole_fmrlrec.model_api import outside
 from recbole_fmrlrec.model_api.registry import (
@@ -170,6 +170,8 @@ def rule_of(key: str, default: Any, model: str = "") -> Rule:
     """The rule of a key of a model: the schema's, else a value of its default's type."""
     if key == "loss_type" and model and model not in recbole_models():
         return choice(*_loss_types(model))
+    if key == "selected_features" and model and model not in recbole_models():
+        return SIDE_COLUMNS
     if key == "teacher" and model == "KD_DAGFM":  # RecBole evaluates it
         return choice(*TEACHERS)
     if key in RULES:

@@ -25,7 +25,15 @@ OUR_MODELS = {
 #: What they are compared with and RecBole has not.
 BASELINES: dict[str, str] = {
     "LRURec": "recbole_fmrlrec.models.lrurec",
+    "FMLPRec": "recbole_fmrlrec.models.fmlprec",
     "SASRecM": "recbole_fmrlrec.models.sasrecm",
+    "BSARec": "recbole_fmrlrec.models.bsarec",
+    "gSASRec": "recbole_fmrlrec.models.gsasrec",
+    "eSASRec": "recbole_fmrlrec.models.esasrec",
+    "DIFF": "recbole_fmrlrec.models.diff",
+    "MMSSL": "recbole_fmrlrec.models.mmssl",
+    "UniSRec": "recbole_fmrlrec.models.unisrec",
+    "VQRec": "recbole_fmrlrec.models.vqrec",
 }
 
 #: Every model of this package: class name to module.

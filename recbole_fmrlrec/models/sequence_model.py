@@ -68,6 +68,7 @@ class SequenceModel(SequentialRecommender, ABC):
     #: Whether the first item of a history is trained, from the empty input.
     predict_first_item = False
     n_items: int
+    max_seq_length: int
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)

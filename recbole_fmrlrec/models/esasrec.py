@@ -1,0 +1,71 @@
+"""eSASRec as a RecBole sequential recommender."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from recbole_fmrlrec.models.own_negatives import OwnNegativesModel
+from recbole_fmrlrec.models.sequence_model import CausalModel
+from recbole_fmrlrec.models.settings import ModelSettings
+from recbole_fmrlrec.nn.devices import send
+from recbole_fmrlrec.nn.esasrec import ESASRecEncoder, init_weights
+from recbole_fmrlrec.nn.negatives import own_softmax
+from recbole_fmrlrec.nn.packing import Packing
+
+
+class eSASRec(OwnNegativesModel):
+    """SASRec's objective with LiGR layers and a softmax over the target and 256 negatives.
+
+    Source: Tikhonovich et al., "eSASRec: Enhancing Transformer-based Recommendations in a Modular
+    Fashion", RecSys 2025 (arXiv 2508.06450). From the paper: next item at every position, LiGR
+    layers, sampled softmax. From the authors' code and RecTools, which it builds on: negatives
+    uniform for each position and not corrected for, the same vectors for input and output,
+    positions counted from the end of a row, Xavier-normal first values, no norm after the last
+    layer.
+
+    What differs: histories above the maximum length are trained in windows that overlap, where the
+    authors train the latest one (``training_windows: latest``); negatives are at most all items but
+    one; Adam's second beta is torch's 0.999, RecTools' 0.98; early stopping is that of every model
+    here, not 50 epochs by Recall@10.
+
+    Args:
+        config: RecBole's or our Config.
+        dataset: the training dataset, for its item vocabulary.
+
+    Raises:
+        ValueError: ``n_heads`` does not divide ``hidden_size``, or as `SequenceModel`.
+    """
+
+    own_loss = "sampled_softmax"
+    loss_types: ClassVar[tuple[str, ...]] = ("sampled_softmax", *CausalModel.loss_types)
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        settings = ModelSettings(config, type(self).__name__)
+        width = int(settings["hidden_size"])
+        self.item_embedding = nn.Embedding(self.n_items, width)
+        self.encoder = ESASRecEncoder(
+            width,
+            self.max_seq_length,
+            num_blocks=settings["n_layers"],
+            heads=settings["n_heads"],
+            inner=settings["inner_size"],
+            dropout=settings["dropout_prob"],
+        )
+        init_weights(self)
+
+    def item_vectors(self, ids: Tensor | None = None) -> Tensor:
+        """Vectors ``(N+1, d)`` of all items, row 0 the padding, or a row for each of ``ids``."""
+        weight = self.item_embedding.weight
+        return weight if ids is None else self.item_embedding(send(ids, weight.device))
+
+    def encode(self, x: Tensor, packing: Packing) -> Tensor:
+        """Packed item vectors ``(T, d)`` to packed outputs ``(T, d)``, from left to right."""
+        hidden: Tensor = self.encoder(x, packing)
+        return hidden
+
+    def loss_of_scores(self, scores: Tensor) -> Tensor:
+        """Softmax of scores ``(T, 1 + k)``: a position's target, then its negatives."""
+        return own_softmax(scores)
