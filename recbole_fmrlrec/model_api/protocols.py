@@ -102,6 +102,21 @@ class WindowModel:
     own_keys: ClassVar[tuple[str, ...]] = ("training_windows", "MAX_ITEM_LIST_LENGTH", "loss_type")
 
 
+class VectorModel(ABC):
+    """A model whose score of an item is a product: of a vector of the history and one of the item.
+
+    Both may be wider than the model by what a bias of the item takes.
+    """
+
+    @abstractmethod
+    def history_vectors(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Vectors ``(B, e)`` of right-padded histories ``(B, L)`` of items 1..N."""
+
+    @abstractmethod
+    def ranked_vectors(self) -> Tensor:
+        """Vectors ``(N, e)`` of the items 1..N."""
+
+
 class ExportableModel(ABC):
     """A nested model that `recbole_fmrlrec.deploy` can serve: its network is an `FMRLRecNetwork`.
 
