@@ -119,7 +119,9 @@ class PartRows:
 
         config, source = self.source.config, self.source
         model = saved_model(source.checkpoint, config, source.state, self.train_loader)
-        record = rank_record(self._ranks(model), tuple(getattr(model, "sizes", ())), self.loader)
+        sizes = tuple(getattr(model, "sizes", ()))
+        ranks, masked_ranks = self._ranks(model)
+        record = rank_record(ranks, sizes, self.loader, masked_ranks)
         return record, _in_order_of(record, self.known)
 
     def _ranks(self, model: Any) -> Any:
@@ -136,7 +138,7 @@ class PartRows:
             shown = config["show_progress"]
             trainer.evaluate(self.loader, load_best_model=False, show_progress=shown)
             trainer.tensorboard.close()
-        return trainer.ranks
+        return trainer.ranks, trainer.masked_ranks
 
 
 def _in_order_of(record: RankRecord, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

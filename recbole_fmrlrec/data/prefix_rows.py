@@ -23,6 +23,18 @@ def gather_rows(
     return rows
 
 
+class Before(NamedTuple):
+    """What stands before the targets of R rows, whatever of it the rows' lists have room for.
+
+    Attributes:
+        items: the items of all interactions, (M,), as in ``flat``.
+        first: the place in ``items`` of each row's user's first interaction, (R,).
+    """
+
+    items: torch.Tensor
+    first: torch.Tensor
+
+
 class _From(NamedTuple):
     """Where a column comes from: the target's value of a field, or the list of what was before."""
 
@@ -39,7 +51,10 @@ class PrefixColumns(MutableMapping[str, torch.Tensor]):
         start: the place in ``flat`` of a row's first input, (R,).
         length: the number of its inputs, (R,); its target follows them.
         width: L, to which lists are padded.
+        before: the whole history of each row.
     """
+
+    before: Before | None = None  # rows that earlier versions have saved have none
 
     def __init__(
         self,
@@ -48,11 +63,12 @@ class PrefixColumns(MutableMapping[str, torch.Tensor]):
         start: torch.Tensor,
         length: torch.Tensor,
         width: int,
+        before: Before | None = None,
     ) -> None:
         used = {source.field for source in columns.values() if isinstance(source, _From)}
         self.flat = {field: values for field, values in flat.items() if field in used}
         self.columns = dict(columns)
-        self.start, self.length, self.width = start, length, width
+        self.start, self.length, self.width, self.before = start, length, width, before
 
     def __getitem__(self, name: str) -> torch.Tensor:
         source = self.columns[name]
@@ -85,7 +101,8 @@ class PrefixColumns(MutableMapping[str, torch.Tensor]):
             for name, source in self.columns.items()
         }
         start, length = self.start[index].clone(), self.length[index].clone()
-        return PrefixColumns(self.flat, columns, start, length, self.width)
+        before = self.before and self.before._replace(first=self.before.first[index].clone())
+        return PrefixColumns(self.flat, columns, start, length, self.width, before)
 
 
 class PrefixRows(Interaction):
@@ -156,7 +173,8 @@ def sequence_rows(
         if field != dataset.uid_field:
             columns[getattr(dataset, f"{field}_list_field")] = _From(field, is_list=True)
     flat = {field: feat[field] for field in feat}
-    return PrefixRows(PrefixColumns(flat, columns, start, target - start, width))
+    before = Before(feat[dataset.iid_field], first)
+    return PrefixRows(PrefixColumns(flat, columns, start, target - start, width, before))
 
 
 def prefix_rows(dataset: Any) -> None:

@@ -21,7 +21,8 @@ from recbole_fmrlrec.data.batch import Batch, LaidOut, lay_out
 from recbole_fmrlrec.data.item_features import load_item_features
 from recbole_fmrlrec.data.mapped_features import MappedFeatures
 from recbole_fmrlrec.data.windows import START_TARGET, TARGETS
-from recbole_fmrlrec.evaluation.ranking import nested_mean_ranks
+from recbole_fmrlrec.evaluation.counting import ScoreReader
+from recbole_fmrlrec.evaluation.ranking import nested_scores
 from recbole_fmrlrec.keys.known import model_defaults
 from recbole_fmrlrec.keys.schema import SAMPLED_LOSSES
 from recbole_fmrlrec.model_api.protocols import (
@@ -276,10 +277,12 @@ class fMRLRec(NestedModel, FeatureModel, WindowModel, ExportableModel, Sequentia
         return hidden[:, : self.size] @ self.item_table()[:, : self.size].t()
 
     @torch.no_grad()
-    def full_sort_mean_ranks(self, interaction: Interaction, targets: Tensor) -> Tensor:
-        """Mean ranks ``(K, B)`` of the target items at every size."""
+    def full_sort_scores(
+        self, reader: ScoreReader, interaction: Interaction, targets: Tensor
+    ) -> None:
+        """Show a reader the scores of all items at every size, from one encoding."""
         hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        return nested_mean_ranks(hidden, self.item_table()[1:], targets - 1, self.sizes)
+        nested_scores(reader, hidden, self.item_table()[1:], targets - 1, self.sizes)
 
 
 class fMRLRecID(fMRLRec):
