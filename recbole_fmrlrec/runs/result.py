@@ -31,8 +31,8 @@ COUNTED = (
 
 #: Under a table of both rankings.
 HISTORY = (
-    "history: kept, all items are ranked; masked, the items that the user had before the target are\n"
-    "left out (masked_... in result.json); figures of the two cannot be compared"
+    "history: kept, all items are ranked; masked, without the items that the user had before the\n"
+    "target (masked_... in result.json); figures of the two cannot be compared"
 )
 
 
@@ -72,7 +72,7 @@ class RunResult:
 
     @property
     def test_result(self) -> dict[str, float]:
-        """Test metrics at the largest size, see ``valid``; empty where the split has no test part."""
+        """Test metrics at the largest size; empty where the split has no test part."""
         return dict(self.test[-1]["metrics"]) if self.test else {}
 
     def table(self) -> str:
@@ -95,8 +95,8 @@ class RunResult:
                 *([kind] if full else []),
                 *(_shown(row["metrics"], name, kind == "masked") for name in names),
             ]
-            for row in shown
             for kind in kinds
+            for row in shown
         ]
         align = ["left"] + ["right"] * (len(head) - 1)
         text = tabulate(rows, head, disable_numparse=True, colalign=align)

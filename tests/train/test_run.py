@@ -44,10 +44,17 @@ def test_a_row_for_every_size_with_its_parameters(toy_run):
     assert [row["size"] for row in result.test] == [2, 4, 8]
     counts = [row["parameters"] for row in result.test]
     assert counts == sorted(counts) and len(set(counts)) == 3
-    assert list(result.test[0]["metrics"]) == ["recall@5", "recall@10", "ndcg@5", "ndcg@10"]
+    names = ["recall@5", "recall@10", "ndcg@5", "ndcg@10"]
+    assert list(result.test[0]["metrics"]) == [*names, *(f"masked_{name}" for name in names)]
     lines = result.table().splitlines()
     assert lines[0].startswith("Test on toy (best NDCG@10 on validation ")
+    assert lines[1].split()[3:] == ["history", *names]
     assert [line.split()[:2] for line in lines[3:6]] == [["fMRLRec", s] for s in "248"]
+    kinds = [(kind, row) for kind in ("kept", "masked") for row in result.test]
+    for line, (kind, row) in zip(lines[3:9], kinds, strict=True):
+        prefix = "" if kind == "kept" else "masked_"
+        shown = [f"{row['metrics'][prefix + name]:.4f}" for name in names]
+        assert line.split()[1] == str(row["size"]) and line.split()[3:] == [kind, *shown]
     assert lines[-1] == str(result.run_dir / "result.json")
 
 
