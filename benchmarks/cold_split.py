@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset_tools.atomic import read_table, write_atomic
 from dataset_tools.features import list_modalities, read_items
+from dataset_tools.formats.atomic_files import read_table, write_atomic
 
 
 class Case(NamedTuple):

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from recbole.utils import FeatureType
 
-from dataset_tools.atomic import numbered_cells
 from dataset_tools.errors import DatasetError
+from dataset_tools.formats.atomic_files import numbered_cells
 from recbole_fmrlrec.errors import DataError
 
 
@@ -27,7 +27,7 @@ class Column(NamedTuple):
 
 
 class Lines:
-    """Where the rows of an atomic file stand in it; read only when a row is to be named."""
+    """The rows of an atomic file with their lines; read only when an error is to name one."""
 
     def __init__(self, filepath: str | Path, separator: str, encoding: str) -> None:
         self.filepath, self.separator, self.encoding = filepath, separator, encoding

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureSource, FeatureType, set_color
 
-from dataset_tools.atomic import undecodable_line, with_mark
+from dataset_tools.formats.atomic_files import undecodable_line, with_mark
 from recbole_fmrlrec.atomic_files import columns as column_checks
 from recbole_fmrlrec.atomic_files.lines import Column, Lines
 from recbole_fmrlrec.errors import DataError
 
-#: What stands for a missing number.
+#: How a missing number is written.
 _NO_NUMBER = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"]
 _PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
 
@@ -122,7 +122,7 @@ def read_table(
 def _options(lines: Lines, columns: list[Column], width: int) -> dict[str, Any]:
     separator = lines.separator
     options: dict[str, Any] = {"sep": separator, "encoding": lines.encoding, "header": 0}
-    options["names"] = range(width)  # a name may stand twice where nobody asks for it
+    options["names"] = range(width)  # a name may occur twice where nobody asks for it
     # RecBole always takes the slow Python engine. Separators of several characters need it, and it
     # is the stricter one on quotes: the other takes an opening quote to mean the rest of the file.
     if len(separator) == 1 and separator.isascii() and not _has_quotes(lines.filepath):
@@ -221,7 +221,7 @@ def _long_row(lines: Lines, width: int) -> str:
 def _unreadable_cell(
     lines: Lines, columns: list[Column], options: dict[str, Any], error: ValueError
 ) -> DataError:
-    """Name the first number that is none, or pass on what pandas says of the table."""
+    """Name the first cell that is not a number, or pass on pandas' error."""
     options = {k: v for k, v in options.items() if k != "float_precision"}
     width = len(options["names"])
     try:

@@ -49,11 +49,11 @@ def train(arguments: Arguments) -> int:
 
 
 def _several(arguments: Arguments) -> int:
-    """Several models or datasets with commas between them: one table."""
+    """Several models or datasets, separated by commas: one table."""
     if arguments.config_files or arguments.resume:
         raise UsageError(
             "--config_files and --resume are for one run; several models are compared by a file of "
-            "`compare`, and the same command takes a comparison up again"
+            "`compare`, and the same command continues a comparison"
         )
     model = {"model": "fMRLRec"} if "model" not in arguments.keys else {}
     return compare([f"--{key}={value}" for key, value in {**model, **arguments.keys}.items()])

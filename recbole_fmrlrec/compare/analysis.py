@@ -12,7 +12,7 @@ from recbole_fmrlrec.compare.gather import DatasetRuns, System, out_of_time
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.compare.slices import slices
 from recbole_fmrlrec.compare.statistics import bootstrap_means, holm, interval, paired, per_user
-from recbole_fmrlrec.compare.training import curves, savings
+from recbole_fmrlrec.compare.training_curves import curves, savings
 from recbole_fmrlrec.keys.known import our_model_file
 
 #: p-values below it bear a mark.

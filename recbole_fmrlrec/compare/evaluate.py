@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from recbole_fmrlrec.compare.checkpoint_ranks import PARTS, TrainedPart
 from recbole_fmrlrec.compare.plan import METRICS
 from recbole_fmrlrec.compare.slices import NAMES, WITHOUT, slices
-from recbole_fmrlrec.compare.trained import PARTS, TrainedPart
-from recbole_fmrlrec.config.arguments import Parser, whole_numbers
+from recbole_fmrlrec.config.command_line import Parser, whole_numbers
 from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation.rank_record import RankRecord

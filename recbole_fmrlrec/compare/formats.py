@@ -147,5 +147,5 @@ _TEX.update({sign: "\\" + sign for sign in "&%$#_{}"})
 
 
 def tex_escape(text: str) -> str:
-    """Text in which LaTeX's own signs stand for themselves."""
+    """Text with LaTeX's special characters escaped."""
     return "".join(_TEX.get(sign, sign) for sign in text)

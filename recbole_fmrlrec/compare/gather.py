@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_fmrlrec.compare.cells import ROWS, Cell
-from recbole_fmrlrec.compare.plan import Plan, Variant
-from recbole_fmrlrec.compare.stored import (
+from recbole_fmrlrec.compare.cell_files import (
     DamagedError,
     read_cost,
     read_ranks,
@@ -19,6 +17,8 @@ from recbole_fmrlrec.compare.stored import (
     read_rows,
     together,
 )
+from recbole_fmrlrec.compare.cells import ROWS, Cell
+from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.runs.folder import RESULT
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,11 +22,14 @@ from recbole_fmrlrec.files.atomic import replacing, write_json
 from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.runs.folder import BEST
 
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
+
 #: Users whose answer is timed one by one, in several rounds, after those that warm up.
 TIMED, WARM_UP = 30, 5
 
 
-def measure(config: Any, folder: Path) -> None:
+def measure(config: Config, folder: Path) -> None:
     """Write ``rows.npz``, then ``cost.json``, into a run folder whose model is trained and tested.
 
     Raises:
@@ -39,7 +42,7 @@ def measure(config: Any, folder: Path) -> None:
     dataset = create_dataset(config)
     counts = count_interactions(dataset)
     loaders = data_preparation(config, dataset)
-    write_arrays(folder / ROWS, known_of_rows(config, dataset, counts, loaders))
+    write_arrays(folder / ROWS, describe_rows(config, dataset, counts, loaders))
     checkpoint = folder / BEST
     if not checkpoint.is_file():  # a trainer of RecBole's own, whose files are pickles
         note = "not measured: this model's trainer keeps no checkpoint that can be read safely"
@@ -64,8 +67,8 @@ def count_interactions(dataset: Any) -> Counts:
     return users, items
 
 
-def known_of_rows(
-    config: Any, dataset: Any, counts: Counts, loaders: Sequence[Any], part: str = "test"
+def describe_rows(
+    config: Config, dataset: Any, counts: Counts, loaders: Sequence[Any], part: str = "test"
 ) -> dict[str, np.ndarray]:
     """What is known of each row of a part before the evaluation.
 
@@ -102,7 +105,7 @@ def known_of_rows(
     return found
 
 
-def _without_features(config: Any, tokens: np.ndarray) -> dict[str, np.ndarray]:
+def _without_features(config: Config, tokens: np.ndarray) -> dict[str, np.ndarray]:
     """Whether each item has nothing of a modality, by modality."""
     from dataset_tools.features import list_modalities, read_items, read_manifest
     from recbole_fmrlrec.data.item_features import find_features

@@ -1,4 +1,4 @@
-"""What stands below every table: what was compared, how, and what was tuned."""
+"""The notes below every table: what was compared, how, and what was tuned."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from recbole_fmrlrec.compare.tables import unfinished
 
 
 def notes(analysis: dict[str, Any]) -> list[str]:
-    """What stands below every table: what was compared, how, and what was tuned."""
+    """The notes below every table: what was compared, how, and what was tuned."""
     found = [
         *unfinished_notes(analysis),
         "All models were tested on the same rows (same users, same targets), each target ranked "

@@ -19,8 +19,8 @@ class Variant:
         name: what the tables call it.
         model: our model or RecBole's.
         settings: what differs from the model's defaults.
-        sizes: nested sizes that the tables show (``show_sizes`` of the file), None for all; what is
-            trained stands in the settings.
+        sizes: nested sizes that the tables show (``show_sizes`` of the file), None for all; the
+            settings say which are trained.
         independent: also train a separate model for each size.
         baseline: whether the others are compared with it.
         tuned: what its settings were chosen by, in words; None where nothing was tuned.
@@ -50,7 +50,7 @@ class Plan:
         settings: hold for all models on all datasets.
         epochs: epochs of every model whose own settings do not say; None for its default.
         minutes: training stops after the first epoch that ends later than this.
-        overrides: settings of the command line, which stand above all of the file's.
+        overrides: settings of the command line, which override the file's.
         bootstrap: resamples behind a confidence interval.
         output: folder of cells, tables and plots.
         places: file and line of what a message may be about, by ``datasets/NAME`` and
@@ -72,7 +72,7 @@ class Plan:
     overrides: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
 
-    def place(self, kind: str, name: str) -> str:
+    def line_of(self, kind: str, name: str) -> str:
         """File and line of an entry, see ``places``."""
         return self.places.get(f"{kind}/{name}", "command line")
 

@@ -1,4 +1,4 @@
-"""Settings of a comparison's models that have another place, or whose rows would not compare."""
+"""Settings that a comparison's models cannot have: it makes them itself, or rows would differ."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from recbole_fmrlrec.config import settings as setting_rules
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.model_api.registry import is_nested
 
-#: Settings that the comparison itself makes, and where they are said: in its file, or else where
-#: there is none by which option.
+#: Settings that the comparison itself makes, and where they are said: in its file, or by which
+#: option if there is no file.
 ELSEWHERE = {
     "model": ("the key `models` at the top level of this file", "--model"),
     "dataset": ("the key `datasets` at the top level of this file", "--dataset"),
@@ -31,7 +31,7 @@ def check_setting(model: str, key: str, value: Any, where: str, in_file: bool) -
 
     Args:
         key: of a configuration; with dots an entry of a mapping.
-        where: it stands, for the message.
+        where: its place, for the message.
         in_file: whether that is in the file of a comparison.
 
     Raises:
@@ -53,7 +53,7 @@ def rows_fault(eval_args: Mapping[str, Any]) -> str | None:
     """Why models tested so could not be compared by user; None where they can be.
 
     Args:
-        eval_args: RecBole's, whole or in part; what is not there is not judged.
+        eval_args: RecBole's, whole or in part; missing entries are not checked.
     """
     mode = eval_args.get("mode", "full")
     tested = mode.get("test", "full") if isinstance(mode, Mapping) else mode

@@ -12,7 +12,7 @@ from recbole_fmrlrec.compare.plan_values import PlanValues
 from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.schema import MAX_SEED
-from recbole_fmrlrec.keys.yaml_files import Place, load_with_places
+from recbole_fmrlrec.keys.yaml_files import EntryPath, load_with_entry_lines
 from recbole_fmrlrec.model_api.registry import check_model_name, is_nested
 from recbole_fmrlrec.rules import is_number, is_whole, shown
 
@@ -37,14 +37,14 @@ def read_plan(path: Path, said: Mapping[str, Any] | None = None) -> Plan:
         UsageError: it cannot be read, or a key, a value or a name in it cannot be; the message has
             the line.
     """
-    values, lines = load_with_places(path)
+    values, lines = load_with_entry_lines(path)
     said = dict(said or {})
     if "datasets" in said and isinstance(values.get("datasets"), dict):
         said["datasets"] = {name: values["datasets"].get(name) for name in said["datasets"]}
     return _Reader(path, {**values, **said}, lines, frozenset(said)).plan()
 
 
-def plan_of(values: dict[str, Any]) -> Plan:
+def plan_from_values(values: dict[str, Any]) -> Plan:
     """The plan of what a file would hold, given on the command line.
 
     Raises:
@@ -124,7 +124,7 @@ class _Reader(PlanValues):
         entries = self.mapping(("models",), given).items()
         return tuple(self._variant(("models", name), name, value) for name, value in entries)
 
-    def _variant(self, place: Place, name: Any, value: Any) -> Variant:
+    def _variant(self, place: EntryPath, name: Any, value: Any) -> Variant:
         entry = self.mapping(place, value)
         self.check_keys(entry, (*MODEL_KEYS, OLD_SIZES), place)
         model = self.text((*place, "model"), entry.get("model", name))
@@ -152,7 +152,7 @@ class _Reader(PlanValues):
         )
 
     def _sizes(
-        self, place: Place, entry: dict[str, Any], keys: list[str]
+        self, place: EntryPath, entry: dict[str, Any], keys: list[str]
     ) -> tuple[int, ...] | None:
         if not keys:
             return None
@@ -217,13 +217,13 @@ class _Reader(PlanValues):
 
     def _check_settings(self, plan: Plan) -> None:
         for variant in plan.models:
-            own: Place = ("models", variant.name, "settings")
+            own: EntryPath = ("models", variant.name, "settings")
             self._check_model(variant.model, own, variant.settings)
             self._check_model(variant.model, ("settings",), plan.settings)
             for name, values in plan.datasets.items():
                 self._check_model(variant.model, ("datasets", name), values)
 
-    def _check_model(self, model: str, place: Place, values: dict[str, Any]) -> None:
+    def _check_model(self, model: str, place: EntryPath, values: dict[str, Any]) -> None:
         for key, value in values.items():
             where = self.where((*place, key))
             check_setting(model, key, value, where, in_file=self.path is not None)

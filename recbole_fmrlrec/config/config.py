@@ -21,7 +21,7 @@ from recbole_fmrlrec.config.needed_columns import load_needed
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation.protocol import BOTH
 from recbole_fmrlrec.files import trust
-from recbole_fmrlrec.files.writable import check_name
+from recbole_fmrlrec.files.names import check_name
 from recbole_fmrlrec.keys.class_keys import class_keys
 from recbole_fmrlrec.keys.known import (
     capability_defaults,
@@ -63,7 +63,7 @@ class Config(RecBoleConfig):
 
     Args:
         model: name or class; without it the one that the user's settings name, else our default.
-        dataset: name, likewise.
+        dataset: name; found in the same way.
         config_file_list: YAML files.
         config_dict: keys and values.
         cli_args: keys and values of the command line; text is read as YAML.

@@ -108,7 +108,7 @@ def _rule_below(rule: Rule, path: list[str]) -> Rule:
 
 
 def read(rule: Rule, value: Any, *, is_text: bool = False) -> Any:
-    """A value as its rule means it: text is read, and one value becomes a list where a list stands.
+    """A value as its rule means it: text is parsed, and a single value becomes a list if need be.
 
     ``"None"`` is null, as RecBole has it.
     """
@@ -148,7 +148,7 @@ def with_entry(old: Any, path: list[str], value: Any, where: str) -> dict[str, A
 
 
 def check_together(values: Mapping[str, Any]) -> None:
-    """Refuse settings that are possible each by itself and not with one another.
+    """Refuse settings that are each possible, but not together.
 
     Raises:
         UsageError: it names the keys and a way out.

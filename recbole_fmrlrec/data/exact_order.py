@@ -23,7 +23,7 @@ class ExactOrder(Dataset):
 
     RecBole makes float32 of the timestamps and sorts by that: second stamps fall into steps of 64 s
     or more, millisecond stamps into steps of two minutes, and within a step the file's order
-    stands. Here the table is sorted by the exact float64 value, ties by the file's order, when ids
+    stays. Here the table is sorted by the exact float64 value, ties by the file's order, when ids
     are mapped (they stay RecBole's) and nothing is rescaled yet. All sorts after that are stable
     and by a rounding of the same value, so that the order within a user survives them.
 
@@ -174,7 +174,7 @@ def require_files(name: str, folder: Path, parts: Sequence[str] | None = None) -
         parts: RecBole's ``benchmark_filename``: a file ``NAME.PART.inter`` for each.
 
     Raises:
-        DataError: a file is not there; the message has the ways to it.
+        DataError: a file is missing; the message says how to get it.
     """
     files = [f"{name}.inter"] if parts is None else [f"{name}.{part}.inter" for part in parts]
     for file in files:

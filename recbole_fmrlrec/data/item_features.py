@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from dataset_tools.feature_files import ITEMS_NAME
+from dataset_tools.encoders.tfidf import (
+    TFIDF_NAME,
+    make_text_features,
+    remake_text_features,
+    texts_changed,
+)
 from dataset_tools.features import (
     Features,
     find_rows,
@@ -19,8 +24,8 @@ from dataset_tools.features import (
     read_features,
     read_manifest,
 )
-from dataset_tools.files import file_hash
-from dataset_tools.text import TFIDF_NAME, make_text_features, remake_text_features, texts_changed
+from dataset_tools.features.store_files import ITEMS_NAME
+from dataset_tools.files.hashes import file_hash
 from recbole_fmrlrec.console import say
 from recbole_fmrlrec.data.mapped_features import MappedFeatures, MappedModality
 from recbole_fmrlrec.errors import UsageError
@@ -94,8 +99,8 @@ def features_fingerprint(config: Any, remake: bool = True) -> str:
     """A hash of the features that a run reads; empty for a model without.
 
     Args:
-        remake: make those in the dataset's folder anew that were made of its text, if that has
-            changed. This is for runs that begin: a trained model keeps to what it has seen.
+        remake: make those in the dataset's folder again that were made of its text, if that has
+            changed. This is for new runs: a trained model needs the features it has seen.
 
     Raises:
         UsageError: as `load_item_features`, or they are of an encoder that is not at hand here.

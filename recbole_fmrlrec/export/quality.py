@@ -11,7 +11,7 @@ from torch import Tensor
 from recbole_fmrlrec.deploy.description import TABLE_DTYPES
 from recbole_fmrlrec.deploy.items import restore_vectors, store_vectors
 from recbole_fmrlrec.evaluation.ranking import nested_mean_ranks, rank_metrics
-from recbole_fmrlrec.export.source import Rows, Trained
+from recbole_fmrlrec.export.open_checkpoint import Rows, Trained
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
 Metrics = dict[str, float]

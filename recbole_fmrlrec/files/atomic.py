@@ -1,4 +1,10 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all.
+
+`dataset_tools.files` has a writer of its own, though the rule is the same: what deploys needs this
+one and goes without `dataset_tools`, which in turn knows nothing of this package, and a third
+package for a page of code would be more to install and to keep apart than to read twice. Names of
+unfinished files differ, so each leaves the other's alone for a day.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +90,7 @@ def _mark() -> str:
 
 @functools.lru_cache(maxsize=1)
 def _mark_of(pid: int) -> str:
-    """The mark of this process; ``pid`` makes a forked one ask anew."""
+    """The mark of this process; ``pid`` makes a forked process get its own."""
     return f"{_place()}-{pid}-{round(this_process()['started'] * 100)}"
 
 

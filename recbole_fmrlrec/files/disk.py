@@ -90,7 +90,7 @@ def _free(folder: Path) -> str:
 
 
 def readable(count: int) -> str:
-    """Bytes for people: 999 bytes, 1.5 kB, 27.3 MB."""
+    """Bytes in a readable unit: 999 bytes, 1.5 kB, 27.3 MB."""
     amount, unit = float(count), "bytes"
     for larger in ("kB", "MB", "GB", "TB"):
         if amount < 1000:

@@ -12,7 +12,7 @@ from recbole_fmrlrec.keys.schema import LOSSES, RULES, SAMPLED_LOSSES, TEACHERS
 from recbole_fmrlrec.keys.yaml_files import load_yaml, properties_dir
 from recbole_fmrlrec.model_api import outside
 from recbole_fmrlrec.model_api.registry import (
-    OUR_MODELS,
+    SHIPPED,
     get_model_class,
     is_known,
     nearest,
@@ -163,7 +163,7 @@ def check_key(
 
 
 def _owners(key: str) -> list[str]:
-    return [model for model in [*OUR_MODELS, *recbole_models()] if key in model_keys(model)]
+    return [model for model in [*SHIPPED, *recbole_models()] if key in model_keys(model)]
 
 
 def rule_of(key: str, default: Any, model: str = "") -> Rule:

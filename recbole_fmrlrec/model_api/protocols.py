@@ -59,7 +59,7 @@ class NestedModel(ABC):
             with self.at_size(size):
                 scores = self.full_sort_predict(interaction)  # type: ignore[attr-defined]
             scores = scores.view(len(targets), -1)
-            scores[:, 0] = -torch.inf  # the padding is no candidate
+            scores[:, 0] = -torch.inf  # the padding is not a candidate
             read_scores(reader, scores, targets, place)
 
     def full_sort_mean_ranks(self, interaction: Any, targets: Tensor) -> Tensor:

@@ -22,6 +22,12 @@ OUR_MODELS = {
     "fMRLRecID": "recbole_fmrlrec.models.fmrlrec",
 }
 
+#: What they are compared with and RecBole has not.
+BASELINES: dict[str, str] = {}
+
+#: Every model of this package: class name to module.
+SHIPPED = OUR_MODELS | BASELINES
+
 
 @functools.cache
 def recbole_dir() -> Path:
@@ -54,8 +60,8 @@ def recbole_models() -> dict[str, str]:
 
 
 def list_models() -> dict[str, list[str]]:
-    """Every model name by kind: ours, then RecBole's kinds (``sequential``, ``general`` ...)."""
-    kinds: dict[str, list[str]] = {"ours": list(OUR_MODELS)}
+    """Every model name by kind: ours, our baselines, RecBole's kinds (``sequential`` ...)."""
+    kinds: dict[str, list[str]] = {"ours": list(OUR_MODELS), "baselines": list(BASELINES)}
     if names := [*outside.installed()]:
         kinds["installed"] = names
     for name, module in recbole_models().items():
@@ -107,7 +113,7 @@ def check_recorded(name: str, where: str, spec: str | None) -> None:
 
 def is_shipped(name: str) -> bool:
     """Whether a model of this name is ours or RecBole's: all of its keys are known."""
-    return name in OUR_MODELS or name in recbole_models()
+    return name in SHIPPED or name in recbole_models()
 
 
 def is_known(name: str) -> bool:
@@ -123,11 +129,11 @@ def check_model_name(name: str) -> None:
     """
     if is_known(name):
         return
-    known = [*OUR_MODELS, *recbole_models()]
+    known = [*SHIPPED, *recbole_models()]
     spelled = [candidate for candidate in known if candidate.lower() == name.lower()]
     if spelled:
         raise UsageError(f"there is no model `{name}`: it is spelled `{spelled[0]}`")
-    ours = nearest(name, list(OUR_MODELS)) or list(OUR_MODELS)
+    ours = nearest(name, list(SHIPPED)) or list(OUR_MODELS)
     theirs = nearest(name, list(recbole_models()))
     hint = f"ours: {', '.join(ours)}"
     if theirs:
@@ -144,7 +150,7 @@ def get_model_class(name: str) -> type:
     check_model_name(name)
     if (other := outside.find(name)) is not None:
         return other.model_class
-    module = OUR_MODELS.get(name) or recbole_models()[name]
+    module = SHIPPED.get(name) or recbole_models()[name]
     try:
         found: type = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.dropout import Dropout
+from recbole_fmrlrec.nn.items import ItemVectors
 from recbole_fmrlrec.nn.linear import (
     MatryoshkaFeedForward,
     MatryoshkaLayerNorm,
@@ -24,12 +24,9 @@ from recbole_fmrlrec.nn.linear import (
 )
 from recbole_fmrlrec.nn.packing import Packing
 from recbole_fmrlrec.nn.products import RankedItems
-from recbole_fmrlrec.nn.projection import FeatureRows, project, split_table
+from recbole_fmrlrec.nn.projection import FeatureRows, split_table
 from recbole_fmrlrec.nn.recurrence import LinearRecurrence, final_states, packed_scan
 from recbole_fmrlrec.nn.tail import step_items
-
-#: Id vectors that get their first values together.
-INIT_ROWS = 2**16
 
 
 class Block(nn.Module):
@@ -67,7 +64,7 @@ class Block(nn.Module):
         return x + added
 
 
-class FMRLRecNetwork(nn.Module):
+class FMRLRecNetwork(ItemVectors):
     """The network: ``items = W features + b (+ id vectors)``, then blocks over the sequence.
 
     Args:
@@ -95,10 +92,9 @@ class FMRLRecNetwork(nn.Module):
         r_min: float = 0.0,
         r_max: float = 0.1,
     ) -> None:
-        super().__init__()
-        self.sizes = check_sizes(sizes)
-        if feature_width < 1 and num_id_items < 1:
-            raise ValueError("the model needs item features, an id embedding, or both")
+        sizes = check_sizes(sizes)
+        super().__init__(sizes[-1], feature_width, num_id_items)
+        self.sizes = sizes
         self.settings: dict[str, Any] = {
             "feature_width": feature_width,
             "num_id_items": num_id_items,
@@ -108,58 +104,16 @@ class FMRLRecNetwork(nn.Module):
             "r_min": r_min,
             "r_max": r_max,
         }
-        width = self.sizes[-1]
-        self.projector = nn.Linear(feature_width, width) if feature_width else None
-        self.id_embedding = nn.Embedding(num_id_items, width) if num_id_items else None
         self.blocks = nn.ModuleList(
             Block(self.sizes, dropout, r_min, r_max) for _ in range(num_blocks)
         )
         self.input_dropout = Dropout(input_dropout)
-        self._init_item_side()
-
-    @torch.no_grad()
-    def _init_item_side(self, std: float = 0.02) -> None:
-        if self.projector is not None:
-            nn.init.trunc_normal_(self.projector.weight, std=std, a=-2 * std, b=2 * std)
-            nn.init.zeros_(self.projector.bias)
-        if self.id_embedding is not None:
-            # torch draws all of a tensor again until no number is outside, in copies of it.
-            for rows in self.id_embedding.weight.split(INIT_ROWS):
-                nn.init.trunc_normal_(rows, std=std, a=-2 * std, b=2 * std)
+        self.init_weights()
 
     @property
     def width(self) -> int:
         """d, the largest size."""
         return self.sizes[-1]
-
-    def item_table(
-        self, features: Tensor | FeatureRows | None, ids: Tensor | None = None
-    ) -> Tensor:
-        """Item vectors.
-
-        Args:
-            features: ``(N+1, F)`` frozen features, row 0 zeros, in memory or elsewhere; None for
-                a model of ids only.
-            ids: rows wanted, on the CPU or with the weights; all when None.
-
-        Returns:
-            ``(N+1, d)``, or a row for each of ``ids``. Row 0 is the empty input.
-        """
-        table: Tensor | None = None
-        if self.projector is not None and features is not None:
-            if isinstance(features, Tensor):
-                rows = features if ids is None else features[send(ids, features.device)]
-                table = self.projector(rows)
-            else:
-                table = project(features, self.projector.weight, self.projector.bias, ids)
-        if self.id_embedding is not None:
-            vectors = self.id_embedding.weight
-            if ids is not None:
-                vectors = self.id_embedding(send(ids, vectors.device))
-            table = vectors if table is None else table + vectors
-        if table is None:
-            raise ValueError("a model of features needs the feature matrix")
-        return table
 
     def step_items(
         self, features: Tensor | FeatureRows | None, ids: Tensor, positions: int

@@ -170,6 +170,42 @@ def epochs_from_one(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "best_epoch": best, "history": history, _FROM: 1}
 
 
+def best_epoch(trainer: Any) -> int | None:
+    """The epoch whose model is kept, from 1: the last one that was no worse than the best."""
+    validated = [record for record in getattr(trainer, "history", []) if "valid" in record]
+    if not validated:
+        return None
+    metric = trainer.valid_metric
+    values = [record["valid"][metric] for record in validated]
+    best = max(values) if trainer.valid_metric_bigger else min(values)
+    last = [r["epoch"] for r, value in zip(validated, values, strict=True) if value == best][-1]
+    return int(last) + 1
+
+
+def training_seconds(trainer: Any, measured: float) -> float:
+    """Time of all epochs, those before a resume included; as measured where none are recorded."""
+    history = getattr(trainer, "history", [])
+    if not history:
+        return measured
+    return sum(epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in history)
+
+
+def size_rows(
+    model: Any, metrics: Any, by_size: dict[int, dict[str, float]] | None
+) -> list[dict[str, Any]]:
+    """A row per nested size, or the one row of another model: size, parameters, metrics."""
+    if metrics is None:
+        return []
+    if by_size:
+        return [
+            {"size": size, "parameters": model.parameter_count(size), "metrics": dict(at)}
+            for size, at in by_size.items()
+        ]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    plain = {name: float(value) for name, value in metrics.items()}
+    return [{"size": None, "parameters": count, "metrics": plain}]
+
+
 def peak_memory() -> dict[str, int]:
     """Bytes: largest resident memory of this process, and on the GPU where one is used."""
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.model_api.protocols import ExportableModel
 from recbole_fmrlrec.runs.folder import BEST
 from recbole_fmrlrec.train.restore import saved_config, saved_model
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class TrainedRun:
     """
 
     model: Any
-    config: Any
+    config: Config
     dataset: Any
 
     @property

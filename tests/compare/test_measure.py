@@ -11,11 +11,11 @@ import torch
 
 from recbole_fmrlrec import run
 from recbole_fmrlrec.cli.main import main
+from recbole_fmrlrec.compare.checkpoint_ranks import PartRows, TrainedPart
 from recbole_fmrlrec.compare.evaluate import main as evaluate_main
 from recbole_fmrlrec.compare.gather import order_rows
 from recbole_fmrlrec.compare.measure import _at_size, _bytes_per_item, measure
 from recbole_fmrlrec.compare.statistics import per_user
-from recbole_fmrlrec.compare.trained import PartRows, TrainedPart
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 from recbole_fmrlrec.errors import UsageError
@@ -137,7 +137,7 @@ def test_evaluate_takes_the_keys_of_the_machine(runs, capsys):
         ("--slices=heads", "no slice `heads`; known: all, history 1-5, "),
         ("--slices=head,", "no slice ``; known: all"),
         ("--slices=all,head", "no slice `all`; known: all, history"),
-        ("--sizes=four", "--sizes takes whole numbers with commas, or all, not 'four'"),
+        ("--sizes=four", "--sizes takes integers separated by commas, or all, not 'four'"),
         ("--sizes=0", "--sizes takes numbers of at least 1, not 0"),
         ("--metrics=GAUC", "unknown metric 'gauc'; known: NDCG, Recall"),
         ("--topk=5,0", "--topk takes numbers of at least 1, not 0"),

@@ -10,7 +10,7 @@ import pytest
 from recbole_fmrlrec.compare.command import build_parser
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.plan_file import read_plan
-from recbole_fmrlrec.compare.quick import file_plan, quick_plan
+from recbole_fmrlrec.compare.plan_options import plan_from_file, plan_from_options
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.yaml_files import properties_dir
 
@@ -175,13 +175,13 @@ def test_places_and_names_that_yaml_takes_for_other_values(tmp_path):
     )
     plan = read_plan(file)
     assert [v.name for v in plan.models] == ["1", "1.0", "true", "True"]
-    assert plan.place("sizes", "true") == f"{file}, line 5" == plan.models[2].where
-    assert plan.place("datasets", "b") == f"{file}, line 1"
+    assert plan.line_of("sizes", "true") == f"{file}, line 5" == plan.models[2].where
+    assert plan.line_of("datasets", "b") == f"{file}, line 1"
     assert Plan.from_json(json.loads(json.dumps(plan.to_json())), plan.output) == plan
 
 
 def quick(*words):
-    return quick_plan(*build_parser().parse_known_args(words))
+    return plan_from_options(*build_parser().parse_known_args(words))
 
 
 def test_a_quick_plan():
@@ -230,7 +230,7 @@ def test_wrong_words_of_the_quick_form(words, says):
 
 
 def over(tmp_path, text, *words):
-    return file_plan(*build_parser().parse_known_args([str(write(tmp_path, text)), *words]))
+    return plan_from_file(*build_parser().parse_known_args([str(write(tmp_path, text)), *words]))
 
 
 def test_the_command_line_stands_above_the_file(tmp_path):

@@ -19,12 +19,12 @@ import pytest
 
 from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.compare import report
+from recbole_fmrlrec.compare.cell_files import read_ranks, read_rows
 from recbole_fmrlrec.compare.cells import read_record, write_record
 from recbole_fmrlrec.compare.formats import latex, markdown
 from recbole_fmrlrec.compare.measure import write_arrays
 from recbole_fmrlrec.compare.plan import Variant
 from recbole_fmrlrec.compare.report import write_report
-from recbole_fmrlrec.compare.stored import read_ranks, read_rows
 from recbole_fmrlrec.compare.tables import marks, number
 from recbole_fmrlrec.errors import RunError
 from tests.compare.synthetic import make_plan, write_cell

@@ -160,7 +160,7 @@ def test_dropout_only_where_it_is_asked_for():
 
 
 def test_id_vectors_begin_truncated_normal_however_many_blocks_they_take(monkeypatch):
-    monkeypatch.setattr("recbole_fmrlrec.nn.network.INIT_ROWS", 300)
+    monkeypatch.setattr("recbole_fmrlrec.nn.items.INIT_ROWS", 300)
     torch.manual_seed(0)
     weight = FMRLRecNetwork([8], 0, num_id_items=1000).id_embedding.weight.detach()
     assert weight.abs().max() <= 0.04 and weight.mean().abs() < 0.001
