@@ -13,6 +13,7 @@ import numpy as np
 
 from recbole_fmrlrec.compare.gather import order_rows
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.protocol import BOTH
 from recbole_fmrlrec.evaluation.rank_record import RankRecord
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class TrainedPart:
         from recbole_fmrlrec.train.restore import saved_config
 
         # Any metrics of ranks will do: it is ranks that are asked for.
-        watched = {"metrics": ["NDCG"], "topk": [1], "valid_metric": "NDCG@1"}
+        watched: dict[str, Any] = {"metrics": ["NDCG"], "topk": [1], "valid_metric": "NDCG@1"}
+        watched["history"] = BOTH
         config, state = saved_config(
             checkpoint, data_path, settings={**watched, **files}, machine=machine
         )

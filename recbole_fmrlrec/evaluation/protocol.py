@@ -7,6 +7,8 @@ prefix is of the first, for every model: ``ndcg@10``. One of the second says so 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 #: Values of the key ``history``: which of the two a result shows.
 KEEP, MASK, BOTH = "keep", "mask", "both"
 HISTORY = (KEEP, MASK, BOTH)
@@ -30,6 +32,12 @@ def plain_name(metric: str) -> str:
     return metric[len(MASKED) :] if is_masked(metric) else metric
 
 
-def protocol_of(metric: str) -> str:
-    """What tables call the ranking that a metric is of."""
-    return "history masked" if is_masked(metric) else "history kept"
+def shown_names(metrics: Sequence[str], history: str) -> list[str]:
+    """The names of some metrics in the rankings that are shown, a ranking at a time.
+
+    Args:
+        metrics: plain names.
+        history: of `HISTORY`.
+    """
+    kept = [] if history == MASK else list(metrics)
+    return kept if history == KEEP else [*kept, *map(masked_name, metrics)]
