@@ -160,9 +160,10 @@ class RankRecord:
             check_unpacked(path)
             with np.load(path, allow_pickle=False) as content:
                 names = [field.name for field in fields(cls)]
-                optional = {_OPTIONAL: content[_OPTIONAL]} if _OPTIONAL in content else {}
-                needed = {name: content[name] for name in names if name != _OPTIONAL}
-                return cls(**needed, **optional)
+                if unknown := sorted(set(content.files).difference(names)):
+                    raise ValueError(f"it holds {', '.join(unknown)}")
+                there = [name for name in names if name != _OPTIONAL or name in content]
+                return cls(**{name: content[name] for name in there})
         except FileNotFoundError:
             raise UsageError(
                 f"{path}: there is no such file; a run whose metrics follow from ranks writes it "
