@@ -57,10 +57,11 @@ class WhiteningExperts(nn.Module):
         gates = self.gates(x)
         # (x - b) W = x W - b W: features are not copied once more for each expert.
         shifts = -(self.weight @ self.shift[:, :, None]).squeeze(2)
-        experts = zip(gates.unbind(1), self.weight, shifts, strict=True)
-        return torch.stack(
-            [g[:, None] * functional.linear(self.dropout(x), w, s) for g, w, s in experts]
-        ).sum(0)
+        mixed = torch.zeros((), dtype=x.dtype, device=x.device)
+        for gate, weight, shift in zip(gates.unbind(1), self.weight, shifts, strict=True):
+            whitened = functional.linear(self.dropout(x), weight, shift)
+            mixed = torch.addcmul(mixed, gate[:, None], whitened)
+        return mixed
 
 
 def whitening_reference(x: Tensor, experts: WhiteningExperts) -> Tensor:
