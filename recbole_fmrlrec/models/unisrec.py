@@ -39,7 +39,7 @@ class UniSRec(FeatureInput, CosineModel):
       twice, with other noise and other dropout.
     - The padding is no candidate of the softmax.
     - The paper reads text. Here all modalities that there are, side by side (``modalities``), each
-      of unit length.
+      of unit length times ``feature_scale``, which makes them about as long as the authors'.
 
     Args:
         config: RecBole's or our Config.
