@@ -1,9 +1,10 @@
 """Frozen features to item vectors by parametric whitening, mixed over experts (UniSRec).
 
 Source: Hou et al., "Towards Universal Sequence Representation Learning for Recommender Systems",
-KDD 2022 (arXiv 2206.05941), section 2.2: one whitening is ``(x - b) W`` with a learned shift b and
-a learned W (equation 2), and the item vector is the sum of those of all experts, weighted by a
-softmax of the item's own features (equations 3 to 5), to whose logits training adds noise.
+KDD 2022 (arXiv 2206.05941), its parametric whitening and its adaptor: one whitening is ``(x - b)
+W`` with a learned shift b and a learned W, and the item vector is the sum of those of all experts,
+weighted by a softmax of the item's own features, to whose logits training adds noise of a learned
+deviation.
 """
 
 from __future__ import annotations
