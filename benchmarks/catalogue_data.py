@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from dataset_tools.features import write_features
-from dataset_tools.files import replacing
+from dataset_tools.files.atomic_write import replacing
 
 NAME = "catalogue"
 HEADER = ["user_id:token", "item_id:token", "timestamp:float"]

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset_tools.atomic import read_table, write_atomic
 from dataset_tools.features import list_modalities, read_items
+from dataset_tools.formats.atomic_files import read_table, write_table
 
 
 class Case(NamedTuple):
@@ -63,7 +63,7 @@ def split_dataset(source: Path, work: Path, share: float, seed: int) -> ColdSpli
                 warm[item] += 1
                 rows.append((user, item, stamp))
     names = ("user_id:token", "item_id:token", "timestamp:float")
-    write_atomic(work / source.name / f"{source.name}.inter", [*names], rows)
+    write_table(work / source.name / f"{source.name}.inter", [*names], rows)
     cases = [_case(history) for history in events.values() if history[-1][1] in cold]
     total = sum(map(len, events.values()))
     usable = [case for case in cases if case.history]

@@ -19,7 +19,7 @@ from recbole_fmrlrec.deploy.retrieval import (
     measure_choices,
     median_milliseconds,
 )
-from recbole_fmrlrec.export.family import readable_bytes
+from recbole_fmrlrec.export.sizes_page import readable_bytes
 
 QUERIES, LENGTH = 200, 8
 

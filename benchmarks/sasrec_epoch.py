@@ -12,12 +12,9 @@ current libraries is mended in both.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +22,7 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
+from benchmarks.epoch_worker import NextBatch, Worker, WorkerError, serve
 from recbole_fmrlrec.files.atomic import write_json
 
 DATASETS = ("ml-100k", "amazon-beauty")
@@ -60,7 +58,7 @@ def main(words: Sequence[str]) -> int:
         for way in WAYS:
             try:
                 found.append(_compare(dataset, way, options))
-            except _WorkerError as error:
+            except WorkerError as error:
                 print(f"error: {dataset}, {error}", file=sys.stderr)
                 return 1
     _print(found, options)
@@ -93,60 +91,15 @@ def _compare(dataset: str, way: str, options: argparse.Namespace) -> dict[str, A
         }
 
 
-class _WorkerError(Exception):
-    """A process could not train its model."""
-
-
-class _Worker:
-    """A process that trains one batch whenever it is told to."""
+class _Worker(Worker):
+    """A process that trains one batch of one model whenever it is told to."""
 
     def __init__(self, kind: str, dataset: str, options: argparse.Namespace) -> None:
-        self.kind, self.last = kind, 0.0
         words = [f"--worker={kind}", f"--dataset={dataset}", f"--data_path={options.data_path}"]
         words.append(f"--num_threads={options.num_threads}")
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "sasrec-epoch", *words]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        super().__init__(
+            kind, [sys.executable, "-W", "ignore", "-m", "benchmarks", "sasrec-epoch", *words]
         )
-        self.per_epoch = 0
-
-    def __enter__(self) -> _Worker:
-        self.per_epoch = int(self._read()[0])
-        self.batch()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _read(self) -> list[float]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("benchmark: "):
-                return [float(word) for word in json.loads(line.partition(" ")[2])]
-        raise _WorkerError(f"{self.kind}: the process ended with {self.process.wait()}")
-
-    def batch(self) -> tuple[float, float]:
-        """Train one batch; its seconds by the wall and of CPU."""
-        assert self.process.stdin is not None
-        try:
-            print("next", file=self.process.stdin, flush=True)
-        except BrokenPipeError:
-            raise _WorkerError(f"{self.kind}: the process ended") from None
-        wall, self.last = self._read()
-        return wall, self.last
-
-    def figures(self, times: Sequence[tuple[float, float]]) -> dict[str, float]:
-        """Median seconds of a batch, and scaled to the epoch."""
-        wall, cpu = (median(column) for column in zip(*times, strict=True))
-        return {
-            "batches": self.per_epoch,
-            "batch_cpu": cpu,
-            "batch_wall": wall,
-            "epoch_cpu": cpu * self.per_epoch,
-            "epoch_wall": wall * self.per_epoch,
-        }
 
 
 def _work(kind: str, options: argparse.Namespace) -> int:
@@ -164,32 +117,9 @@ def _work(kind: str, options: argparse.Namespace) -> int:
     torch.set_num_threads(options.num_threads)
     build = _as_shipped if kind == "as shipped" else _as_here
     trainer, loader = build(kind, options.dataset[0], options.data_path)
-    batches = _NextBatch(loader)
-    print(f"benchmark: [{len(loader)}]", flush=True)
-    for _ in sys.stdin:
-        wall, cpu = time.perf_counter(), time.process_time()
-        trainer._train_epoch(batches, 0)
-        took = [time.perf_counter() - wall, time.process_time() - cpu]
-        print(f"benchmark: {json.dumps(took)}", flush=True)
+    batches = NextBatch(loader)
+    serve(len(loader), lambda: trainer._train_epoch(batches, 0))
     return 0
-
-
-class _NextBatch:
-    """A loader of one batch, another one each time: its trainer takes that for an epoch."""
-
-    def __init__(self, loader: Any) -> None:
-        self.batches = self._endless(loader)
-
-    @staticmethod
-    def _endless(loader: Any) -> Iterator[Any]:
-        while True:
-            yield from loader
-
-    def __iter__(self) -> Iterator[Any]:
-        yield next(self.batches)
-
-    def __len__(self) -> int:
-        return 1
 
 
 def _as_here(kind: str, dataset: str, data_path: str) -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dataset_tools.commands import (
     convert,
+    download,
     encode_images,
     encode_text,
     inspect,
@@ -19,7 +20,7 @@ from dataset_tools.commands import (
 from dataset_tools.errors import DatasetError, system_fault
 from dataset_tools.packages import is_ours, missing_package
 
-COMMANDS = (convert, encode_text, encode_images, prepare, inspect, neighbours)
+COMMANDS = (convert, encode_text, encode_images, download, prepare, inspect, neighbours)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -84,7 +85,7 @@ def _tidy(options: argparse.Namespace) -> None:
         folder = options.root / options.name
     if folder is None or not folder.parent.is_dir():
         return
-    from dataset_tools.publish import tidy
+    from dataset_tools.conversion.publish import tidy
 
     for line in tidy(folder):
         print(line, file=sys.stderr)

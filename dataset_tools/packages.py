@@ -35,7 +35,7 @@ def missing_package(error: ModuleNotFoundError) -> str:
     module = (error.name or "").partition(".")[0]
     name = PIP_NAMES.get(module, module)
     extra = EXTRAS.get(module)
-    command = f"pip install {name}" if extra is None else f'pip install "{place()}[{extra}]"'
+    command = f"pip install {name}" if extra is None else f'pip install "{pip_name()}[{extra}]"'
     return f"the package `{name}` is not installed: {command}"
 
 
@@ -44,7 +44,7 @@ def is_ours(error: ModuleNotFoundError) -> bool:
     return not error.name or error.name.partition(".")[0] in ("dataset_tools", "recbole_fmrlrec")
 
 
-def place() -> str:
+def pip_name() -> str:
     """What pip calls this package: by its name once installed, by its folder in a clone."""
     try:
         metadata.distribution(NAME)

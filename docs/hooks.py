@@ -64,7 +64,7 @@ def faults_table(module: str) -> str:
     for name in applied:
         first, _, rest = documents[name].partition("\n")
         rows.append((f"`{name}`", first, " ".join(rest.split())))
-    return _table(("function", "what breaks", "why, what is done, and when it can go"), rows)
+    return _table(("function", "what breaks", "why, what is done, and when it is obsolete"), rows)
 
 
 def rooms_table(package: str) -> str:

@@ -1,4 +1,4 @@
-"""What a person sees of a run while it lasts; everything else stands in ``run.log`` alone.
+"""What is shown of a run while it lasts; everything else is in ``run.log`` only.
 
 RecBole logs through the root logger: its lines, with the text of dataset and model, go to the file.
 What is said here by `say`, and every warning, goes to standard error as well.
@@ -24,24 +24,26 @@ _EPOCH = re.compile(r"^(epoch |Finished training, best eval result in epoch )(\d
 
 
 def open_to_append(file: Path) -> IO[str]:
-    """A text file to write on at its end, which must be a plain file and no link to one.
+    """A text file to append to; it must be a plain file, not a link to one.
 
     Raises:
         UsageError: it is a link, a folder or a pipe.
     """
     if file.is_symlink() or (file.exists() and not file.is_file()):
-        raise UsageError(f"{file}: a link or no plain file; nothing is appended to it: remove it")
+        raise UsageError(
+            f"{file}: a link or not a plain file; nothing is appended to it: remove it"
+        )
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     return os.fdopen(os.open(file, flags, 0o666), "a", encoding="utf-8")
 
 
 def say(line: str) -> None:
-    """Show a line to whoever watches the run; it stands in the log as well."""
+    """Show a line on the screen; it is in the log as well."""
     logging.getLogger(_LOGGER).info(line)
 
 
 class LogFormatter(logging.Formatter):
-    """Time, level, message without colours; epochs counted from 1, as people do."""
+    """Time, level, message without colours; epochs counted from 1."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
@@ -56,7 +58,7 @@ class LogFormatter(logging.Formatter):
 
 
 class _ScreenFormatter(logging.Formatter):
-    """The message alone; a warning is called one."""
+    """The message alone; warnings are marked as such."""
 
     def format(self, record: logging.LogRecord) -> str:
         message = _COLOUR.sub("", record.getMessage())
@@ -70,7 +72,7 @@ def _for_screen(record: logging.LogRecord) -> bool:
 
 
 class _LogFile(logging.FileHandler):
-    """A log on a full disk loses lines, once with a word about it, and never ends the run."""
+    """A log that loses lines on a full disk, says so once, and never ends the run."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8")
@@ -95,15 +97,15 @@ class _LogFile(logging.FileHandler):
 
 
 class _Screen(logging.StreamHandler):
-    """Standard error, which may be a pipe that nobody reads any more."""
+    """Standard error, which may be a pipe whose reader has gone."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Nobody is there to hear it."""
+        """Nothing: there is nobody to tell."""
 
 
 @contextmanager
 def run_log(file: Path, level: str | None) -> Iterator[None]:
-    """Log to ``file`` while the run lasts, and what is meant for people to standard error.
+    """Log to ``file`` while the run lasts, and what users should see to standard error.
 
     Args:
         level: the least level that is logged; INFO when None.

@@ -15,7 +15,7 @@ class RunError(Exception):
     """A run that was asked for correctly has failed (exit code 1)."""
 
 
-#: What to say, and to do, when numbers of a training are no numbers any more.
+#: What to say, and what to try, when a training produces NaN or inf.
 DIVERGED = (
     "the training diverged; try a smaller learning_rate, gradient clipping "
     "(clip_grad_norm: {max_norm: 5}), and enable_amp: False where it is on"
@@ -31,13 +31,13 @@ def missing_package(error: ModuleNotFoundError) -> str:
 
 def usage_errors() -> tuple[type[BaseException], ...]:
     """Every exception class that means wrong use or wrong input."""
-    from dataset_tools import errors as tools  # here, since what deploys stands without it
+    from dataset_tools import errors as tools  # here: deployment must not need it
 
     return UsageError, tools.UsageError, tools.FeatureError
 
 
 def plain_errors() -> tuple[type[BaseException], ...]:
-    """Exception classes whose message is made for the user and needs no name before it."""
+    """Exception classes whose message is for the user, shown without the class's name."""
     from dataset_tools import errors as tools
 
     return UsageError, RunError, tools.DatasetError

@@ -19,7 +19,7 @@ class Rule:
     """A kind of value.
 
     ``listed``: a single value, or values with commas between them, mean a list. ``text``: the
-    command line gives the text as it stands, so that ``[0,5]`` and ``0`` are no list or number.
+    command line gives the text as it is, so that ``[0,5]`` and ``0`` stay text.
     ``inner``: rules for the entries of a mapping; unless ``open``, it has no others.
     """
 

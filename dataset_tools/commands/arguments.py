@@ -1,4 +1,4 @@
-"""Types of command-line arguments."""
+"""What several commands have in common: types of arguments, groups of options."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset_tools.errors import UsageError
+
 if TYPE_CHECKING:
-    from dataset_tools.encoding import Outcome
+    from dataset_tools.fetch.descriptions import Description
 
 
 def positive(text: str) -> int:
@@ -50,21 +52,42 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def outcome_lines(outcome: Outcome) -> list[str]:
-    """What an encoding did, for the user."""
-    if outcome.skipped:
-        return [f"{outcome.path}: already there, encoded with these settings"]
-    rate = (outcome.encoded - outcome.kept) / max(outcome.seconds, 1e-9)
-    lines = [
-        f"{outcome.path}: {outcome.items:,} items, {outcome.encoded:,} different inputs, "
-        f"{outcome.seconds:.1f} s, {rate:,.1f} a second"
-    ]
-    if outcome.kept:
-        lines.append(f"  {outcome.kept:,} of them were encoded before an interruption")
-    if outcome.failed:
-        examples = [f"{item} ({reason})" for item, reason in list(outcome.failed.items())[:3]]
-        lines.append(
-            f"  {len(outcome.failed):,} items failed and get zero vectors, listed in "
-            f"{outcome.path.with_name('failed.tsv')}: {'; '.join(examples)}"
-        )
-    return lines
+def add_public_dataset(parser: argparse.ArgumentParser) -> None:
+    """Options of the commands that take the name of a public dataset."""
+    parser.add_argument("name", metavar="NAME", nargs="?", help="without a name: list the names")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path("dataset"),
+        help="folder of the datasets (default: dataset)",
+    )
+    parser.add_argument("--raw", type=Path, help="folder of raw files (default: ROOT/NAME/raw)")
+    parser.add_argument("--properties", type=Path, help="folder with NAME.yaml")
+    parser.add_argument(
+        "--url",
+        action="append",
+        default=[],
+        metavar="FILE=URL",
+        help="fetch a file from another URL; may be given several times",
+    )
+
+
+def parse_urls(pairs: list[str]) -> dict[str, str]:
+    """``["a.gz=https://..."]`` -> mapping; raises ``UsageError`` when malformed."""
+    urls = {}
+    for pair in pairs:
+        name, separator, url = pair.partition("=")
+        if not separator or not url:
+            raise UsageError(f"--url {pair}: write FILE=URL")
+        urls[name] = url
+    return urls
+
+
+def described(options: argparse.Namespace) -> Description | None:
+    """The description of the dataset that is asked for; without a name, its names are printed."""
+    from dataset_tools.fetch.descriptions import known_names, read_description
+
+    if options.name is None:
+        print("\n".join(known_names(options.properties)))
+        return None
+    return read_description(options.name, options.properties)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
-from typing import Any
 
 from dataset_tools.commands import arguments
 
@@ -45,6 +43,8 @@ def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
 
 def run(options: argparse.Namespace) -> None:
     """Encode and say what was done."""
+    from dataset_tools.encoders.encode_dataset import encode_images
+
     lines = encode_images(
         options.dataset,
         options.model,
@@ -60,50 +60,3 @@ def run(options: argparse.Namespace) -> None:
         device=options.device,
     )
     print("\n".join(lines))
-
-
-def encode_images(
-    dataset: Path,
-    model: str,
-    *,
-    images: Path | None = None,
-    output: Path | None = None,
-    batch_size: int = 32,
-    limit: int | None = None,
-    overwrite: bool = False,
-    max_failures: float = 0.2,
-    workers: int | None = None,
-    **encoder_options: Any,
-) -> list[str]:
-    """Encode a data set's pictures into its feature store; returns lines for the user.
-
-    Raises:
-        UsageError: no such data set, folder or device, or other features are there already.
-        DatasetError: the model cannot be loaded, or too many pictures failed.
-    """
-    from dataset_tools.colour_layout import NAME, ColourLayout
-    from dataset_tools.encoding import encode_features
-    from dataset_tools.image_encoder import ImageEncoder
-    from dataset_tools.layout import FEATURES_NAME, IMAGES_FOLDER
-    from dataset_tools.pictures import find_pictures, picture_inputs
-
-    folder = images or dataset / IMAGES_FOLDER
-    inputs = picture_inputs(*find_pictures(dataset, folder), folder, limit)
-    encoder: ColourLayout | ImageEncoder
-    if model == NAME:
-        encoder = ColourLayout(workers)
-    else:
-        encoder = ImageEncoder(model, workers=workers, **encoder_options)
-    if limit:
-        encoder.settings["limit"] = limit
-    outcome = encode_features(
-        output or dataset / FEATURES_NAME,
-        "image",
-        inputs,
-        encoder,
-        batch_size,
-        overwrite,
-        max_failures,
-        notes={"images": os.path.abspath(folder)},
-    )
-    return arguments.outcome_lines(outcome)

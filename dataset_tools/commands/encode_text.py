@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from dataset_tools.commands import arguments
 
@@ -51,6 +50,8 @@ def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
 
 def run(options: argparse.Namespace) -> None:
     """Encode and say what was done."""
+    from dataset_tools.encoders.encode_dataset import encode_text
+
     columns = options.columns.split(",") if options.columns else None
     template = options.template.replace("\\n", "\n") if options.template else None
     lines = encode_text(
@@ -72,71 +73,3 @@ def run(options: argparse.Namespace) -> None:
         device=options.device,
     )
     print("\n".join(lines))
-
-
-def encode_text(
-    dataset: Path,
-    model: str,
-    *,
-    columns: list[str] | None = None,
-    template: str | None = None,
-    output: Path | None = None,
-    width: int = 256,
-    batch_size: int = 32,
-    limit: int | None = None,
-    overwrite: bool = False,
-    **encoder_options: Any,
-) -> list[str]:
-    """Encode a data set's texts into its feature store; returns lines for the user.
-
-    Raises:
-        UsageError: no such data set, column or device, or other features are there already.
-        DatasetError: the model cannot be loaded, or no item has text.
-    """
-    from dataset_tools.layout import FEATURES_NAME, dataset_file
-    from dataset_tools.text import TFIDF_NAME
-
-    item_path = dataset_file(dataset, "item")
-    folder = output or dataset / FEATURES_NAME
-    if model == TFIDF_NAME:
-        return _encode_tfidf(item_path, folder, columns, template, width, overwrite)
-    from dataset_tools.encoding import encode_features
-    from dataset_tools.text import item_texts, resolve_template
-    from dataset_tools.text_encoder import TextEncoder, text_inputs
-
-    template = resolve_template(item_path, columns, template)
-    inputs = text_inputs(*item_texts(item_path, template=template), limit)
-    encoder = TextEncoder(model, **encoder_options)
-    encoder.settings |= {"template": template, **({"limit": limit} if limit else {})}
-    outcome = encode_features(folder, "text", inputs, encoder, batch_size, overwrite)
-    return arguments.outcome_lines(outcome)
-
-
-def _encode_tfidf(
-    item_path: Path,
-    folder: Path,
-    columns: list[str] | None,
-    template: str | None,
-    width: int,
-    overwrite: bool,
-) -> list[str]:
-    from dataset_tools.encoding import check_writable, is_finished
-    from dataset_tools.text import item_texts, make_text_features, tfidf_settings
-
-    settings = tfidf_settings(item_path, width, 0, columns, template)
-    if is_finished(folder, "text", settings, overwrite):
-        return [f"{folder / 'text.npy'}: already there, encoded with these settings"]
-    check_writable(folder)
-    features = make_text_features(item_path, folder, width, 0, columns, template)
-    rows, wide = features.matrix.shape
-    texts = dict(zip(*item_texts(item_path, template=features.manifest["template"]), strict=True))
-    empty = features.manifest["empty_items"]
-    unknown = [item for item in empty if texts[item]]
-    without = len(empty) - len(unknown)
-    lines = [f"{features.path}: {rows:,} items, {wide} wide; {without:,} had nothing to encode"]
-    if unknown:
-        lines.append(
-            f"  {len(unknown):,} have a text without a usable word (none at all, or only words "
-            f"that are too rare in this catalogue) and get zero vectors: {', '.join(unknown[:3])}"
-        )
-    return lines

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from dataset_tools.commands import arguments
 
 if TYPE_CHECKING:
+    from dataset_tools.inspection.cards import Thumbnail
     from dataset_tools.page import Page, Part
-    from dataset_tools.pages import Thumbnail
 
 
 def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentParser) -> None:
@@ -38,8 +38,8 @@ def run(options: argparse.Namespace) -> None:
     """Inspect and print, and write the page."""
     import json
 
-    from dataset_tools.inspection import inspect_dataset
-    from dataset_tools.inspection_text import text_lines
+    from dataset_tools.inspection.facts import inspect_dataset
+    from dataset_tools.inspection.facts_text import text_lines
 
     facts = inspect_dataset(options.dataset, options.shown, options.seed)
     if options.json:
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     else:
         print("\n".join(text_lines(facts)))
     if options.html is not None:
-        from dataset_tools.pages import thumbnails, write_page
+        from dataset_tools.inspection.cards import thumbnails, write_page
 
         thumbnail = thumbnails(options.dataset, options.images)
         write_page(options.html, inspection_page(facts, thumbnail))
@@ -57,8 +57,8 @@ def run(options: argparse.Namespace) -> None:
 
 def inspection_page(facts: Mapping[str, Any], thumbnail: Thumbnail) -> Page:
     """The facts as a page."""
+    from dataset_tools.inspection.cards import cards
     from dataset_tools.page import Heading, Page, Table
-    from dataset_tools.pages import cards
 
     counts = [
         ("users", f"{facts['users']:,}"),
@@ -91,9 +91,9 @@ def inspection_page(facts: Mapping[str, Any], thumbnail: Thumbnail) -> Page:
 
 
 def _plots(facts: Mapping[str, Any]) -> Part:
+    from dataset_tools.inspection.cards import bars
     from dataset_tools.page import Figures, Text
     from dataset_tools.page.figures import NO_PLOTS, can_draw
-    from dataset_tools.pages import bars
 
     if not can_draw():
         return Text(NO_PLOTS)

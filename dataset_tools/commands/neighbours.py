@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     """Find and print, and write the page."""
     import json
 
-    from dataset_tools.neighbours import find_neighbours
+    from dataset_tools.inspection.nearest_items import find_neighbours
 
     found = find_neighbours(options.dataset, options.item, options.count, options.modality)
     if options.json:
@@ -42,8 +42,8 @@ def run(options: argparse.Namespace) -> None:
                 shown = f"{one['title'][:60]}  {one['other'][:60]}"
                 print(f"  {one['cosine']:.3f}  {one['item']:<14} {shown}")
     if options.html is not None:
+        from dataset_tools.inspection.cards import cards, thumbnails, write_page
         from dataset_tools.page import Heading, Page, Part
-        from dataset_tools.pages import cards, thumbnails, write_page
 
         thumbnail = thumbnails(options.dataset, options.images)
         parts: list[Part] = []

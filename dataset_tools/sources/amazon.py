@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dataset_tools.dates import read_number, read_stamp
 from dataset_tools.errors import UsageError
-from dataset_tools.lines import open_lines
-from dataset_tools.literals import parse_container, parse_json, plain_id, texts_of
-from dataset_tools.log import Interaction
-from dataset_tools.records import read_records
-from dataset_tools.report import Report
+from dataset_tools.formats.bad_rows import Report
+from dataset_tools.formats.dates import read_number, read_stamp
+from dataset_tools.formats.lines import open_lines
+from dataset_tools.formats.literals import NO_TEXT, parse_json, plain_id, texts_of
+from dataset_tools.formats.records import read_records
+from dataset_tools.interactions.interaction import Interaction
 from dataset_tools.sources.base import Source, is_header
 
-# What tables write for a value that is not there.
-NO_TEXT = frozenset({"", "None", "none", "nan", "NaN", "null", "NULL", "N/A"})
 MAX_PRICE = 40
 
 
@@ -34,6 +32,7 @@ class Amazon(Source):
         UsageError: no review file is there, or it is not clear which one is meant.
     """
 
+    option_names = ("reviews", "meta")
     review_patterns: ClassVar[Sequence[str]]
     keys: ClassVar[tuple[str, str, str, str]]  # user, item, rating, time
     meta_key: ClassVar[str]
@@ -45,6 +44,12 @@ class Amazon(Source):
             reviews = path if path.is_file() else _only(folder, self.review_patterns, "--reviews")
         self._reviews = reviews
         self._meta = meta or _only(folder, ("meta_*.json*",), "--meta", needed=False)
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the options that name the two files."""
+        parser.add_argument("--reviews", type=Path, help="the review file, if several fit")
+        parser.add_argument("--meta", type=Path, help="the metadata file, if elsewhere")
 
     def parse(self, text: str) -> dict[str, Any]:
         """One line of the files; raises ``ValueError`` when it is malformed."""
@@ -104,11 +109,11 @@ class Amazon(Source):
         for line, record in read_records(path, self.parse, lenient, "metadata records"):
             item = plain_id(record.get(self.meta_key))
             if item:
-                yield item, self.item_values(record, Notes(report, path, line))
+                yield item, self.item_values(record, RecordTexts(report, path, line))
             else:
                 report.skip(f"metadata records without {self.meta_key}", path, line)
 
-    def item_values(self, record: Mapping[str, Any], notes: Notes) -> dict[str, str]:
+    def item_values(self, record: Mapping[str, Any], texts: RecordTexts) -> dict[str, str]:
         """Text columns and ``image`` of one metadata record; what cannot be read is noted."""
         raise NotImplementedError
 
@@ -129,7 +134,7 @@ def _only(folder: Path, patterns: Sequence[str], option: str, needed: bool = Tru
     return None
 
 
-class Notes:
+class RecordTexts:
     """The texts of one metadata record; a field that holds none is counted with its line."""
 
     def __init__(self, report: Report, path: Path, line: int) -> None:
@@ -160,28 +165,3 @@ class Notes:
         if price and price != "—":
             self.say("prices that are not numbers")
         return ""
-
-
-def first_url(value: object, *keys: str) -> str:
-    """The first text in a list, or under the first filled key of its first filled mapping.
-
-    A mapping of lists, as Hugging Face's ``datasets`` writes a list of mappings, and either of
-    them as JSON inside a text are read too.
-    """
-    if isinstance(value, str):
-        inside = parse_container(value)
-        return first_url(inside, *keys) if not isinstance(inside, str) else _url(value)
-    if isinstance(value, dict):
-        columns = [value[key] for key in keys or value if value.get(key)]
-        if any(isinstance(column, (list, tuple)) for column in columns):
-            rows = [column if isinstance(column, (list, tuple)) else [column] for column in columns]
-            return first_url([list(row) for row in zip_longest(*rows)])
-        return next((url for column in columns if (url := first_url(column))), "")
-    if isinstance(value, (list, tuple)):
-        return next((url for part in value if (url := first_url(part, *keys))), "")
-    return ""
-
-
-def _url(text: str) -> str:
-    text = text.strip()
-    return "" if text in NO_TEXT else text

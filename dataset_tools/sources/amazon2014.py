@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dataset_tools.literals import parse_literal
-from dataset_tools.sources.amazon import Amazon, Notes, first_url
+from dataset_tools.formats.literals import first_url, parse_literal
+from dataset_tools.sources.amazon import Amazon, RecordTexts
 
 
 class Amazon2014(Amazon):
     """One category of the 2014 edition; times are in seconds."""
 
+    name = "amazon2014"
+    summary = "Amazon reviews of 2014: reviews_*.json.gz or ratings_*.csv, meta_*.json.gz"
     review_patterns = ("reviews_*.json*", "ratings_*.csv*")
     keys = ("reviewerID", "asin", "overall", "unixReviewTime")
     meta_key = "asin"
@@ -24,13 +26,13 @@ class Amazon2014(Amazon):
         """One line, a Python literal or JSON."""
         return parse_literal(text)
 
-    def item_values(self, record: Mapping[str, Any], notes: Notes) -> dict[str, str]:
+    def item_values(self, record: Mapping[str, Any], texts: RecordTexts) -> dict[str, str]:
         """Text columns and the picture's url."""
         return {
-            "title": notes.text(record, "title"),
-            "brand": notes.text(record, "brand"),
-            "categories": notes.text(record, "categories", "category"),
-            "price": notes.price(record),
-            "description": notes.text(record, "description", joiner=" "),
+            "title": texts.text(record, "title"),
+            "brand": texts.text(record, "brand"),
+            "categories": texts.text(record, "categories", "category"),
+            "price": texts.price(record),
+            "description": texts.text(record, "description", joiner=" "),
             "image": first_url(record.get("imUrl")),
         }

@@ -1,31 +1,31 @@
-"""What every raw format offers, and the conversion that all of them share."""
+"""What every raw format offers. `registry` finds the formats, `conversion` reads them."""
 
 from __future__ import annotations
 
-import re
+import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from dataset_tools.atomic import MAX_FIELD, clean_token, read_item_table, write_atomic
-from dataset_tools.dates import UNIT_NAMES, show_stamp
-from dataset_tools.errors import DatasetError, FeatureError, UsageError
-from dataset_tools.features import attach_features, list_modalities, read_items
-from dataset_tools.files import progress
-from dataset_tools.filters import Filters
-from dataset_tools.layout import FEATURES_NAME
-from dataset_tools.log import Interaction, InteractionLog
-from dataset_tools.publish import publish, staging
-from dataset_tools.report import Report
+from dataset_tools.formats.bad_rows import Report
+from dataset_tools.interactions.interaction import Interaction
 
 TEXT_COLUMNS = ("title", "brand", "categories", "price", "description")
-IMAGES_NAME = "images.tsv"
-PARTS = ("train", "valid", "test")
 
 
 class Source:
-    """A raw data set. A format is a subclass with the two iterators below."""
+    """A raw data set. A format is a subclass with the two iterators below.
+
+    With a ``name`` and in a module of its own in `dataset_tools.sources`, it is a source of
+    ``python -m dataset_tools convert``, too.
+    """
+
+    # What `convert` calls the format, and what its help says of it.
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    reads: ClassVar[Literal["file", "folder", "either"]] = "either"
+    # Arguments of the constructor that `add_options` takes from the command line.
+    option_names: ClassVar[tuple[str, ...]] = ()
 
     item_columns: tuple[str, ...] = tuple(f"{name}:token_seq" for name in TEXT_COLUMNS)
     # Whether items without interactions are written unless the user asks otherwise.
@@ -34,10 +34,17 @@ class Source:
     # public data is known to have some, in one's own they are mistakes.
     skips_bad_rows: bool = True
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the options ``option_names`` to the parser of ``convert NAME``; here none."""
+
     @property
     def interactions_path(self) -> Path:
         """The file of the interactions, by which faults are named."""
-        raise NotImplementedError
+        return self.path
 
     def interactions(self, report: Report) -> Iterator[Interaction]:
         """Yield the interactions in file order; what is skipped goes to ``report``."""
@@ -56,44 +63,6 @@ class Source:
         return {}
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What a conversion wrote."""
-
-    folder: Path
-    name: str
-    users: int
-    items: int
-    interactions: int
-    cold_items: int
-    images: int
-    modalities: tuple[str, ...]
-    report: Report
-    times: str = ""
-    kept_features: tuple[str, ...] = ()
-
-    def lines(self) -> list[str]:
-        """The summary for people."""
-        cold = f" and {self.cold_items:,} without interactions" if self.cold_items else ""
-        lines = [
-            f"{self.folder}: {self.users:,} users, {self.items:,} items{cold}, "
-            f"{self.interactions:,} interactions"
-        ]
-        if self.times:
-            lines.append(f"  {self.times}")
-        if self.images:
-            lines.append(f"  {self.images:,} items with a picture, listed in {IMAGES_NAME}")
-        if self.modalities:
-            lines.append(f"  features: {', '.join(self.modalities)}")
-        if self.kept_features:
-            names = ", ".join(self.kept_features)
-            lines.append(
-                f"  kept from before: the features {names}; where texts, pictures or items have "
-                "changed, encode them again with --overwrite"
-            )
-        return lines + [f"  left out or noted: {line}" for line in self.report.lines()]
-
-
 def is_header(line: int, fields: Sequence[str]) -> bool:
     """Whether these fields of a file of ratings (user, item, rating, time) are column names."""
     words = [field.strip() for field in fields[2:4]]
@@ -104,203 +73,3 @@ def is_header(line: int, fields: Sequence[str]) -> bool:
             word.isidentifier() and word.lower() not in ("nan", "inf", "infinity") for word in words
         )
     )
-
-
-def check_name(name: str) -> str:
-    """A data set name that is safe as a file name; raises ``UsageError`` otherwise."""
-    if not re.fullmatch(r"[\w][\w.+-]*", name):
-        raise UsageError(f"name {name!r}: use letters, digits and . _ + - only")
-    return name
-
-
-def convert(
-    source: Source,
-    output: Path,
-    name: str | None = None,
-    filters: Filters | None = None,
-    features: Mapping[str, Path] | None = None,
-    all_items: bool | None = None,
-    overwrite: bool = False,
-    skip_bad_rows: bool | None = None,
-) -> Summary:
-    """Write ``output/NAME.inter``, ``output/NAME.item``, pictures' places, attached features.
-
-    All of it appears at once, or nothing does and what was there stays.
-
-    Args:
-        source: the raw data set.
-        output: the folder of the new data set; its name is the default ``name``.
-        filters: which interactions to keep.
-        features: modality -> ready ``.npy`` file with rows in the order of the source's items.
-        all_items: also write items without interactions; default: as the source has it.
-        overwrite: replace a data set of that name; features stay unless new ones are attached.
-        skip_bad_rows: count rows that cannot be used; default: as the source has it.
-
-    Raises:
-        UsageError: the data set is already there, or a bad row is not skipped.
-        DatasetError: the raw files are damaged, or nothing is left after filtering.
-    """
-    name = check_name(name or output.resolve().name)
-    skipping = source.skips_bad_rows if skip_bad_rows is None else skip_bad_rows
-    report = Report(skip_bad_rows=skipping, skip_undecodable=bool(skip_bad_rows))
-    check_free(output, name, overwrite)
-    with staging(output) as stage:
-        log = _read_log(source, filters or Filters(), report)
-        cold_too = source.keeps_cold_items if all_items is None else all_items
-        warm = log.item_tokens()
-        _write_interactions(log, stage.folder, name)
-        features = {**source.feature_files(), **(features or {})}
-        total, images = _write_items(source, stage.folder / f"{name}.item", warm, cold_too, report)
-        kept = _attach_all(source, features, stage.folder, name, output / FEATURES_NAME)
-        check_free(output, name, overwrite)
-        publish(stage, [path.name for path in dataset_files(output, name)])
-    return Summary(
-        output,
-        name,
-        log.user_count(),
-        len(warm),
-        len(log),
-        total - len(warm),
-        images,
-        tuple(features),
-        report,
-        _times(log),
-        kept,
-    )
-
-
-def dataset_files(folder: Path, name: str) -> list[Path]:
-    """The files of a data set that a conversion writes and that are there, features aside."""
-    names = [f"{name}.inter", f"{name}.item", *(f"{name}.{part}.inter" for part in PARTS)]
-    return [path for path in (folder / file for file in [*names, IMAGES_NAME]) if path.is_file()]
-
-
-def check_free(folder: Path, name: str, overwrite: bool) -> None:
-    """Raise ``UsageError`` where a data set would be replaced and that was not asked for."""
-    there = [] if overwrite else dataset_files(folder, name)
-    if there:
-        modalities = ", ".join(list_modalities(folder / FEATURES_NAME))
-        stay = f"; its features ({modalities}) stay as they are" if modalities else ""
-        raise UsageError(
-            f"{there[0]}: already there; --overwrite replaces "
-            f"{', '.join(path.name for path in there)}{stay}"
-        )
-
-
-def _read_log(source: Source, filters: Filters, report: Report) -> InteractionLog:
-    rows = progress(source.interactions(report), "interactions", "rows")
-    log = InteractionLog(rows, report, source.interactions_path)
-    if not len(log):
-        found = "; ".join(report.lines()) or "it has none"
-        raise DatasetError(f"the source has no usable interaction: {found}")
-    filters.apply(log, report)
-    if not len(log):
-        raise DatasetError("the filters leave no interaction: " + "; ".join(report.lines()))
-    return log
-
-
-def _times(log: InteractionLog) -> str:
-    first, last = log.timestamp.min().item(), log.timestamp.max().item()
-    if log.time_unit is None:
-        return f"timestamps are numbers, not dates: {first:.15g} to {last:.15g}"
-    unit = UNIT_NAMES[log.time_unit]
-    return (
-        f"timestamps count {unit} since 1970, {show_stamp(first, log.time_unit)} to "
-        f"{show_stamp(last, log.time_unit)} UTC"
-    )
-
-
-def _attach_all(
-    source: Source, features: Mapping[str, Path], folder: Path, name: str, store: Path
-) -> tuple[str, ...]:
-    """Attach the ready matrices; returns the modalities of ``store`` that stay as they are."""
-    kept = tuple(modality for modality in list_modalities(store) if modality not in features)
-    if not features:
-        return kept
-    order = source.feature_items() or _item_order(folder / f"{name}.item")
-    if kept and read_items(store) != order:
-        raise FeatureError(
-            f"{store}: {', '.join(kept)} was made there for another item list; delete that folder, "
-            "or attach all modalities at once"
-        )
-    for modality, path in features.items():
-        attach_features(folder / FEATURES_NAME, modality, path, order)
-    return kept
-
-
-def _write_interactions(log: InteractionLog, folder: Path, name: str) -> None:
-    """All interactions, and each part of a given split for ``benchmark_filename``."""
-    write_atomic(folder / f"{name}.inter", log.columns(), progress(log.rows(), "write", "rows"))
-    for number, part in enumerate(PARTS):
-        if (log.part == number).any():
-            write_atomic(folder / f"{name}.{part}.inter", log.columns(), log.rows(number))
-
-
-def _item_order(item_path: Path) -> list[str]:
-    return [row["item_id"] for row in read_item_table(item_path)[1]]
-
-
-def _write_items(
-    source: Source, path: Path, warm: Mapping[str, None], cold_too: bool, report: Report
-) -> tuple[int, int]:
-    """Write the ``.item`` file and the picture list; returns the numbers of their rows."""
-    names = [column.rpartition(":")[0] for column in source.item_columns]
-    images: dict[str, str] = {}
-
-    def rows() -> Iterator[list[object]]:
-        waiting = dict(warm)
-        written: set[str] = set()
-        seen = ""
-        for item, values in progress(source.items(report), "items", "items"):
-            token = clean_token(item)
-            seen = seen or token
-            if not token:
-                report.skip("item records without an id")
-            elif token in written:
-                report.add("item records for an item already seen", 1, f"item {token!r}")
-            elif token in waiting or cold_too:
-                waiting.pop(token, None)
-                written.add(token)
-                if values.get("image"):
-                    images[token] = str(values["image"])
-                yield [token, *_fields(values, names, token, report)]
-        if seen and len(waiting) == len(warm):
-            ours = next(iter(warm))
-            report.add("catalogue of which no item is in the log", 1, f"{seen!r}, not {ours!r}")
-        for token in waiting:
-            report.skip("items without any metadata")
-            yield [token, *(None for _ in names)]
-
-    spool = path.with_name(f".{path.name}.spool")
-    try:
-        total = write_atomic(spool, ["item_id:token", *source.item_columns], rows())
-        _copy_used_columns(spool, path)
-    except DatasetError as error:  # the user knows the file by its last name only
-        error.args = (str(error).replace(spool.name, path.name),)
-        raise
-    finally:
-        spool.unlink(missing_ok=True)
-    if images:
-        image_columns = ["item_id:token", "image:token"]
-        write_atomic(path.parent / IMAGES_NAME, image_columns, images.items())
-    return total, len(images)
-
-
-def _fields(
-    values: Mapping[str, Any], names: list[str], token: str, report: Report
-) -> Iterator[object]:
-    for name in names:
-        value = values.get(name)
-        if isinstance(value, str) and len(value) > MAX_FIELD:
-            report.add(f"texts cut to {MAX_FIELD:,} characters", 1, f"{name} of item {token!r}")
-        yield value
-
-
-def _copy_used_columns(spool: Path, path: Path) -> None:
-    columns, rows = read_item_table(spool)
-    used = {"item_id"}
-    for row in rows:
-        used.update(name for name, text in row.items() if text)
-    kept = [column for column in columns if column.name in used]
-    _, rows = read_item_table(spool)
-    write_atomic(path, list(map(str, kept)), ([row[c.name] for c in kept] for row in rows))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dataset_tools.errors import UsageError
-from dataset_tools.literals import clean_text, is_exponent, plain_id
-from dataset_tools.report import ROUNDED_IDS, Report
-from dataset_tools.sources.amazon import first_url
-from dataset_tools.tables import column_names, read_rows
+from dataset_tools.formats.bad_rows import ROUNDED_IDS, Report
+from dataset_tools.formats.literals import clean_text, first_url, is_exponent, plain_id
+from dataset_tools.formats.tables import column_names, read_rows
+
+# Arguments of a source that has a catalogue, as `add_catalogue_options` and
+# `add_encoding_option` call them.
+CATALOGUE_OPTIONS = ("encoding", "catalogue", "item_id", "image", "columns")
 
 
 class Catalogue:
@@ -94,3 +98,41 @@ def check_columns(path: Path, how: tuple[str | None, str], needed: list[str]) ->
     if missing:
         have = ", ".join([*names, *repeated]) or "none"
         raise UsageError(f"{path}: no column {', '.join(map(repr, missing))}; it has {have}")
+
+
+def add_encoding_option(group: argparse._ArgumentGroup) -> None:
+    """Add the option for the encoding of a source's files."""
+    group.add_argument(
+        "--encoding", default="utf-8", help="default: utf-8; a byte order mark decides"
+    )
+
+
+def add_catalogue_options(parser: argparse.ArgumentParser, id_help: str) -> None:
+    """Add the options that name a catalogue and its columns."""
+    group = parser.add_argument_group("the catalogue")
+    group.add_argument(
+        "--items", dest="catalogue", type=Path, metavar="FILE", help="table with one row per item"
+    )
+    group.add_argument("--item-id", metavar="COLUMN", help=id_help)
+    group.add_argument("--image", metavar="COLUMN", help="its picture: a file name or a url")
+    group.add_argument(
+        "--columns",
+        type=parse_columns,
+        metavar="OURS=COLUMN,...",
+        help="texts to take, such as title=name,brand=vendor (default: all, by their own names)",
+    )
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """``"title=name,brand"`` -> ``{"title": "name", "brand": "brand"}``.
+
+    Raises:
+        UsageError: a name is empty or given twice.
+    """
+    columns: dict[str, str] = {}
+    for pair in text.split(","):
+        ours, _, theirs = pair.strip().partition("=")
+        if not ours or ours in columns:
+            raise UsageError(f"--columns {text}: a name is empty or given twice")
+        columns[ours] = theirs or ours
+    return columns

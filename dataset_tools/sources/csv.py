@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
-from dataset_tools.date_texts import AmbiguousDate
-from dataset_tools.dates import check_time_format, read_number, read_stamp
 from dataset_tools.errors import UsageError
-from dataset_tools.lines import check_encoding
-from dataset_tools.literals import is_exponent, plain_id
-from dataset_tools.log import Interaction
-from dataset_tools.report import ROUNDED_IDS, Report
+from dataset_tools.formats.bad_rows import ROUNDED_IDS, Report
+from dataset_tools.formats.date_texts import AmbiguousDate
+from dataset_tools.formats.dates import check_time_format, read_number, read_stamp
+from dataset_tools.formats.lines import check_encoding
+from dataset_tools.formats.literals import is_exponent, plain_id
+from dataset_tools.formats.tables import check_delimiter, read_rows
+from dataset_tools.interactions.interaction import Interaction
 from dataset_tools.sources.base import Source
-from dataset_tools.sources.catalogue import Catalogue, check_columns
-from dataset_tools.tables import check_delimiter, read_rows
+from dataset_tools.sources.catalogue import (
+    CATALOGUE_OPTIONS,
+    Catalogue,
+    add_catalogue_options,
+    add_encoding_option,
+    check_columns,
+)
 
 # Numbers with a point, or a comma, before the decimals, and the other sign between thousands.
 _POINT = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d+)?")
@@ -38,6 +45,14 @@ class CSVSource(Source):
         UsageError: a file is missing, a column is not in it, or an option is none.
         DatasetError: a file is damaged; the message has file and line.
     """
+
+    name: ClassVar[str] = "csv"
+    summary: ClassVar[str] = "any table: CSV, TSV, JSON lines or Parquet, columns given by name"
+    reads: ClassVar[Literal["file", "folder", "either"]] = "file"
+    option_names: ClassVar[tuple[str, ...]] = (
+        *("user", "item", "time", "rating", "time_format", "decimal", "delimiter"),
+        *CATALOGUE_OPTIONS,
+    )
 
     log: Path
     user: str = "user_id"
@@ -67,6 +82,32 @@ class CSVSource(Source):
             self._items = Catalogue(self.catalogue, key, self.columns, self.image, *self._how)
         texts = self._items.texts if self._items else {}
         self.item_columns = tuple(f"{name}:token_seq" for name in texts)
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the columns of the log, and those of the catalogue."""
+        group = parser.add_argument_group("columns of the log")
+        group.add_argument("--user", default="user_id", metavar="COLUMN", help="default: user_id")
+        group.add_argument("--item", default="item_id", metavar="COLUMN", help="default: item_id")
+        group.add_argument("--time", metavar="COLUMN", help="number or date (default: file order)")
+        group.add_argument("--rating", metavar="COLUMN")
+        group.add_argument(
+            "--time-format", default="auto", metavar="PATTERN", help="such as %%d.%%m.%%Y %%H:%%M"
+        )
+        group.add_argument(
+            "--decimal",
+            choices=(".", ",", "auto"),
+            default="auto",
+            metavar="SIGN",
+            help="before the decimals of a rating: . or , or auto (default: auto, either where "
+            "only one can be meant)",
+        )
+        group.add_argument(
+            "--delimiter",
+            help="one character, \\t for a tab (default: by the name, or guessed from the header)",
+        )
+        add_encoding_option(group)
+        add_catalogue_options(parser, "its id (default: as --item)")
 
     @property
     def interactions_path(self) -> Path:

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dataset_tools.dates import read_number
 from dataset_tools.errors import DatasetError, UsageError
-from dataset_tools.lines import open_lines
-from dataset_tools.literals import clean_text, plain_id
-from dataset_tools.log import Interaction
-from dataset_tools.report import Report
+from dataset_tools.formats.bad_rows import Report
+from dataset_tools.formats.dates import read_number
+from dataset_tools.formats.lines import open_lines
+from dataset_tools.formats.literals import clean_text, plain_id
+from dataset_tools.formats.tables import read_rows
+from dataset_tools.interactions.interaction import Interaction
 from dataset_tools.sources.base import TEXT_COLUMNS, Source
-from dataset_tools.tables import read_rows
 
 NEEDED = ("userID", "itemID")
 
@@ -30,6 +30,9 @@ class MMRec(Source):
         DatasetError: its header lacks a column, or a mapping file is malformed.
     """
 
+    name = "mmrec"
+    summary = "a data folder of the MMRec toolbox, with its split and its *_feat.npy"
+    reads = "folder"
     keeps_cold_items = True
 
     def __init__(self, folder: Path) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dataset_tools.dates import read_number
-from dataset_tools.delimited import allow_long_fields
 from dataset_tools.errors import UsageError
-from dataset_tools.lines import open_lines
-from dataset_tools.literals import clean_text, plain_id
-from dataset_tools.log import Interaction
-from dataset_tools.report import Report
+from dataset_tools.formats.bad_rows import Report
+from dataset_tools.formats.dates import read_number
+from dataset_tools.formats.delimited import allow_long_fields
+from dataset_tools.formats.lines import open_lines
+from dataset_tools.formats.literals import clean_text, plain_id
+from dataset_tools.interactions.interaction import Interaction
 from dataset_tools.sources.base import Source, is_header
 
 Split = Callable[[str], list[str]]
@@ -39,6 +39,9 @@ class MovieLens(Source):
         UsageError: the folder has none of the three layouts.
     """
 
+    name = "movielens"
+    summary = "a MovieLens folder: ml-100k, ml-1m, ml-10m, ml-latest"
+    reads = "folder"
     item_columns = ("title:token_seq", "categories:token_seq")
 
     def __init__(self, folder: Path) -> None:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from dataset_tools.errors import DatasetError, UsageError
-from dataset_tools.lines import open_lines
-from dataset_tools.literals import clean_text, parse_literal, plain_id
-from dataset_tools.log import Interaction
-from dataset_tools.pickles import read_plain_pickle
-from dataset_tools.records import read_records
-from dataset_tools.report import Report
+from dataset_tools.formats.bad_rows import Report
+from dataset_tools.formats.lines import open_lines
+from dataset_tools.formats.literals import clean_text, parse_literal, plain_id
+from dataset_tools.formats.pickles import read_plain_pickle
+from dataset_tools.formats.records import read_records
+from dataset_tools.interactions.interaction import Interaction
 from dataset_tools.sources.base import TEXT_COLUMNS, Source
 
 FILES = ("datamaps.json", "sequential_data.txt")
@@ -35,6 +35,11 @@ class P5(Source):
         DatasetError: a file is damaged; the message has file and line.
     """
 
+    name = "p5"
+    summary = (
+        "the P5 layout: datamaps.json, sequential_data.txt, and meta.json.gz where there is one"
+    )
+    reads = "folder"
     keeps_cold_items = True
 
     def __init__(self, folder: Path) -> None:

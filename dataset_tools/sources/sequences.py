@@ -6,19 +6,25 @@ A line is a user with all items in order (``user item item ...``), or one intera
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from dataset_tools.errors import UsageError
-from dataset_tools.lines import check_encoding, open_lines
-from dataset_tools.literals import plain_id
-from dataset_tools.log import Interaction
-from dataset_tools.report import Report
+from dataset_tools.formats.bad_rows import Report
+from dataset_tools.formats.lines import check_encoding, open_lines
+from dataset_tools.formats.literals import plain_id
+from dataset_tools.interactions.interaction import Interaction
 from dataset_tools.sources.base import Source
-from dataset_tools.sources.catalogue import Catalogue
+from dataset_tools.sources.catalogue import (
+    CATALOGUE_OPTIONS,
+    Catalogue,
+    add_catalogue_options,
+    add_encoding_option,
+)
 
 LAYOUTS = ("auto", "users", "pairs", "items")
 _BETWEEN = re.compile(r"[\s,;]+")
@@ -41,6 +47,13 @@ class Sequences(Source):
     Raises:
         UsageError: a file is missing, or an option is none.
     """
+
+    name: ClassVar[str] = "sequences"
+    summary: ClassVar[str] = (
+        "a text file of sequences: 'user item item ...' a line, or 'user item' pairs"
+    )
+    reads: ClassVar[Literal["file", "folder", "either"]] = "file"
+    option_names: ClassVar[tuple[str, ...]] = ("layout", *CATALOGUE_OPTIONS)
 
     log: Path
     layout: str = "auto"
@@ -65,6 +78,21 @@ class Sequences(Source):
             )
         texts = self._items.texts if self._items else {}
         self.item_columns = tuple(f"{name}:token_seq" for name in texts)
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the layout of a line, and the columns of the catalogue."""
+        group = parser.add_argument_group("the file")
+        group.add_argument(
+            "--layout",
+            choices=LAYOUTS,
+            default="auto",
+            help="what a line is: a user and all items in order (users), a user and one item "
+            "(pairs), items alone, the user being the line's number (items); auto: pairs where all "
+            "lines have two fields and users occur more than once, else users",
+        )
+        add_encoding_option(group)
+        add_catalogue_options(parser, "its id (default: item_id)")
 
     @property
     def interactions_path(self) -> Path:

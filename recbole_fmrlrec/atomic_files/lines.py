@@ -9,25 +9,25 @@ from typing import NamedTuple
 import numpy as np
 from recbole.utils import FeatureType
 
-from dataset_tools.atomic import numbered_cells
 from dataset_tools.errors import DatasetError
+from dataset_tools.formats.atomic_files import numbered_cells
 from recbole_fmrlrec.errors import DataError
 
 
 class Column(NamedTuple):
     """A column of an atomic file: the header ``user_id:token`` is the field user_id, type token.
 
-    ``place`` is its number from the left, from 0.
+    ``position`` is its number from the left, from 0.
     """
 
     field: str
     kind: FeatureType
     header: str
-    place: int
+    position: int
 
 
 class Lines:
-    """Where the rows of an atomic file stand in it; read only when a row is to be named."""
+    """The rows of an atomic file with their lines; read only when an error is to name one."""
 
     def __init__(self, filepath: str | Path, separator: str, encoding: str) -> None:
         self.filepath, self.separator, self.encoding = filepath, separator, encoding
@@ -47,8 +47,8 @@ class Lines:
 
     def number(self, row: int) -> int:
         """The line of row ``row``, which counts from 0; lines count from 1, the header's."""
-        for place, (line, _) in enumerate(self.rows()):
-            if place == row:
+        for at, (line, _) in enumerate(self.rows()):
+            if at == row:
                 return line
         return 0
 
@@ -60,8 +60,8 @@ class Lines:
         wanted = set(suspects.tolist())
         if not wanted:
             return
-        for place, (line, cells) in enumerate(self.rows()):
-            if place in wanted and len(cells) < width:
+        for at, (line, cells) in enumerate(self.rows()):
+            if at in wanted and len(cells) < width:
                 raise DataError(
                     f"{self.filepath}, line {line}: {len(cells)} cells, the header has {width}"
                 )

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from recbole.utils import FeatureSource, FeatureType, set_color
 
-from dataset_tools.atomic import undecodable_line, with_mark
+from dataset_tools.formats.atomic_files import undecodable_line, with_mark
 from recbole_fmrlrec.atomic_files import columns as column_checks
 from recbole_fmrlrec.atomic_files.lines import Column, Lines
 from recbole_fmrlrec.errors import DataError
 
-#: What stands for a missing number.
+#: How a missing number is written.
 _NO_NUMBER = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"]
 _PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
 
@@ -78,7 +78,7 @@ def read_header(
     if not head.strip():
         raise DataError(f"{filepath}, line 1: no column headers such as user_id:token")
     columns, kinds = [], [known.value for known in FeatureType]
-    for place, cell in enumerate(head.split(separator)):
+    for index, cell in enumerate(head.split(separator)):
         field, colon, kind = cell.partition(":")
         if not (field and colon and kind in kinds):
             raise DataError(
@@ -86,7 +86,7 @@ def read_header(
                 f"separated by {separator!r} (the key field_separator) and TYPE is one of "
                 f"{', '.join(kinds)}"
             )
-        columns.append(Column(field, FeatureType(kind), cell, place))
+        columns.append(Column(field, FeatureType(kind), cell, index))
     return columns
 
 
@@ -101,9 +101,9 @@ def read_table(
     """
     twice = [c for c in columns if sum(c.field == other.field for other in columns) > 1]
     if twice:
-        places = " and ".join(str(column.place + 1) for column in twice)
+        numbers = " and ".join(str(column.position + 1) for column in twice)
         raise DataError(
-            f"{filepath}, line 1: columns {places} have the name {twice[0].field!r}; rename one, "
+            f"{filepath}, line 1: columns {numbers} have the name {twice[0].field!r}; rename one, "
             "or leave the name out with load_col or unload_col"
         )
     lines = Lines(filepath, separator, encoding)
@@ -114,7 +114,7 @@ def read_table(
     if not isinstance(frame.index, pd.RangeIndex):  # pandas makes row names of the first cells
         raise DataError(f"{filepath}, line {lines.number(0)}: more cells than the header's {width}")
     lines.refuse_short_rows(np.flatnonzero(frame[width - 1].isna()), width)
-    frame = frame[[column.place for column in columns]]
+    frame = frame[[column.position for column in columns]]
     frame.columns = pd.Index([column.field for column in columns], dtype=object)
     return frame
 
@@ -122,7 +122,7 @@ def read_table(
 def _options(lines: Lines, columns: list[Column], width: int) -> dict[str, Any]:
     separator = lines.separator
     options: dict[str, Any] = {"sep": separator, "encoding": lines.encoding, "header": 0}
-    options["names"] = range(width)  # a name may stand twice where nobody asks for it
+    options["names"] = range(width)  # a name may occur twice where nobody asks for it
     # RecBole always takes the slow Python engine. Separators of several characters need it, and it
     # is the stricter one on quotes: the other takes an opening quote to mean the rest of the file.
     if len(separator) == 1 and separator.isascii() and not _has_quotes(lines.filepath):
@@ -134,9 +134,9 @@ def _options(lines: Lines, columns: list[Column], width: int) -> dict[str, Any]:
         if len(separator) > 1:
             options["sep"] = re.escape(separator)
     # Only an empty cell is missing: an item may be called NA, null or None.
-    numbers = [c.place for c in columns if c.kind == FeatureType.FLOAT]
+    numbers = [c.position for c in columns if c.kind == FeatureType.FLOAT]
     options["keep_default_na"] = False
-    options["na_values"] = {place: [""] for place in range(width)}
+    options["na_values"] = {index: [""] for index in range(width)}
     options["na_values"] |= dict.fromkeys(numbers, _NO_NUMBER)
     # `object` keeps plain strings and NaN; `str` has been pandas' own string type since 3.0.
     options["dtype"] = dict.fromkeys(range(width), object) | dict.fromkeys(numbers, np.float64)
@@ -221,7 +221,7 @@ def _long_row(lines: Lines, width: int) -> str:
 def _unreadable_cell(
     lines: Lines, columns: list[Column], options: dict[str, Any], error: ValueError
 ) -> DataError:
-    """Name the first number that is none, or pass on what pandas says of the table."""
+    """Name the first cell that is not a number, or pass on pandas' error."""
     options = {k: v for k, v in options.items() if k != "float_precision"}
     width = len(options["names"])
     try:
@@ -231,7 +231,7 @@ def _unreadable_cell(
         return DataError(long if ", line" in long else f"{lines.filepath}: {error}")
     for column in columns:
         if column.kind == FeatureType.FLOAT:
-            cells = frame[column.place]
+            cells = frame[column.position]
             wrong = np.flatnonzero(pd.to_numeric(cells, errors="coerce").isna() & cells.notna())
             if len(wrong):
                 where = f"{lines.filepath}, line {lines.number(int(wrong[0]))}"

@@ -82,7 +82,7 @@ def help_text(
     Args:
         commands: name and description of each.
         model: whose keys to list; fMRLRec's by default.
-        dataset: whose properties stand above the model's, as in a run on it.
+        dataset: its properties override the model's, as in a run on it.
 
     Raises:
         UsageError: there is no such model.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from recbole_fmrlrec.config import command_line
 from recbole_fmrlrec.config.command_line import Arguments
 from recbole_fmrlrec.errors import UsageError, missing_package, plain_errors, usage_errors
-from recbole_fmrlrec.files.disk import place_error
+from recbole_fmrlrec.files.disk import path_error
 from recbole_fmrlrec.train.threads import wait_passively
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
@@ -49,11 +49,11 @@ def train(arguments: Arguments) -> int:
 
 
 def _several(arguments: Arguments) -> int:
-    """Several models or datasets with commas between them: one table."""
+    """Several models or datasets, separated by commas: one table."""
     if arguments.config_files or arguments.resume:
         raise UsageError(
             "--config_files and --resume are for one run; several models are compared by a file of "
-            "`compare`, and the same command takes a comparison up again"
+            "`compare`, and the same command continues a comparison"
         )
     model = {"model": "fMRLRec"} if "model" not in arguments.keys else {}
     return compare([f"--{key}={value}" for key, value in {**model, **arguments.keys}.items()])
@@ -154,7 +154,7 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:
         raise
     except Exception as raised:
-        error = place_error(raised) or raised
+        error = path_error(raised) or raised
         if debug:
             traceback.print_exc()
         wrong_use = isinstance(error, usage_errors())

@@ -1,4 +1,4 @@
-"""``run_recbole.py recommend``: one history for a person, or a file of users."""
+"""``run_recbole.py recommend``: for one history, or for a file of users."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from recbole_fmrlrec.config.arguments import Parser
+from recbole_fmrlrec.config.command_line import Parser
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.histories import separator_hint, split_history
-from recbole_fmrlrec.deploy.users import FORMATS, User, read_users, writer
+from recbole_fmrlrec.deploy.user_files import FORMATS, User, read_users, writer
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.writable import check_file
 from recbole_fmrlrec.program import usage_name

@@ -14,7 +14,7 @@ from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.atomic import write_json
-from recbole_fmrlrec.files.writable import check_name
+from recbole_fmrlrec.files.names import check_name
 from recbole_fmrlrec.runs.folder import CONFIG
 from recbole_fmrlrec.runs.lock import Lock
 
@@ -119,7 +119,7 @@ def choose(cells: Sequence[Cell], names: Sequence[str], option: str) -> list[Cel
     Names of one kind add up, and kinds restrict each other: ``BPR,Pop,seed2`` is seed 2 of two.
 
     Raises:
-        UsageError: a name that no cell bears, or no cell that bears all kinds of them.
+        UsageError: a name that no cell has, or no cell has all kinds of them.
     """
     for name in names:
         if name != "all" and not any(name in _names(cell).values() for cell in cells):
@@ -134,7 +134,7 @@ def choose(cells: Sequence[Cell], names: Sequence[str], option: str) -> list[Cel
     ]
     found = [cell for cell in cells if all(_names(cell)[kind] in own for kind, own in kinds)]
     if not found:
-        raise UsageError(f"{option}: no cell is {' and '.join(names)} at once; --list shows all")
+        raise UsageError(f"{option}: no cell matches all of {', '.join(names)}; see --list")
     return found
 
 
@@ -142,7 +142,7 @@ def discard(cells: Sequence[Cell]) -> None:
     """Remove the folders of cells, to recompute them: all of them or none.
 
     Raises:
-        UsageError: a process is at work on one.
+        UsageError: a process is working on one.
     """
     with ExitStack() as held:
         for cell in {cell.path: cell for cell in cells}.values():

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_fmrlrec.compare.quick import file_plan, names, quick_plan
-from recbole_fmrlrec.config.arguments import Parser
+from recbole_fmrlrec.compare.plan_options import plan_from_file, plan_from_options
+from recbole_fmrlrec.config.command_line import Parser, names
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.writable import check_folder
 from recbole_fmrlrec.keys.yaml_files import shipped_file
@@ -53,6 +53,12 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--valid_metric", metavar="M@K", help="stops training (the file's; NDCG@10)"
     )
+    parser.add_argument(
+        "--history",
+        metavar="keep|mask|both",
+        help="show rankings with the user's history among the items, without it, or both (the "
+        "file's; both)",
+    )
     parser.add_argument("--output", metavar="DIR", help="folder of cells and tables")
     parser.add_argument(
         "--only",
@@ -87,7 +93,8 @@ def main(words: Sequence[str]) -> int:
     options, rest = build_parser().parse_known_args(words)
     if options.file is not None:
         options.file = shipped_file("comparison", options.file)
-    plan = quick_plan(options, rest) if options.file is None else file_plan(options, rest)
+    make_plan = plan_from_options if options.file is None else plan_from_file
+    plan = make_plan(options, rest)
     if options.workers < 1:
         raise UsageError("--workers takes a number of at least 1")
     if not options.list:
@@ -104,32 +111,32 @@ def _compare(plan: Any, options: argparse.Namespace) -> int:
 
     compat.apply()
     from recbole_fmrlrec.compare.cells import choose, discard, write_record
-    from recbole_fmrlrec.compare.expand import make_cells
     from recbole_fmrlrec.compare.gather import read_runs
+    from recbole_fmrlrec.compare.plan_cells import make_cells
 
     cells = make_cells(plan, look_only=options.list)
-    chosen, anew = list(cells), []
+    chosen, to_redo = list(cells), []
     if options.only is not None:
         chosen = choose(cells, names(options.only), "--only")
     if options.redo is not None:
         redo = names(options.redo)
         named = [cell for cell in cells if cell.key in redo]  # whatever --only says
         chosen += [cell for cell in named if cell not in chosen]
-        anew = choose(chosen, redo, "--redo")
+        to_redo = choose(chosen, redo, "--redo")
     if options.list:
         for cell in chosen:
             sizes = f" ({cell.about_sizes})" if cell.trained else ""
             print(f"{cell.key}  {cell.label}{sizes}: {_state(cell)}")
         return 0
     check_folder(plan.output, "output")
-    discard(anew)
+    discard(to_redo)
     read_runs(cells)  # a damaged file is said now, and not after hours of other cells
     write_record(plan, cells)
     return _compute_and_report(plan, cells, chosen, options.workers)
 
 
 def _state(cell: Any) -> str:
-    from recbole_fmrlrec.compare.expand import UNKNOWN
+    from recbole_fmrlrec.compare.plan_cells import UNKNOWN
 
     return cell.state() if cell.key != UNKNOWN else "to do (its data is not there yet)"
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,11 +22,14 @@ from recbole_fmrlrec.files.atomic import replacing, write_json
 from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.runs.folder import BEST
 
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
+
 #: Users whose answer is timed one by one, in several rounds, after those that warm up.
 TIMED, WARM_UP = 30, 5
 
 
-def measure(config: Any, folder: Path) -> None:
+def measure(config: Config, folder: Path) -> None:
     """Write ``rows.npz``, then ``cost.json``, into a run folder whose model is trained and tested.
 
     Raises:
@@ -39,7 +42,7 @@ def measure(config: Any, folder: Path) -> None:
     dataset = create_dataset(config)
     counts = count_interactions(dataset)
     loaders = data_preparation(config, dataset)
-    write_arrays(folder / ROWS, known_of_rows(config, dataset, counts, loaders))
+    write_arrays(folder / ROWS, describe_rows(config, dataset, counts, loaders))
     checkpoint = folder / BEST
     if not checkpoint.is_file():  # a trainer of RecBole's own, whose files are pickles
         note = "not measured: this model's trainer keeps no checkpoint that can be read safely"
@@ -64,8 +67,8 @@ def count_interactions(dataset: Any) -> Counts:
     return users, items
 
 
-def known_of_rows(
-    config: Any, dataset: Any, counts: Counts, loaders: Sequence[Any], part: str = "test"
+def describe_rows(
+    config: Config, dataset: Any, counts: Counts, loaders: Sequence[Any], part: str = "test"
 ) -> dict[str, np.ndarray]:
     """What is known of each row of a part before the evaluation.
 
@@ -75,26 +78,28 @@ def known_of_rows(
         part: ``valid`` or ``test``.
 
     Returns:
-        Arrays (R,): ``users``, ``targets`` (tokens), ``history``, the interactions before the
-        target, ``popularity``, how often training saw the target, and ``without_MODALITY``, whether
+        Arrays (R,): ``users``, ``targets`` (tokens), ``history``, the interactions that the target
+        is predicted from, ``popularity``, how often training saw the target, ``new_user``, whether
+        it never saw the user, where the split is one by time, and ``without_MODALITY``, whether
         the target has nothing of it; and ``item_counts`` (N,), those of training, in descending
         order.
     """
     user, item = dataset.uid_field, dataset.iid_field
-    held_out = [loader._dataset.inter_feat for loader in loaders[1:]]
-    before, trained = (column.copy() for column in counts)
-    for at, rows in enumerate(held_out):
-        np.subtract.at(trained, rows[item].numpy(), 1)
-        if part == "valid" or at == 1:
-            np.subtract.at(before, rows[user].numpy(), 1)
-    rows = held_out[("valid", "test").index(part)]
-    users, targets = rows[user].numpy(), rows[item].numpy()
+    own = loaders[1 + ("valid", "test").index(part)]._dataset
+    users, targets = (own.inter_feat[field].numpy() for field in (user, item))
+    past = getattr(own, "past", None)
+    if past is None:
+        before, trained = _left_in(counts, loaders, user, item, part)
+        more = {"history": before[users]}
+    else:
+        trained = past.item_counts.numpy()
+        more = {"history": past.length.numpy(), "new_user": past.of_new_users.numpy()}
     found = {
         "users": dataset.id2token(user, users).astype(str),
         "targets": dataset.id2token(item, targets).astype(str),
-        "history": before[users].astype(np.int32),
         "popularity": trained[targets].astype(np.int32),
         "item_counts": np.sort(trained[1:])[::-1].astype(np.int32),
+        **{name: column.astype(np.int32) for name, column in more.items()},
     }
     tokens = dataset.field2id_token[item].astype(str)
     for name, empty in _without_features(config, tokens).items():
@@ -102,7 +107,18 @@ def known_of_rows(
     return found
 
 
-def _without_features(config: Any, tokens: np.ndarray) -> dict[str, np.ndarray]:
+def _left_in(counts: Counts, loaders: Sequence[Any], user: str, item: str, part: str) -> Counts:
+    """Interactions of each user before a part and of each item in training, by leave-one-out."""
+    before, trained = (column.copy() for column in counts)
+    for at, loader in enumerate(loaders[1:]):
+        rows = loader._dataset.inter_feat
+        np.subtract.at(trained, rows[item].numpy(), 1)
+        if part == "valid" or at == 1:
+            np.subtract.at(before, rows[user].numpy(), 1)
+    return before, trained
+
+
+def _without_features(config: Config, tokens: np.ndarray) -> dict[str, np.ndarray]:
     """Whether each item has nothing of a modality, by modality."""
     from dataset_tools.features import list_modalities, read_items, read_manifest
     from recbole_fmrlrec.data.item_features import find_features

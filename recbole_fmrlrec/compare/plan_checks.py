@@ -1,4 +1,4 @@
-"""Settings of a comparison's models that have another place, or whose rows would not compare."""
+"""Settings that a comparison's models cannot have: it makes them itself, or rows would differ."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from recbole_fmrlrec.config import settings as setting_rules
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.model_api.registry import is_nested
 
-#: Settings that the comparison itself makes, and where they are said: in its file, or else where
-#: there is none by which option.
+#: Settings that the comparison itself makes, and where they are said: in its file, or by which
+#: option if there is no file.
 ELSEWHERE = {
     "model": ("the key `models` at the top level of this file", "--model"),
     "dataset": ("the key `datasets` at the top level of this file", "--dataset"),
@@ -21,6 +21,11 @@ ELSEWHERE = {
     "metrics": ("the key `metrics` at the top level of this file", "--metrics"),
     "topk": ("the key `topk` at the top level of this file", "--topk"),
     "valid_metric": ("the key `valid_metric` at the top level of this file", "--valid_metric"),
+    "history": ("the key `history` at the top level of this file", "--history"),
+    "mask_history": (
+        "`valid_metric: masked_NDCG@10` at the top level of this file",
+        "--valid_metric=masked_NDCG@10",
+    ),
     "checkpoint_dir": ("the key `output` at the top level of this file", "--output"),
     "max_minutes": ("`budget: {minutes: ...}` at the top level of this file", "--max_minutes"),
 }
@@ -31,7 +36,7 @@ def check_setting(model: str, key: str, value: Any, where: str, in_file: bool) -
 
     Args:
         key: of a configuration; with dots an entry of a mapping.
-        where: it stands, for the message.
+        where: its place, for the message.
         in_file: whether that is in the file of a comparison.
 
     Raises:
@@ -40,8 +45,8 @@ def check_setting(model: str, key: str, value: Any, where: str, in_file: bool) -
     """
     top = key.partition(".")[0]
     if top in ELSEWHERE:
-        place = ELSEWHERE[top][0 if in_file else 1]
-        raise UsageError(f"{where}: `{top}` is not a setting here; set it with {place}")
+        way = ELSEWHERE[top][0 if in_file else 1]
+        raise UsageError(f"{where}: `{top}` is not a setting here; set it with {way}")
     values: dict[str, Any] = {}
     setting_rules.apply([setting_rules.Setting(key, value, where)], values, model)
     fault = rows_fault(values.get("eval_args") or {})
@@ -53,7 +58,7 @@ def rows_fault(eval_args: Mapping[str, Any]) -> str | None:
     """Why models tested so could not be compared by user; None where they can be.
 
     Args:
-        eval_args: RecBole's, whole or in part; what is not there is not judged.
+        eval_args: RecBole's, whole or in part; missing entries are not checked.
     """
     mode = eval_args.get("mode", "full")
     tested = mode.get("test", "full") if isinstance(mode, Mapping) else mode
@@ -64,10 +69,11 @@ def rows_fault(eval_args: Mapping[str, Any]) -> str | None:
             "needs mode: full (or {valid: ..., test: full})"
         )
     split = eval_args.get("split")
-    if split is not None and split.get("LS") not in ("valid_and_test", "test_only"):
+    by_time = split is not None and "time" in split
+    if not by_time and split is not None and split.get("LS") not in ("valid_and_test", "test_only"):
         return (
             f"eval_args.split: {split} does not leave one test item for each user; a comparison "
-            "needs split: {LS: valid_and_test}"
+            "needs split: {LS: valid_and_test}, or {time: [0.8, 0.9]}"
         )
     if eval_args.get("order", "TO") != "TO":
         return (

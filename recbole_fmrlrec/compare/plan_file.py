@@ -11,14 +11,24 @@ from recbole_fmrlrec.compare.plan_checks import check_labels, check_setting
 from recbole_fmrlrec.compare.plan_values import PlanValues
 from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.protocol import (
+    BOTH,
+    HISTORY,
+    KEEP,
+    MASK,
+    MASKED,
+    is_masked,
+    masked_name,
+    plain_name,
+)
 from recbole_fmrlrec.keys.schema import MAX_SEED
-from recbole_fmrlrec.keys.yaml_files import Place, load_with_places
+from recbole_fmrlrec.keys.yaml_files import EntryPath, load_with_entry_lines
 from recbole_fmrlrec.model_api.registry import check_model_name, is_nested
 from recbole_fmrlrec.rules import is_number, is_whole, shown
 
 #: Keys of the file.
 KEYS: tuple[str, ...] = ("name", "datasets", "models", "seeds", "metrics", "topk", "valid_metric")
-KEYS += ("settings", "budget", "output", "bootstrap")
+KEYS += ("settings", "budget", "output", "bootstrap", "history")
 #: Keys of one model in it.
 MODEL_KEYS = ("model", "settings", "show_sizes", "independent", "baseline", "tuned")
 #: What `show_sizes` was called before, too like the setting `sizes`, which says what is trained.
@@ -37,14 +47,14 @@ def read_plan(path: Path, said: Mapping[str, Any] | None = None) -> Plan:
         UsageError: it cannot be read, or a key, a value or a name in it cannot be; the message has
             the line.
     """
-    values, lines = load_with_places(path)
+    values, lines = load_with_entry_lines(path)
     said = dict(said or {})
     if "datasets" in said and isinstance(values.get("datasets"), dict):
         said["datasets"] = {name: values["datasets"].get(name) for name in said["datasets"]}
     return _Reader(path, {**values, **said}, lines, frozenset(said)).plan()
 
 
-def plan_of(values: dict[str, Any]) -> Plan:
+def plan_from_values(values: dict[str, Any]) -> Plan:
     """The plan of what a file would hold, given on the command line.
 
     Raises:
@@ -73,6 +83,7 @@ class _Reader(PlanValues):
             metrics=self._metrics(),
             topk=tuple(self.wholes("topk", [5, 10], 1)),
             valid_metric=self._valid_metric(),
+            history=self._history(),
             settings=self.mapping(("settings",), self.values.get("settings")),
             epochs=self._budget(budget, "epochs", is_whole, "an integer of at least 1"),
             minutes=self._budget(budget, "minutes", is_number, "a number above 0"),
@@ -124,51 +135,49 @@ class _Reader(PlanValues):
         entries = self.mapping(("models",), given).items()
         return tuple(self._variant(("models", name), name, value) for name, value in entries)
 
-    def _variant(self, place: Place, name: Any, value: Any) -> Variant:
-        entry = self.mapping(place, value)
-        self.check_keys(entry, (*MODEL_KEYS, OLD_SIZES), place)
-        model = self.text((*place, "model"), entry.get("model", name))
+    def _variant(self, at: EntryPath, name: Any, value: Any) -> Variant:
+        entry = self.mapping(at, value)
+        self.check_keys(entry, (*MODEL_KEYS, OLD_SIZES), at)
+        model = self.text((*at, "model"), entry.get("model", name))
         try:
             known = model_name(model, self.path)
             check_model_name(known)
         except UsageError as error:
-            raise self.wrong((*place, "model"), str(error)) from None
-        name = self.name(place, known if name == model else name)
+            raise self.wrong((*at, "model"), str(error)) from None
+        name = self.name(at, known if name == model else name)
         model = known
         nested = is_nested(model)
         about_sizes = [key for key in ("show_sizes", OLD_SIZES) if key in entry]
         if not nested and (entry.get("independent") or about_sizes):
             key = [*about_sizes, "independent"][0]
-            raise self.wrong((*place, key), f"`{key}` is for models with sizes; {model} has none")
+            raise self.wrong((*at, key), f"`{key}` is for models with sizes; {model} has none")
         return Variant(
             name=name,
             model=model,
-            settings=self.mapping((*place, "settings"), entry.get("settings")),
-            sizes=self._sizes(place, entry, about_sizes),
-            independent=self.flag((*place, "independent"), entry.get("independent", False)),
-            baseline=self.flag((*place, "baseline"), entry.get("baseline", not nested)),
-            tuned=None if not entry.get("tuned") else self.text((*place, "tuned"), entry["tuned"]),
-            where=self.where(place),
+            settings=self.mapping((*at, "settings"), entry.get("settings")),
+            sizes=self._sizes(at, entry, about_sizes),
+            independent=self.flag((*at, "independent"), entry.get("independent", False)),
+            baseline=self.flag((*at, "baseline"), entry.get("baseline", not nested)),
+            tuned=None if not entry.get("tuned") else self.text((*at, "tuned"), entry["tuned"]),
+            where=self.where(at),
         )
 
     def _sizes(
-        self, place: Place, entry: dict[str, Any], keys: list[str]
+        self, at: EntryPath, entry: dict[str, Any], keys: list[str]
     ) -> tuple[int, ...] | None:
         if not keys:
             return None
         key, *more = keys
-        place, value = (*place, key), entry[key]
+        at, value = (*at, key), entry[key]
         if more:
-            raise self.wrong(place, f"`{key}` and `{more[0]}` say the same: leave `{more[0]}` out")
+            raise self.wrong(at, f"`{key}` and `{more[0]}` say the same: leave `{more[0]}` out")
         if value == "all":
             return None
         if not (isinstance(value, list) and value and all(map(is_whole, value))):
-            raise self.wrong(
-                place, f"{key} = {shown(value)}: must be all, or a list such as [16, 64]"
-            )
+            raise self.wrong(at, f"{key} = {shown(value)}: must be all, or a list such as [16, 64]")
         if key == OLD_SIZES:
             self.note(
-                place,
+                at,
                 f"`sizes: {value}` under a model chooses what the tables show, and the model is "
                 f"trained at all its sizes. Write `show_sizes: {value}` for that, or `settings: "
                 f"{{sizes: {value}}}` to train these sizes only",
@@ -191,12 +200,26 @@ class _Reader(PlanValues):
 
     def _valid_metric(self) -> str:
         given = self.values.get("valid_metric", "NDCG@10")
-        name, _, k = str(given).partition("@")
+        name, _, k = plain_name(str(given)).partition("@")
         if name.lower() not in {m.lower() for m in METRICS} or not k.isdecimal() or int(k) < 1:
             raise self.wrong(
                 ("valid_metric",),
-                f"valid_metric = {shown(given)}: must be a metric with its K, such as NDCG@10",
+                f"valid_metric = {shown(given)}: must be a metric with its K, such as NDCG@10, or "
+                f"{MASKED}NDCG@10 for the ranking without the user's history",
             )
+        if is_masked(str(given)) and self.values.get("history") == KEEP:
+            raise self.wrong(
+                ("valid_metric",),
+                f"valid_metric = {shown(given)} is of rankings without the user's history, which "
+                "`history: keep` does not show: set history to both or mask",
+            )
+        return masked_name(str(given)) if self.values.get("history") == MASK else str(given)
+
+    def _history(self) -> str:
+        given = self.values.get("history", BOTH)
+        if given not in HISTORY:
+            says = "keep (the user's history is ranked too), mask (it is left out) or both"
+            raise self.wrong(("history",), f"history = {shown(given)}: must be {says}")
         return str(given)
 
     def _bootstrap(self) -> int:
@@ -217,13 +240,13 @@ class _Reader(PlanValues):
 
     def _check_settings(self, plan: Plan) -> None:
         for variant in plan.models:
-            own: Place = ("models", variant.name, "settings")
+            own: EntryPath = ("models", variant.name, "settings")
             self._check_model(variant.model, own, variant.settings)
             self._check_model(variant.model, ("settings",), plan.settings)
             for name, values in plan.datasets.items():
                 self._check_model(variant.model, ("datasets", name), values)
 
-    def _check_model(self, model: str, place: Place, values: dict[str, Any]) -> None:
+    def _check_model(self, model: str, at: EntryPath, values: dict[str, Any]) -> None:
         for key, value in values.items():
-            where = self.where((*place, key))
+            where = self.where((*at, key))
             check_setting(model, key, value, where, in_file=self.path is not None)

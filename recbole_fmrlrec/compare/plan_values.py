@@ -10,7 +10,7 @@ from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.names import name_fault
-from recbole_fmrlrec.keys.yaml_files import Place
+from recbole_fmrlrec.keys.yaml_files import EntryPath
 from recbole_fmrlrec.model_api.registry import nearest
 from recbole_fmrlrec.rules import LARGEST, is_whole, shown
 
@@ -29,67 +29,65 @@ class PlanValues:
 
     path: Path | None
     values: dict[str, Any]
-    lines: dict[Place, int]
+    lines: dict[EntryPath, int]
     said: frozenset[str] = frozenset()
 
-    def where(self, place: Place) -> str:
+    def where(self, at: EntryPath) -> str:
         """File and line of an entry, or of the nearest one around it."""
         # Settings of a dataset that the command line chooses are still the file's.
-        if place and place[0] in self.said and (len(place) < 3 or place not in self.lines):
+        if at and at[0] in self.said and (len(at) < 3 or at not in self.lines):
             return "command line"
-        while place and place not in self.lines:
-            place = place[:-1]
+        while at and at not in self.lines:
+            at = at[:-1]
         origin = str(self.path or "command line")
-        return f"{origin}, line {self.lines[place]}" if place else origin
+        return f"{origin}, line {self.lines[at]}" if at else origin
 
-    def wrong(self, place: Place, message: str) -> UsageError:
+    def wrong(self, at: EntryPath, message: str) -> UsageError:
         """The error of an entry."""
-        return UsageError(f"{self.where(place)}: {message}")
+        return UsageError(f"{self.where(at)}: {message}")
 
-    def note(self, place: Place, message: str) -> None:
+    def note(self, at: EntryPath, message: str) -> None:
         """Say on standard error what of an entry is easily misread."""
-        print(f"note: {self.where(place)}: {message}", file=sys.stderr)
+        print(f"note: {self.where(at)}: {message}", file=sys.stderr)
 
-    def check_keys(self, values: dict[str, Any], known: tuple[str, ...], place: Place) -> None:
+    def check_keys(self, values: dict[str, Any], known: tuple[str, ...], at: EntryPath) -> None:
         """Refuse a key that is not known, and name the nearest."""
         for key in values:
             if key not in known:
                 near = nearest(str(key), list(known))
                 hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}"
-                raise self.wrong((*place, str(key)), f"unknown key `{key}`: {hint}")
+                raise self.wrong((*at, str(key)), f"unknown key `{key}`: {hint}")
 
-    def mapping(self, place: Place, value: Any) -> dict[str, Any]:
+    def mapping(self, at: EntryPath, value: Any) -> dict[str, Any]:
         """Keys as text, and values; empty where there is nothing."""
         if value is None:
             return {}
         if not isinstance(value, dict):
-            raise self.wrong(place, f"`{place[-1]}` must hold keys and values, not {shown(value)}")
+            raise self.wrong(at, f"`{at[-1]}` must hold keys and values, not {shown(value)}")
         return {str(key): below for key, below in value.items()}
 
-    def text(self, place: Place, value: Any) -> str:
+    def text(self, at: EntryPath, value: Any) -> str:
         """A text with something in it."""
         if not isinstance(value, str) or not value:
-            raise self.wrong(place, f"`{place[-1]}` must be a text, not {shown(value)}")
+            raise self.wrong(at, f"`{at[-1]}` must be a text, not {shown(value)}")
         return value
 
-    def name(self, place: Place, value: Any) -> str:
+    def name(self, at: EntryPath, value: Any) -> str:
         """What may be a name in tables and files."""
         if not isinstance(value, str) or not _NAME.fullmatch(value):
-            raise self.wrong(
-                place, f"{shown(value)} cannot be a name: letters, digits and . + - ( )"
-            )
+            raise self.wrong(at, f"{shown(value)} cannot be a name: letters, digits and . + - ( )")
         return value
 
-    def folder_name(self, place: Place, value: Any) -> str:
+    def folder_name(self, at: EntryPath, value: Any) -> str:
         """What may be the name of a folder, as a dataset's."""
         if fault := name_fault(value):
-            raise self.wrong(place, f"{shown(value)}: the name of a dataset {fault}")
+            raise self.wrong(at, f"{shown(value)}: the name of a dataset {fault}")
         return str(value)
 
-    def flag(self, place: Place, value: Any) -> bool:
+    def flag(self, at: EntryPath, value: Any) -> bool:
         """True or false."""
         if not isinstance(value, bool):
-            raise self.wrong(place, f"`{place[-1]}` must be true or false, not {shown(value)}")
+            raise self.wrong(at, f"`{at[-1]}` must be true or false, not {shown(value)}")
         return value
 
     def wholes(self, key: str, default: list[int], low: int, high: int = LARGEST) -> list[int]:

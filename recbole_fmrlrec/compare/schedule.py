@@ -1,4 +1,4 @@
-"""Compute the cells of a comparison with several processes, beside other machines."""
+"""Compute the cells of a comparison in several processes, and together with other machines."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from recbole_fmrlrec.compare.cell_files import read_result
 from recbole_fmrlrec.compare.cells import Cell
-from recbole_fmrlrec.compare.stored import read_result
 from recbole_fmrlrec.compare.worker import BUSY, WARNING
 from recbole_fmrlrec.console import open_to_append
 from recbole_fmrlrec.errors import RunError, UsageError
@@ -28,7 +28,7 @@ _LOG = "worker.log"
 
 
 class _Job(NamedTuple):
-    """A process at work on a cell, since when, and where in the log its words begin."""
+    """A process that computes a cell, its start, and where its part of the log begins."""
 
     cell: Cell
     process: subprocess.Popen[bytes]
@@ -38,7 +38,7 @@ class _Job(NamedTuple):
 
 @dataclass
 class Schedule:
-    """Unfinished cells and the processes at work on them.
+    """Unfinished cells and the processes that compute them.
 
     Args:
         cells: what is wanted; those of one key are one run, computed once.

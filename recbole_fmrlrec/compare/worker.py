@@ -14,8 +14,8 @@ from pathlib import Path
 from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.errors import RunError, usage_errors
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS
+from recbole_fmrlrec.files.process import end_with
 from recbole_fmrlrec.runs.folder import RESULT
-from recbole_fmrlrec.runs.parent import end_with
 from recbole_fmrlrec.train.threads import wait_passively
 
 DONE, FAILED, WRONG_USE, BUSY = 0, 1, 2, 75
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def compute(cell: Cell) -> None:
-    """Train, test and measure a cell, from where an earlier attempt has got to.
+    """Train, test and measure a cell, from where an earlier attempt ended.
 
     Raises:
         UsageError: its settings or its data cannot be used.
@@ -89,7 +89,7 @@ def compute(cell: Cell) -> None:
     # A run that was finished before has not set them here.
     take_threads(config["num_threads"], folder.threads())
     measure(config, cell.path)
-    (cell.path / LAST).unlink(missing_ok=True)  # the finished cell needs no way to go on
+    (cell.path / LAST).unlink(missing_ok=True)  # a finished cell is not continued
 
 
 if __name__ == "__main__":

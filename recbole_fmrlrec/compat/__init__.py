@@ -1,11 +1,12 @@
 """RecBole 1.2.1 on current numpy, scipy, pandas and torch, without ray.
 
-:func:`apply` mends RecBole in memory, one function a fault; each says what breaks, why, and when it
-can go. No file of RecBole is touched, and what the running versions still do is left alone. The
-faults that pandas 3 brings are in :mod:`recbole_fmrlrec.compat.pandas`, those of single models and
-of trainers in :mod:`recbole_fmrlrec.compat.models`, sampling without end in
-:mod:`recbole_fmrlrec.compat.sampling`, what imports cost in :mod:`recbole_fmrlrec.compat.imports`,
-where RecBole would execute what it reads in :mod:`recbole_fmrlrec.compat.safety`.
+:func:`apply` patches RecBole in memory, one function per fault; each says what breaks, why, and
+when it is obsolete. No file of RecBole is changed, and what still works with the installed
+versions is left alone. Faults that pandas 3 brings are in :mod:`recbole_fmrlrec.compat.pandas`,
+those of single models and of trainers in :mod:`recbole_fmrlrec.compat.models`, sampling that never
+ends in :mod:`recbole_fmrlrec.compat.sampling`, the cost of imports in
+:mod:`recbole_fmrlrec.compat.imports`, and code that RecBole would execute while reading a file in
+:mod:`recbole_fmrlrec.compat.safety`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _applied = False
 
 
 def apply() -> None:
-    """Mend RecBole in this process. Calling it again does nothing.
+    """Patch RecBole in this process. Calling it again does nothing.
 
     Raises:
         ImportError: RecBole or one of the libraries it needs is not installed.
@@ -70,8 +71,8 @@ def apply() -> None:
 def numpy_aliases() -> None:
     """``Config()`` fails: numpy 2 has no ``float_``, ``complex_`` and ``unicode_``.
 
-    RecBole's ``Config`` makes ``np.float`` and others of them; ``Interaction`` and the metrics use
-    ``np.float`` also where there was no ``Config``. Goes when RecBole names numpy 2's types.
+    RecBole's ``Config`` sets ``np.float`` and others; ``Interaction`` and the metrics use
+    ``np.float`` even without a ``Config``. Obsolete when RecBole uses numpy 2's names.
     """
     import numpy as np
 
@@ -89,8 +90,8 @@ def numpy_aliases() -> None:
 def scipy_dok_update() -> None:
     """LightGCN, NGCF, NCL, GCMC, SpectralCF, KGIN and MCCLK fail: no ``dok_matrix._update``.
 
-    A ``dok_matrix`` of scipy >= 1.13 holds a dictionary and is none. Goes when RecBole builds its
-    adjacency matrices with public functions.
+    Since scipy 1.13 a ``dok_matrix`` holds a dictionary instead of being one. Obsolete when RecBole
+    builds its adjacency matrices with public functions.
     """
     from scipy.sparse import dok_matrix
 
@@ -101,7 +102,7 @@ def scipy_dok_update() -> None:
 def gradient_scaler() -> None:
     """Every epoch warns that ``torch.cuda.amp.GradScaler`` and ``autocast`` are deprecated.
 
-    Goes when RecBole uses ``torch.amp``.
+    Obsolete when RecBole uses ``torch.amp``.
     """
     import recbole.trainer.trainer
     import torch
@@ -116,9 +117,9 @@ def gradient_scaler() -> None:
 def anomaly_detection() -> None:
     """Every training is a fifth slower: each gradient is searched for NaN.
 
-    ``sine.py`` turns torch's anomaly detection on for the whole process when RecBole's package of
-    sequential models is imported, whichever model is asked for. Calls from RecBole's own modules do
-    nothing; everybody else's do what they say. Goes when RecBole takes that line out.
+    ``sine.py`` turns torch's anomaly detection on for the whole process as soon as RecBole's
+    sequential models are imported, whichever model is used. Calls from RecBole's own modules are
+    ignored; calls from anywhere else work. Obsolete when RecBole removes that line.
     """
     import torch
 
@@ -132,10 +133,10 @@ def anomaly_detection() -> None:
 
 
 def unknown_model_name() -> None:
-    """An unknown model is answered with "No module named 'lightgbm'", a wrong case obscurely.
+    """An unknown model name gives "No module named 'lightgbm'", a wrong case an obscure error.
 
-    RecBole's look-up goes through its packages to the last, which imports lightgbm. Goes when
-    RecBole says so itself.
+    RecBole's look-up goes through its packages to the last one, which imports lightgbm. Obsolete
+    when RecBole reports an unknown name itself.
     """
     import recbole.config.configurator
     import recbole.model
@@ -165,8 +166,8 @@ def unknown_model_name() -> None:
 def download_in_one_process() -> None:
     """A download ends in "Default process group has not been initialized".
 
-    RecBole waits for the other processes although there are none; the files lie there by then.
-    Goes when RecBole asks whether it runs distributed.
+    RecBole waits for other processes although there are none; the download is complete by then.
+    Obsolete when RecBole checks whether it runs distributed.
     """
     import torch.distributed as dist
     from recbole.data.dataset import Dataset
@@ -189,8 +190,8 @@ def download_in_one_process() -> None:
 def collector_of_counts() -> None:
     """ItemCoverage, AveragePopularity, GiniIndex and TailPercentage fail.
 
-    The collector calls ``.cpu()`` on everything it holds, numbers and counters of items included.
-    Goes when RecBole moves tensors only.
+    The collector calls ``.cpu()`` on everything it holds, including numbers and counters of items.
+    Obsolete when RecBole moves tensors only.
     """
     import torch
     from recbole.evaluator import Collector
@@ -211,8 +212,8 @@ def collector_of_counts() -> None:
 def preloaded_weights() -> None:
     """KSR fails: "expected m1 and m2 to have the same dtype, but got: float != double".
 
-    Preloaded weights are float64 arrays, and KSR multiplies them as they are with its float32
-    parameters. Goes when RecBole stores float32.
+    Preloaded weights are float64 arrays, and KSR multiplies them with its float32 parameters.
+    Obsolete when RecBole stores float32.
     """
     import numpy as np
     from recbole.data.dataset import Dataset

@@ -1,4 +1,4 @@
-"""What RecBole 1.2.1 imports and needs in a few functions alone: scikit-learn and ray."""
+"""Imports that RecBole 1.2.1 needs in a few functions only: scikit-learn and ray."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 def sklearn_on_demand() -> None:
     """Every start takes a second and a half longer: RecBole's metrics import scikit-learn.
 
-    AUC, MAE and RMSE call one function each of it. These are stood for by functions that import it
-    when they are called. Goes when RecBole imports it there.
+    AUC, MAE and RMSE call one of its functions each. Placeholders import scikit-learn when they are
+    called. Obsolete when RecBole imports it inside these metrics.
     """
     names = ("auc", "mean_absolute_error", "mean_squared_error")
     _import_without("recbole.evaluator.metrics", "sklearn.metrics", names)
@@ -26,22 +26,22 @@ def quick_start_without_ray() -> None:
 
     ray 2.6.3, RecBole's pin, needs ``pkg_resources`` (setuptools < 81) and ``np.bool8`` (numpy < 2)
     and has no wheel for Python >= 3.12. Only ``objective_function`` uses it, for one call. Nothing
-    here imports quick_start; this is for users' own scripts, which RecBole's documentation begins
-    with it. Goes when RecBole imports ray inside that function.
+    in this package imports quick_start; this is for users' own scripts, which start from it as in
+    RecBole's documentation. Obsolete when RecBole imports ray inside that function.
     """
     _import_without("recbole.quick_start", "ray.tune", ("report",))
 
 
 def _import_without(module: str, library: str, functions: tuple[str, ...]) -> None:
-    """Import ``module`` while ``library`` is a stand-in, whose functions import it when called."""
+    """Import ``module`` with a placeholder for ``library``, which is imported on the first call."""
     if library in sys.modules or module in sys.modules:
         return
-    with _stand_in(library, {name: _when_called(library, name) for name in functions}):
+    with _placeholder(library, {name: _when_called(library, name) for name in functions}):
         importlib.import_module(module)
 
 
 @contextmanager
-def _stand_in(library: str, functions: dict[str, Any]) -> Iterator[None]:
+def _placeholder(library: str, functions: dict[str, Any]) -> Iterator[None]:
     package, _, name = library.rpartition(".")
     part = types.ModuleType(library)
     part.__dict__.update(functions)
@@ -64,22 +64,22 @@ def _when_called(library: str, name: str) -> Callable[..., Any]:
     return function
 
 
-def when_imported(name: str, mend: Callable[[Any], None]) -> None:
-    """Mend a module now where it is loaded, else when it will be."""
+def when_imported(name: str, patch: Callable[[Any], None]) -> None:
+    """Patch a module now if it is loaded, otherwise as soon as it is imported."""
     if name in sys.modules:
-        mend(sys.modules[name])
+        patch(sys.modules[name])
     else:
-        sys.meta_path.insert(0, _Mending(name, mend))
+        sys.meta_path.insert(0, _PatchingFinder(name, patch))
 
 
-class _Mending:
-    """Finds one module as Python does, and mends it when it has run."""
+class _PatchingFinder:
+    """Finds one module as Python does, and patches it after its code has run."""
 
-    def __init__(self, name: str, mend: Callable[[Any], None]) -> None:
-        self.name, self.mend = name, mend
+    def __init__(self, name: str, patch: Callable[[Any], None]) -> None:
+        self.name, self.patch = name, patch
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """The module's spec, with a loader that mends it; None for all other modules."""
+        """The module's spec, with a loader that patches it; None for all other modules."""
         spec = importlib.machinery.PathFinder.find_spec(name, path) if name == self.name else None
         if spec is None or spec.loader is None:
             return None
@@ -87,7 +87,7 @@ class _Mending:
 
         def exec_module(module: Any) -> None:
             execute(module)
-            self.mend(module)
+            self.patch(module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec

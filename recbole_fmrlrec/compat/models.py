@@ -1,4 +1,4 @@
-"""What RecBole 1.2.1's models and trainers get wrong: a part of :mod:`recbole_fmrlrec.compat`."""
+"""Faults of RecBole 1.2.1's models and trainers: a part of :mod:`recbole_fmrlrec.compat`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _POP = "recbole.model.general_recommender.pop"
 
 
 def interactions_of_pop() -> None:
-    """Pop takes the most popular items for equally popular, and negatives for interactions.
+    """Pop treats the most popular items as equally popular, and counts negatives as interactions.
 
-    ``item_cnt[item] = item_cnt[item] + 1`` adds 1 to an item however often a batch has it: Pop
-    counts the batches in which an item occurs, and what occurs in every batch ties. The batches of
-    RecBole's default have a drawn negative for each interaction, which it counts like one. Mended
-    when Pop is imported, which brings all general models with it and takes a second. Goes when
-    RecBole adds up the rows whose label is 1.
+    ``item_cnt[item] = item_cnt[item] + 1`` adds 1 to an item however often it is in a batch: Pop
+    counts the batches in which an item occurs, and items that occur in every batch tie. By default
+    a batch has a sampled negative for each interaction, and Pop counts these too. Patched when Pop
+    is imported: importing it here would take a second, as all general models come with it.
+    Obsolete when RecBole counts the rows whose label is 1.
     """
     when_imported(_POP, _count_every_interaction)
 
@@ -50,9 +50,9 @@ def _count_every_interaction(module: Any) -> None:
 
 
 def advice_on_divergence() -> None:
-    """A training that diverges ends in "Training loss is nan" and no word on what to do.
+    """A training that diverges ends with "Training loss is nan" and no advice.
 
-    Goes when RecBole says it.
+    Obsolete when RecBole's message says what to try.
     """
     import torch
     from recbole.trainer.trainer import Trainer
@@ -71,15 +71,16 @@ def advice_on_divergence() -> None:
 def bars_that_go_away() -> None:
     """Every epoch leaves its progress bars on the screen, and log files are full of them.
 
-    They count epochs from 0 as well. Here they are shown on a terminal only, count from 1, and
-    leave nothing behind. Goes when RecBole gives ``tqdm`` ``leave=False, disable=None``.
+    They also count epochs from 0. Here they are shown on a terminal only, count from 1, and
+    disappear when they are done. Obsolete when RecBole passes ``leave=False, disable=None`` to
+    ``tqdm``.
     """
     import recbole.trainer.trainer
     import recbole.utils.url
     from tqdm import tqdm
 
     class Bar(tqdm):
-        """A bar on a terminal, for as long as it moves."""
+        """A progress bar on a terminal, which disappears when it is done."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             name = kwargs.get("desc") or ""

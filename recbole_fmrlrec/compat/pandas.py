@@ -1,6 +1,6 @@
-"""RecBole 1.2.1 on pandas 3: the part of :mod:`recbole_fmrlrec.compat` that mends its tables.
+"""RecBole 1.2.1's tables on pandas 3: a part of :mod:`recbole_fmrlrec.compat`.
 
-Each function is one fault: what breaks, why, and when it can go.
+One function per fault: what breaks, why, and when it is obsolete.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from recbole_fmrlrec.atomic_files.reader import load_feat
 def missing_values() -> None:
     """Missing values stay missing, silently: ``frame[col].fillna(inplace=True)`` fills a copy.
 
-    pandas 2.2 still fills, and warns. Goes when RecBole assigns the filled column.
+    pandas 2.2 still fills in place and warns. Obsolete when RecBole assigns the filled column.
     """
     frame = pd.DataFrame({"a": [0.0, None]})
     with warnings.catch_warnings(record=True) as warned:
@@ -52,9 +52,9 @@ def _fill_nan(self: Any) -> None:
 def table_reader() -> None:
     """Files with an empty ``token_seq`` or ``float_seq`` cell cannot be loaded.
 
-    It is ``_load_feat`` that fills in place there. Ours has the same result, keeps tokens as Python
-    strings in place of pandas 3's own string type, reads with pandas' fast engine and names the
-    line of an error. Goes with :func:`missing_values`.
+    RecBole's ``_load_feat`` fills these in place. Its replacement has the same result, keeps tokens
+    as Python strings instead of pandas 3's string type, reads with pandas' fast engine and names
+    the line of an error. Obsolete together with :func:`missing_values`.
     """
     Dataset._load_feat = load_feat
 
@@ -62,8 +62,8 @@ def table_reader() -> None:
 def lengths_of_sequences() -> None:
     """Tables with a ``token_seq`` or ``float_seq`` column fail: ``column.agg(len)`` is one number.
 
-    It was the length of every cell before pandas 3. In the modules that do so, ``len`` of a column
-    means that again; they take it of columns nowhere else. Goes when RecBole maps ``len``.
+    Before pandas 3 it was the length of every cell. In the modules that use it, ``len`` of a column
+    has that meaning again; they use it on columns nowhere else. Obsolete when RecBole maps ``len``.
     """
     if not isinstance(pd.Series([[0], [0]]).agg(len), int | np.integer):
         return
@@ -78,8 +78,8 @@ def lengths_of_sequences() -> None:
 def writable_columns() -> None:
     """torch warns of arrays that are not writable: pandas 3 hands out columns as read-only views.
 
-    RecBole makes tensors of them that share their memory, and writes to some of these. Goes when
-    RecBole copies.
+    RecBole makes tensors that share their memory, and writes to some of them. Obsolete when RecBole
+    copies the columns.
     """
     if pd.DataFrame({"a": [0]})["a"].values.flags.writeable:
         return

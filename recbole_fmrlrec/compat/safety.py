@@ -1,4 +1,4 @@
-"""Where RecBole 1.2.1 would execute what it reads: a part of :mod:`recbole_fmrlrec.compat`."""
+"""Where RecBole 1.2.1 would execute code from a file: a part of :mod:`recbole_fmrlrec.compat`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ _KD_DAGFM = "recbole.model.context_aware_recommender.kd_dagfm"
 def torch_load_of_recbole() -> None:
     """The best checkpoint cannot be loaded: torch >= 2.6 reads tensors and plain values only.
 
-    RecBole's checkpoints hold its ``Config``, pickled. Calls of ``torch.load`` from RecBole's own
-    modules read that where this process wrote the file itself, or the user named it in this
-    command; every other file, and everybody else, has torch's safe default. Goes when RecBole saves
-    plain values.
+    RecBole's checkpoints hold its ``Config``, pickled. ``torch.load`` called from RecBole's own
+    modules reads them if this process wrote the file or the user named it in this command; for all
+    other files and callers torch's safe default holds. Obsolete when RecBole saves plain values.
     """
     import torch
 
@@ -56,16 +55,17 @@ def torch_load_of_recbole() -> None:
 def _refused(file: Any) -> str:
     return (
         f"{file}: holds more than tensors and plain values, and reading that can run code. RecBole "
-        f"reads such a file only where this command names it ({', '.join(trust.FILE_KEYS)}); in "
+        f"reads such a file only if this command names it ({', '.join(trust.FILE_KEYS)}); in "
         "Python, recbole_fmrlrec.files.trust.name(FILE) says that you trust it"
     )
 
 
 def checkpoints_of_ours() -> None:
-    """``load_data_and_model`` of RecBole fails on our checkpoints, deep in the loading of data.
+    """RecBole's ``load_data_and_model`` fails on our checkpoints with an obscure error.
 
-    They hold plain values where RecBole's hold a pickled ``Config``. It says so here, and what
-    reads them. Done when ``recbole.quick_start`` is imported. Goes when RecBole saves plain values.
+    They hold plain values where RecBole's hold a pickled ``Config``. The error now says so, and
+    what reads them. Patched when ``recbole.quick_start`` is imported. Obsolete when RecBole saves
+    plain values.
     """
     when_imported("recbole.quick_start.quick_start", _name_our_reader)
 
@@ -100,9 +100,9 @@ def _is_ours(file: Any) -> bool:
 
 
 def numpy_load_of_recbole() -> None:
-    """LDiffRec reads ``item_emb.npy`` beside a dataset with pickle, which can run code.
+    """LDiffRec reads a dataset's ``item_emb.npy`` with pickle, which can run code.
 
-    It needs a plain array: torch takes no other. Goes when RecBole leaves ``allow_pickle`` out.
+    It needs a plain array anyway, for torch. Obsolete when RecBole leaves ``allow_pickle`` out.
     """
     import numpy as np
 
@@ -117,16 +117,16 @@ def numpy_load_of_recbole() -> None:
             return before(*args, **kwargs)
         except ValueError as error:
             file = args[0] if args else kwargs.get("file")
-            raise UsageError(f"{file}: no plain array of numbers ({error})") from error
+            raise UsageError(f"{file}: not a plain array of numbers ({error})") from error
 
     np.load = load
 
 
 def saved_data_of_recbole() -> None:
-    """``create_dataset`` and ``load_split_dataloaders`` unpickle what lies in ``checkpoint_dir``.
+    """``create_dataset`` and ``load_split_dataloaders`` unpickle files found in ``checkpoint_dir``.
 
-    Without a key they look for a file by its default name. Only such are read as the user names now
-    or this process wrote. Goes when RecBole saves plain values.
+    Without a key they look for a file by its default name. Only files that the user names in this
+    command, or that this process wrote, are read. Obsolete when RecBole saves plain values.
     """
     import recbole.data.dataset.dataset
     import recbole.data.utils
@@ -153,8 +153,8 @@ def _is_recbole(frame: Any) -> bool:
 def teacher_of_kd_dagfm() -> None:
     """KD_DAGFM evaluates the text of ``teacher`` as Python.
 
-    The module gets an ``eval`` of its own, which looks the name up. Done when the module is
-    imported, which takes a second. Goes when RecBole looks the class up by its name.
+    The module gets its own ``eval``, which looks the name up. Patched when the module is imported,
+    as importing it takes a second. Obsolete when RecBole looks the class up by name.
     """
     when_imported(_KD_DAGFM, _look_up)
 

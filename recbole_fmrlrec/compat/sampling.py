@@ -1,7 +1,7 @@
-"""Where RecBole 1.2.1 draws until it has a negative, and never ends where there is none.
+"""Where RecBole 1.2.1 samples until it has a negative, and never ends if there is none.
 
-A part of :mod:`recbole_fmrlrec.compat`. What is drawn stays what RecBole draws wherever that ends;
-:mod:`recbole_fmrlrec.data.negatives` refuses a run before its training where nothing can be drawn.
+A part of :mod:`recbole_fmrlrec.compat`. Samples are those of RecBole wherever its loops end;
+:mod:`recbole_fmrlrec.data.negatives` refuses a run before its training if nothing can be sampled.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ ROUNDS = 1000
 
 
 def samplers_end() -> None:
-    """Negative sampling never ends for a user, an item or an entity that leaves nothing to draw.
+    """Negative sampling never ends for a user, an item or an entity without any negative.
 
-    ``sample_by_key_ids`` and ``sample_neg_sequence`` draw from all and throw away what is used.
-    With ``popularity`` they draw from what occurs only, and a rare item may come once in 1e30
-    draws. Here the draws are the same; after `ROUNDS` of them the rest is drawn from what is
-    allowed, and nothing allowed is an error. Goes when RecBole draws among the allowed.
+    ``sample_by_key_ids`` and ``sample_neg_sequence`` draw from all items and reject used ones. With
+    ``popularity`` they draw from items that occur, and a rare one may come once in 1e30 draws. Here
+    the draws are the same; after `ROUNDS` of them the rest is drawn from the allowed items, and it
+    is an error if there are none. Obsolete when RecBole draws from the allowed items.
     """
     from recbole.sampler.sampler import AbstractSampler, SeqSampler
 
@@ -34,11 +34,11 @@ def samplers_end() -> None:
 
 
 def users_of_all_items() -> None:
-    """A model whose evaluation is a full ranking is refused where a user has all items.
+    """A model that is evaluated by full ranking is refused if a user has all items.
 
-    ``Sampler`` and ``KGSampler`` raise when they are made, whether anybody will draw from them or
-    not, with a ValueError that names no user; with ``popularity`` they raise for too few. The check
-    is that of `negatives.check_negatives`. Goes when RecBole checks what will be drawn.
+    ``Sampler`` and ``KGSampler`` raise a ValueError when they are made, whether anything will be
+    drawn from them or not, and name no user; with ``popularity`` they miss some cases. The check of
+    `negatives.check_negatives` replaces theirs. Obsolete when RecBole checks what will be drawn.
     """
     from recbole.sampler.sampler import KGSampler, Sampler
 
@@ -62,10 +62,10 @@ def users_of_all_items() -> None:
 
 
 def popularity_without_alias() -> None:
-    """Sampling by popularity can draw item -1, which is none.
+    """Sampling by popularity can draw item -1, which does not exist.
 
-    What is left in Walker's table when one of its queues is empty has a probability of 1 but for
-    rounding, and no alias: -1 stays there. Goes when RecBole gives such items themselves.
+    Entries left in Walker's alias table when one of its queues is empty have a probability of 1 up
+    to rounding and no alias: -1 stays there. Obsolete when RecBole makes them their own alias.
     """
     from recbole.sampler.sampler import AbstractSampler
 
@@ -80,11 +80,11 @@ def popularity_without_alias() -> None:
 
 
 def masks_end() -> None:
-    """BERT4Rec never ends where a window holds every item: each mask gets a negative item.
+    """BERT4Rec never ends if a window holds every item: each mask gets a negative item.
 
-    Only its BPR loss reads them; the softmax does not. A window without any gets padding here, and
-    a training by BPR with such windows is refused by `negatives.check_negatives`. Goes when RecBole
-    draws negatives where they are read.
+    Only its BPR loss reads these; the softmax does not. A window without negatives gets padding
+    here, and `negatives.check_negatives` refuses BPR training with such windows. Obsolete when
+    RecBole samples negatives only for the loss that reads them.
     """
     from recbole.data.transform import MaskItemSequence
 
@@ -103,9 +103,10 @@ def holds_all(items: Any, n_items: int) -> bool:
 
 
 def line_ends() -> None:
-    """LINE never ends where every user has an item: it draws users that do not have it.
+    """LINE never ends if every user has an item: it draws users that do not have it.
 
-    Mended when it is imported, which brings all general models with it. Goes when RecBole refuses.
+    Patched when LINE is imported, as all general models come with it. Obsolete when RecBole refuses
+    such data.
     """
     when_imported("recbole.model.general_recommender.line", _line_refuses)
 

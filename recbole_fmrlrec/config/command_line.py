@@ -1,9 +1,11 @@
-"""Command lines of configuration keys: ``[COMMAND] [--KEY=VALUE ...]``, taken apart."""
+"""Command lines: ``[COMMAND] [--KEY=VALUE ...]``, and those of commands with their own options."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from recbole_fmrlrec.errors import UsageError
 
@@ -23,11 +25,11 @@ class Arguments:
 
 
 def parse(argv: Sequence[str], commands: Sequence[str] = ()) -> Arguments:
-    """Take a command line apart.
+    """Parse a command line.
 
     Args:
         argv: the words after the program's name, or after those that a command reads itself.
-        commands: the words that may stand first, without ``--``.
+        commands: the words that may come first, without ``--``.
 
     Raises:
         UsageError: an unknown command, an option without its value, a value without its option, or
@@ -92,3 +94,58 @@ def _take_key(key: str, value: str, found: Arguments) -> None:
     before = found.keys.setdefault(key, value)
     if before != value:
         raise UsageError(f"--{key} is given twice, as {before} and as {value}")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are the package's own: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(f"{message}; `{self.prog} --help` lists the options")
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """Integers separated by commas, with or without brackets around them.
+
+    Raises:
+        UsageError: something else.
+    """
+    try:
+        return [int(part) for part in text.strip("[]() ").split(",")]
+    except ValueError:
+        given = text if len(text) <= 60 else f"{text[:60]}..."
+        raise UsageError(
+            f"{option} takes integers separated by commas, or all, not {given!r}"
+        ) from None
+
+
+def names(text: str) -> list[str]:
+    """Names separated by commas, with or without blanks around them.
+
+    Raises:
+        UsageError: there is nothing between two commas.
+    """
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise UsageError(f"`{text}`: a name is missing between the commas")
+    return found
+
+
+def check_options(
+    words: Sequence[str], models: Sequence[str], command: str, options: Sequence[str]
+) -> None:
+    """Refuse words that are not settings of the models and look like an option of the command.
+
+    Raises:
+        UsageError: it names the option.
+    """
+    from recbole_fmrlrec.keys.known import general_keys, model_keys
+    from recbole_fmrlrec.model_api.registry import nearest
+
+    known = general_keys().union(*map(model_keys, models)) - {"worker"}
+    for word in words:
+        key = word.removeprefix("--").partition("=")[0]
+        near = nearest(key, list(options), 1)
+        # `worker` is a setting too, of how batches are loaded, and hardly what is meant here.
+        if word.startswith("--") and near and key not in known:
+            raise UsageError(f"--{key} is not an option of {command}: did you mean --{near[0]}?")

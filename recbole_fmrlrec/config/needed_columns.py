@@ -16,7 +16,7 @@ _MAPPINGS = ("val_interval", "discretization", "seq_len")
 def load_needed(values: dict[str, Any], given: set[str], dataset: str) -> None:
     """Add to ``load_col`` the columns that the user's other keys name, where a file has them.
 
-    A ``load_col`` of the user's own stands as it is; what it lacks is refused when the data are
+    A ``load_col`` of the user's own stays as it is; what it lacks is refused when the data are
     loaded. A column of discretised numbers is a numerical feature.
 
     Args:
@@ -76,7 +76,7 @@ def _take_lists(values: dict[str, Any], given: set[str], columns: list[str]) -> 
 
 
 def _named(values: Mapping[str, Any], given: set[str]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The columns that keys name, and the files in which each may stand."""
+    """The columns that keys name, and the files that may have them."""
     anywhere = ("inter", "user", "item")
     for key in _LISTS:
         yield from ((anywhere, field) for field in values.get(key) or [])

@@ -1,4 +1,4 @@
-"""What RecBole refuses by an exception of its own is wrong use, and is told as such."""
+"""Exceptions by which RecBole refuses a setting become a UsageError."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OF_VALUES: tuple[type[Exception], ...] = (
 
 @contextmanager
 def told_as_usage(config: Any, doing: str) -> Iterator[None]:
-    """Tell as wrong use what a key of the user's has led to, deep in RecBole or below it.
+    """Raise UsageError for an exception in RecBole, or below it, that a key of the user's caused.
 
     That is: an exception that RecBole raises by a ``raise`` or ``assert`` of its own, and an error
     of values where the user has set a key that belongs to the model. Without such a key the

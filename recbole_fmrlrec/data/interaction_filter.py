@@ -9,7 +9,7 @@ import pandas as pd
 
 
 def filter_by_inter_num(dataset: Any) -> None:
-    """Take the place of RecBole's ``Dataset._filter_by_inter_num``, with the same result.
+    """Take the at of RecBole's ``Dataset._filter_by_inter_num``, with the same result.
 
     RecBole counts in Python objects, which takes minutes for ten million interactions.
     """
@@ -51,10 +51,10 @@ class _Side:
         unseen = pd.Index([], dtype=object)
         if self.feat is not None:  # RecBole goes by the first interval's lower end there
             own = pd.Index(self.feat[self.field])
-            place = pd.Index(self.tokens).get_indexer(own)
-            low = np.where(place >= 0, count[place], 0) < self.intervals[0][1]
-            outside[place[low & (place >= 0)]] = True
-            unseen = own[low & (place < 0)]
+            at = pd.Index(self.tokens).get_indexer(own)
+            low = np.where(at >= 0, count[at], 0) < self.intervals[0][1]
+            outside[at[low & (at >= 0)]] = True
+            unseen = own[low & (at < 0)]
         return unseen.append(pd.Index(self.tokens[outside])), outside[self.codes]
 
     def drop_from_table(self, dataset: Any, ids: pd.Index) -> None:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from dataset_tools.feature_files import ITEMS_NAME
+from dataset_tools.encoders.tfidf import (
+    TFIDF_NAME,
+    make_text_features,
+    remake_text_features,
+    texts_changed,
+)
 from dataset_tools.features import (
     Features,
     find_rows,
@@ -19,14 +24,18 @@ from dataset_tools.features import (
     read_features,
     read_manifest,
 )
-from dataset_tools.files import file_hash
-from dataset_tools.text import TFIDF_NAME, make_text_features, remake_text_features, texts_changed
+from dataset_tools.features.store_files import ITEMS_NAME
+from dataset_tools.files.hashes import file_hash
+from recbole_fmrlrec.config.typed import typed
 from recbole_fmrlrec.console import say
+from recbole_fmrlrec.data.feature_settings import FeatureFolders, FeatureSettings
 from recbole_fmrlrec.data.mapped_features import MappedFeatures, MappedModality
 from recbole_fmrlrec.errors import UsageError
 
 if TYPE_CHECKING:
     from recbole.data.dataset import Dataset
+
+    from recbole_fmrlrec.config.config import Config
 
 
 @dataclass(frozen=True)
@@ -61,21 +70,22 @@ def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
             features than ``max_missing_features`` allows.
         dataset_tools.errors.FeatureError: a feature file is damaged.
     """
-    folder, names = chosen_features(config)
+    settings = typed(FeatureSettings, config)
+    folder, names = _chosen(settings)
     tokens = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
     found = [read_features(folder, name) for name in names]
     widths = {features.modality: features.matrix.shape[1] for features in found}
     encoders = {features.modality: str(features.manifest["encoder"]) for features in found}
     needed = 4 * (len(tokens) + 1) * sum(widths.values())
-    mapped, lost = _on_disk(found, tokens, config)
-    fits = needed <= int(config["feature_memory_mb"]) * 2**20
+    mapped, lost = _on_disk(found, tokens, settings)
+    fits = needed <= settings.feature_memory_mb * 2**20
     matrix = mapped.in_memory() if fits else mapped
     for features in found:
         name = features.modality
-        limit = float(config["max_missing_features"])
+        limit = settings.max_missing_features
         _report_missing(name, lost[name], len(tokens), limit, folder)
-        place = f"{folder}, left on disk" if isinstance(matrix, MappedFeatures) else folder
-        say(f"features: {name}, {widths[name]} wide, by {encoders[name]}, from {place}")
+        source = f"{folder}, left on disk" if isinstance(matrix, MappedFeatures) else folder
+        say(f"features: {name}, {widths[name]} wide, by {encoders[name]}, from {source}")
     missing = {name: len(lost[name]) for name in names}
     return ItemFeatures(matrix, encoders, widths, missing, _corpus(found))
 
@@ -86,25 +96,30 @@ def chosen_features(config: Any) -> tuple[Path, list[str]]:
     Raises:
         UsageError: as `load_item_features`.
     """
-    folder = _feature_folder(config)
-    return folder, _chosen_modalities(config, folder)
+    return _chosen(typed(FeatureSettings, config))
 
 
-def features_fingerprint(config: Any, remake: bool = True) -> str:
+def _chosen(settings: FeatureSettings) -> tuple[Path, list[str]]:
+    folder = _feature_folder(settings)
+    return folder, _chosen_modalities(settings.modalities, folder)
+
+
+def features_fingerprint(config: Config, remake: bool = True) -> str:
     """A hash of the features that a run reads; empty for a model without.
 
     Args:
-        remake: make those in the dataset's folder anew that were made of its text, if that has
-            changed. This is for runs that begin: a trained model keeps to what it has seen.
+        remake: make those in the dataset's folder again that were made of its text, if that has
+            changed. This is for new runs: a trained model needs the features it has seen.
 
     Raises:
         UsageError: as `load_item_features`, or they are of an encoder that is not at hand here.
     """
     if not config.reads_features:
         return ""
-    folder, names = chosen_features(config)
-    if remake and "text" in names and not config["feature_path"]:
-        _refresh_text(_item_file(config), folder)
+    settings = typed(FeatureSettings, config)
+    folder, names = _chosen(settings)
+    if remake and "text" in names and not settings.feature_path:
+        _refresh_text(settings.item_file, folder)
     files = [folder / ITEMS_NAME, *(folder / f"{name}.npy" for name in names)]
     return " ".join(_file_hash(file, file.stat().st_mtime_ns) for file in files)
 
@@ -116,9 +131,12 @@ def _file_hash(file: Path, changed: int) -> str:
 
 def find_features(config: Any) -> Path | None:
     """The folder in which a dataset has features, whatever the model; None where it has none."""
-    # RecBole's own ml-100k lies inside the installed wheel: what we make goes to the user's side.
-    beside, made = Path(config["data_path"]) / "features", _made_features(config)
-    return next((folder for folder in (beside, made) if list_modalities(folder)), None)
+    return _first_with_features(typed(FeatureFolders, config))
+
+
+def _first_with_features(folders: FeatureFolders) -> Path | None:
+    both = folders.beside_data, folders.made_here
+    return next((folder for folder in both if list_modalities(folder)), None)
 
 
 def _corpus(found: Sequence[Features]) -> str:
@@ -126,19 +144,14 @@ def _corpus(found: Sequence[Features]) -> str:
     return " ".join(f"{one.get('inputs_sha256')} {one['revision']}" for one in made)
 
 
-def _made_features(config: Any) -> Path:
-    return Path(config["dataset_root"] or "dataset") / config["dataset"] / "features"
-
-
 def _on_disk(
-    found: Sequence[Features], tokens: Sequence[str], config: Any
+    found: Sequence[Features], tokens: Sequence[str], settings: FeatureSettings
 ) -> tuple[MappedFeatures, dict[str, list[str]]]:
     parts, lost = [], {}
     for features in found:
         rows, lost[features.modality] = find_rows(features, tokens)
         parts.append(MappedModality.open(features.matrix, rows))
-    scale, block_size = float(config["feature_scale"]), config["feature_block_size"]
-    return MappedFeatures(parts, scale, block_size), lost
+    return MappedFeatures(parts, settings.feature_scale, settings.feature_block_size), lost
 
 
 def _report_missing(name: str, lost: Sequence[str], total: int, limit: float, folder: Path) -> None:
@@ -154,10 +167,9 @@ def _report_missing(name: str, lost: Sequence[str], total: int, limit: float, fo
     getLogger().warning("%s; their %s features are zeros", message, name)
 
 
-def _chosen_modalities(config: Any, folder: Path) -> list[str]:
+def _chosen_modalities(asked: str | list[str], folder: Path) -> list[str]:
     there = list_modalities(folder)
-    asked = config["modalities"]
-    if asked in (None, "auto"):
+    if asked == "auto":
         return there
     names = [asked] if isinstance(asked, str) else list(asked)
     absent = [name for name in names if name not in there]
@@ -169,17 +181,17 @@ def _chosen_modalities(config: Any, folder: Path) -> list[str]:
     return names
 
 
-def _feature_folder(config: Any) -> Path:
+def _feature_folder(settings: FeatureSettings) -> Path:
     """The folder with features; TF-IDF features are made where there are none yet."""
-    if config["feature_path"]:
-        folder = Path(config["feature_path"])
+    if settings.feature_path:
+        folder = Path(settings.feature_path)
         if not list_modalities(folder):
             raise UsageError(f"feature_path: no feature matrix in {folder.absolute()}")
         return folder
-    found = find_features(config)
+    found = _first_with_features(settings)
     if found is not None:
         return found
-    item_file = _item_file(config)
+    item_file = settings.item_file
     if not item_file.is_file():
         raise UsageError(
             f"no item features in {(item_file.parent / 'features').absolute()} and no text to make "
@@ -187,13 +199,8 @@ def _feature_folder(config: Any) -> Path:
             "dataset_tools convert ... --features text=FILE.npy`, or run fMRLRecID with "
             "--use_features=False"
         )
-    made = _made_features(config)
-    _make_text_features(item_file, made)
-    return made
-
-
-def _item_file(config: Any) -> Path:
-    return Path(config["data_path"]) / f"{config['dataset']}.item"
+    _make_text_features(item_file, settings.made_here)
+    return settings.made_here
 
 
 def _refresh_text(item_file: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset_tools.feature_files import blocks
+from dataset_tools.features.store_files import blocks
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Whether every negative that a training or an evaluation will draw is there to be drawn."""
+"""Check that there are negatives wherever a training or an evaluation will draw them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.data.dataloader import KnowledgeBasedDataLoader
@@ -13,11 +13,14 @@ from recbole.sampler import RepeatableSampler
 from recbole_fmrlrec.compat.sampling import drawn_from
 from recbole_fmrlrec.errors import DataError
 
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
+
 _PHASES = ("train", "valid", "test")
 
 
-def check_negatives(config: Any, loaders: Iterable[Any]) -> None:
-    """Refuse loaders that would look for a negative for ever.
+def check_negatives(config: Config, loaders: Iterable[Any]) -> None:
+    """Refuse loaders that would search for a negative forever.
 
     Args:
         config: of the run.
@@ -75,12 +78,12 @@ def _check_triples(loader: Any) -> None:
             )
 
 
-def _reads_window_negatives(config: Any) -> bool:
+def _reads_window_negatives(config: Config) -> bool:
     """Whether a model is trained against items that are not in the window."""
     return bool(config["transform"] == "mask_itemseq" and config["loss_type"] == "BPR")
 
 
-def _check_windows(config: Any, dataset: Any) -> None:
+def _check_windows(config: Config, dataset: Any) -> None:
     width, items = config["MAX_ITEM_LIST_LENGTH"], dataset.item_num - 1
     if width < items:
         return

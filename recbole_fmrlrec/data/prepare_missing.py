@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from recbole_fmrlrec.errors import RunError, UsageError
 
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
-def prepare_missing(config: Any) -> None:
+
+def prepare_missing(config: Config) -> None:
     """Run ``dataset_tools prepare`` for a dataset that is not there and says where it comes from.
 
     Nothing is asked; what is done is said on standard error. Features are encoded only for a
@@ -24,9 +27,9 @@ def prepare_missing(config: Any) -> None:
     _require_data_path(config)
     if not _can_be_prepared(config):
         return
-    from dataset_tools.descriptions import read_description
     from dataset_tools.errors import DatasetError
-    from dataset_tools.prepare import Choices, explain, prepare
+    from dataset_tools.fetch.descriptions import read_description
+    from dataset_tools.fetch.public_dataset import Choices, explain, prepare
 
     name = config["dataset"]
     description, choices = read_description(name), Choices(root=Path(config["dataset_root"]))
@@ -39,7 +42,7 @@ def prepare_missing(config: Any) -> None:
         raise RunError(explain(error, description, choices)) from error
 
 
-def _require_data_path(config: Any) -> None:
+def _require_data_path(config: Config) -> None:
     """A folder that somebody names is there, or its name is mistyped; the default one is made."""
     folder = Path(config["dataset_root"])
     if "data_path" in config.overrides() and not folder.is_dir():
@@ -49,7 +52,7 @@ def _require_data_path(config: Any) -> None:
         )
 
 
-def require_dataset(config: Any) -> None:
+def require_dataset(config: Config) -> None:
     """Make sure that a dataset is there or that `prepare_missing` knows it; nothing is changed.
 
     Raises:
@@ -62,12 +65,12 @@ def require_dataset(config: Any) -> None:
         require_files(config["dataset"], folder, config["benchmark_filename"])
 
 
-def _can_be_prepared(config: Any) -> bool:
+def _can_be_prepared(config: Config) -> bool:
     """Whether the dataset is not there and a description says where it comes from."""
     name = config["dataset"]
     if config["benchmark_filename"] or (Path(config["data_path"]) / f"{name}.inter").is_file():
         return False
-    from dataset_tools.descriptions import known_names
+    from dataset_tools.fetch.descriptions import known_names
 
     return name in known_names()
 

@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Iterable
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.utils import dataset_arguments
@@ -20,6 +20,9 @@ from recbole.utils import dataset_arguments
 from recbole_fmrlrec.errors import DataError
 from recbole_fmrlrec.files.atomic import replacing
 from recbole_fmrlrec.nn.random_state import random_state, set_random_state
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 #: Settings that make the rows of a dataset, beside those that RecBole compares.
 _ROWS = (*dataset_arguments, "seed", "repeatable", "dataset", "eval_args", "discretization")
@@ -61,13 +64,13 @@ def _save(path: Path, owner: Any, content: Any) -> None:
     getLogger().info("saved %s", path)
 
 
-def save_dataset(config: Any, dataset: Any) -> None:
+def save_dataset(config: Config, dataset: Any) -> None:
     """Write a dataset to ``DATASET-CLASS.pth`` in the folder ``checkpoint_dir``."""
     name = f"{config['dataset']}-{type(dataset).__name__}.pth"
     _save(Path(config["checkpoint_dir"]) / name, dataset, dataset)
 
 
-def save_loaders(config: Any, loaders: tuple[Any, Any, Any]) -> None:
+def save_loaders(config: Config, loaders: tuple[Any, Any, Any]) -> None:
     """Write three loaders to ``DATASET-for-MODEL-dataloader.pth`` in ``checkpoint_dir``.
 
     In RecBole's layout: a list of loaders, each with the state of its generator.
@@ -81,7 +84,7 @@ def save_loaders(config: Any, loaders: tuple[Any, Any, Any]) -> None:
     _save(Path(config["checkpoint_dir"]) / name, loaders[0], content)
 
 
-def saved_dataset(config: Any, chosen: type) -> Any:
+def saved_dataset(config: Config, chosen: type) -> Any:
     """The dataset that ``dataset_save_path`` names; None where it does not fit, or none is named.
 
     Args:
@@ -101,7 +104,7 @@ def saved_dataset(config: Any, chosen: type) -> Any:
     return _continued(dataset)
 
 
-def saved_parts(config: Any, chosen: type) -> tuple[Any, Any, Any] | None:
+def saved_parts(config: Config, chosen: type) -> tuple[Any, Any, Any] | None:
     """The loaders that ``dataloaders_save_path`` names, to be rebuilt from their parts.
 
     Args, Raises: as `saved_dataset`.
@@ -121,7 +124,7 @@ def saved_parts(config: Any, chosen: type) -> tuple[Any, Any, Any] | None:
     return loaders[0], loaders[1], loaders[2]
 
 
-def _load(key: str, config: Any) -> Any:
+def _load(key: str, config: Config) -> Any:
     path = config[key]
     if not path:
         return None
@@ -136,12 +139,12 @@ def _load(key: str, config: Any) -> Any:
         ) from error
 
 
-def _require(key: str, config: Any, is_there: bool, what: str) -> None:
+def _require(key: str, config: Config, is_there: bool, what: str) -> None:
     if not is_there:
         raise DataError(f"{key}: {config[key]} does not hold a saved {what}; leave the key out")
 
 
-def _fits(key: str, config: Any, chosen: type, dataset: Any, settings: Iterable[str]) -> bool:
+def _fits(key: str, config: Config, chosen: type, dataset: Any, settings: Iterable[str]) -> bool:
     other = [name for name in settings if config[name] != dataset.config[name]]
     if type(dataset) is not chosen:
         other.insert(0, f"a dataset of class {type(dataset).__name__}, not {chosen.__name__}")
@@ -155,7 +158,7 @@ def _fits(key: str, config: Any, chosen: type, dataset: Any, settings: Iterable[
 
 
 def _continued(owner: Any) -> Any:
-    """Let random sources go on from where they were when an object was saved."""
+    """Let random sources continue from where they were when an object was saved."""
     state = vars(owner).get(_RANDOM)
     if state is not None:  # RecBole's own files, and older ones of ours, have none
         set_random_state(state, None)

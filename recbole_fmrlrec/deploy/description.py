@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.deploy.errors import DeployError
-from recbole_fmrlrec.deploy.files import OWN_HASH
 from recbole_fmrlrec.files.names import name_fault
 from recbole_fmrlrec.rules import is_number, is_whole, shown
 
 FORMAT = "recbole-fmrlrec-deploy"
 FORMAT_VERSION = 1
+#: The field of the file with the hash of its other fields.
+OWN_HASH = "sha256"
 TABLE_DTYPES = ("float32", "float16", "int8")
 
 
@@ -144,8 +145,8 @@ def _file(entry: tuple[Any, Any]) -> bool:
 _Check = tuple[Callable[[Any], bool], str]
 _TEXT: _Check = (lambda value: isinstance(value, str), "a text")
 _FLAG: _Check = (lambda value: isinstance(value, bool), "true or false")
-_COUNT: _Check = (_whole, "a whole number of 1 or more")
-_SIZES: _Check = (_sizes, "ascending whole numbers of 1 or more")
+_COUNT: _Check = (_whole, "an integer of at least 1")
+_SIZES: _Check = (_sizes, "ascending integers of at least 1")
 _MAPPING: _Check = (lambda value: isinstance(value, dict), "an object")
 _CHECKS: dict[str, _Check] = {
     "model": _TEXT,

@@ -8,10 +8,10 @@ class DeployError(Exception):
 
 
 def check_count(name: str, value: object) -> None:
-    """Refuse what is no whole number of 1 or more.
+    """Refuse a value that is not an integer of at least 1.
 
     Raises:
         DeployError: it has the name and the value.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise DeployError(f"{name} must be a whole number of 1 or more, not {value!r}")
+        raise DeployError(f"{name} must be an integer of at least 1, not {value!r}")

@@ -18,7 +18,7 @@ _DATES = "ISO dates"
 
 
 def _clash(one: str, other: str) -> bool:
-    """Whether times of two kinds cannot stand in one order."""
+    """Whether times of two kinds cannot be put in one order."""
     return one != other and (_DATES in (one, other) or _PLAIN not in (one, other))
 
 
@@ -40,7 +40,7 @@ class EventTimes:
         """The time in a cell.
 
         Raises:
-            UsageError: it is none, or of another kind than those before it.
+            UsageError: it is not a time, or of another kind than those before it.
         """
         text = text.strip()
         known = _NUMBER.fullmatch(text) is not None

@@ -17,7 +17,7 @@ def split_history(text: str, separator: str | None, where: str) -> list[str]:
         where: option, or file and line, for the message.
 
     Raises:
-        UsageError: the text looks like a JSON list of texts and is none.
+        UsageError: the text looks like a JSON list of texts but is not one.
     """
     text = text.strip()
     if text.startswith("["):
@@ -38,7 +38,7 @@ def ids_of_list(items: Sequence[object], where: str) -> list[str]:
     """The ids in a list of JSON.
 
     Raises:
-        UsageError: one is neither a text nor a whole number.
+        UsageError: one is neither a text nor an integer.
     """
     for item in items:
         if not isinstance(item, str | int) or isinstance(item, bool):
@@ -64,7 +64,7 @@ def separator_hint(unknown: Iterable[str], known: Iterable[str], separator: str 
             )
     for text in unknown:
         if any(mark in text for mark in (" ", ",", ";", "|", "\t")):
-            return f"; {text!r} was read as one id: --separator says what stands between ids"
+            return f"; {text!r} was read as one id: --separator says what separates ids"
     return ""
 
 

@@ -57,7 +57,7 @@ def parameter_shapes(description: Description) -> Shapes:
 
 
 def parameter_total(description: Description) -> int:
-    """Numbers in ``model.safetensors``, reckoned: whatever the description says, at once."""
+    """Count of the numbers in ``model.safetensors``, by arithmetic: quick for any description."""
     width, features = description.size, description.feature_width
     count = sum((end - start) * end for start, end in chunk_bounds(description.sizes))
     block = len(_VECTORS) * width
@@ -86,7 +86,7 @@ def build_network(
     Args:
         description: what it is.
         tensors: what `pack_parameters` gave.
-        start: ``(s,)`` vector of the empty input; it stands in for ids in a model of ids only.
+        start: ``(s,)`` vector of the empty input; used as the id vector in a model of ids only.
     """
     ids = 0 if description.feature_width else 1
     with torch.random.fork_rng(devices=[]):  # building draws numbers; the caller must not see it

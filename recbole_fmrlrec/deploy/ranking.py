@@ -82,7 +82,7 @@ def _pick(
 ) -> Recommendations:
     kept: list[tuple[int, float]] = []
     for row, score in zip(rows, scores, strict=True):
-        # Row 0 stands for none: an approximate index may find fewer than it was asked for.
+        # Row 0 means none: an approximate index may find fewer than it was asked for.
         if row and row not in excluded and (filter is None or filter(items.ids[row - 1])):
             kept.append((row, score))
             if len(kept) == k:

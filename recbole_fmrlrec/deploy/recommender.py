@@ -16,14 +16,14 @@ from torch import Tensor
 from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.items import ItemTable, Unknown
+from recbole_fmrlrec.deploy.model_folder import load_model, save_model
 from recbole_fmrlrec.deploy.new_items import project
 from recbole_fmrlrec.deploy.ranking import Filter, rank_items
-from recbole_fmrlrec.deploy.real import RealStep
+from recbole_fmrlrec.deploy.real_arithmetic import RealStep
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.deploy.retrieval import ExactSearch, Search
 from recbole_fmrlrec.deploy.search_settings import History, SearchSettings
 from recbole_fmrlrec.deploy.session import Session, Sessions
-from recbole_fmrlrec.deploy.store import load_model, save_model
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
 #: Histories encoded at once.
@@ -39,8 +39,8 @@ class Recommender(SearchSettings):
         description: what the model is, with its metrics.
         network: the sequence encoder and the projector of features.
         items: ids, titles and vectors; row 0 is the empty input.
-        max_history: latest items of a history that `recommend` reads, as many as the training
-            saw at once; None reads all of them, as sessions always do.
+        max_history: `recommend` reads this many of the latest items, as training did; None reads
+            the whole history, as sessions always do.
     """
 
     def __init__(self, description: Description, network: FMRLRecNetwork, items: ItemTable) -> None:
@@ -58,10 +58,10 @@ class Recommender(SearchSettings):
         return cls(*load_model(Path(folder)))
 
     def save(self, folder: str | Path, table_dtype: str | None = None) -> None:
-        """Write the model, items added since included; ONNX files are not written.
+        """Write the model with the items that were added; ONNX files are not written.
 
         Args:
-            folder: where to; a model that is there is replaced.
+            folder: where to; a model in it is replaced.
             table_dtype: ``float32``, ``float16`` or ``int8``; as it was loaded when None.
         """
         changed = replace(
@@ -108,8 +108,8 @@ class Recommender(SearchSettings):
     ) -> Any:
         """The k items most likely to be next.
 
-        An empty history, or one of unknown items only, gives the model's own start: the output for
-        the empty input (a zero feature) alone. ``description.start_trained`` says whether the
+        An empty history, or one of unknown items only, gives the output for the empty input
+        (a zero feature) alone. ``description.start_trained`` says whether the
         training learned it (``predict_first_item``).
 
         Args:
@@ -118,7 +118,7 @@ class Recommender(SearchSettings):
             k: how many items.
             exclude_seen: leave out the items of the whole history.
             candidates: item ids to choose from; all when None.
-            filter: says of an item id whether it may be recommended.
+            filter: whether an item id may be recommended.
             unknown: ``"skip"`` leaves unknown ids out and names them in the result; ``"error"``
                 refuses them.
 
@@ -156,7 +156,7 @@ class Recommender(SearchSettings):
 
     @torch.no_grad()
     def item_vectors(self, ids: Sequence[str] | None = None, size: int | None = None) -> Tensor:
-        """Vectors ``(n, s)`` of items, for an index of one's own.
+        """Vectors ``(n, s)`` of items, for your own index.
 
         An item's score for a user is the product of its vector with the user's.
 
@@ -222,7 +222,7 @@ class Recommender(SearchSettings):
         return Session(self)
 
     def sessions(self, count: int) -> Sessions:
-        """Sessions of ``count`` users, moved on together."""
+        """Sessions of ``count`` users, updated together."""
         return Sessions(self, count)
 
     # New items
@@ -237,7 +237,7 @@ class Recommender(SearchSettings):
         """Add items that did not exist in training, from their features alone.
 
         The exported projector makes their vectors. In a model with ids a new item has no learned
-        vector: that part is zero. Search goes back to exact.
+        vector: that part is zero. Search is exact afterwards.
 
         Args:
             ids: n new item ids.
@@ -247,8 +247,8 @@ class Recommender(SearchSettings):
             titles: n titles.
 
         Raises:
-            DeployError: the model has no features, an id is known already, a width is another,
-                or a value is not finite.
+            DeployError: the model has no features, an id is already in it, a width is wrong, or a
+                value is not finite.
         """
         names = [str(item) for item in ids]
         vectors = project(self.description, self.network, features, len(names))

@@ -29,7 +29,7 @@ class Recommendations:
     Attributes:
         ids: item ids.
         titles: a title or None for each.
-        scores: the model's scores, falling; they rank items and are no probabilities.
+        scores: the model's scores, descending; they rank items and are not probabilities.
         unknown: items of the history that the model does not know and that were skipped.
     """
 
@@ -62,7 +62,7 @@ class Recommendations:
 
 
 def _line(text: str) -> str:
-    """One line for people: a title may be anybody's, and control characters steer a terminal."""
+    """One line to print: titles come from anybody, and control characters steer a terminal."""
     if text.isprintable():
         return text
     bad = (c in _TURNING or unicodedata.category(c) in _STEERING for c in text)

@@ -34,7 +34,7 @@ class ExactSearch:
     """Scores of all items, the best of them.
 
     Args:
-        vectors: ``(N+1, s)`` item table; row 0 is no candidate.
+        vectors: ``(N+1, s)`` item table; row 0 is not a candidate.
     """
 
     def __init__(self, vectors: Tensor) -> None:

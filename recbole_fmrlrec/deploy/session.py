@@ -17,10 +17,10 @@ from torch import Tensor
 from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.items import ItemTable, Unknown
+from recbole_fmrlrec.deploy.model_folder import PARAMETERS
 from recbole_fmrlrec.deploy.ranking import Filter, rank_items
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.deploy.retrieval import Search
-from recbole_fmrlrec.deploy.store import PARAMETERS
 from recbole_fmrlrec.rules import is_whole, shown
 
 
@@ -62,7 +62,7 @@ class Sessions:
     @torch.no_grad()
     def __init__(self, recommender: Served, count: int) -> None:
         if count < 1:
-            raise DeployError(f"there must be 1 session or more, not {count}")
+            raise DeployError(f"there must be at least 1 session, not {count}")
         self.recommender = recommender
         blocks, width = recommender.description.num_blocks, recommender.size
         self.state = torch.zeros(blocks, count, 2 * width)
@@ -81,15 +81,15 @@ class Sessions:
         sessions: Sequence[int] | None = None,
         unknown: Unknown = "skip",
     ) -> list[str]:
-        """Take in one event for each of some sessions.
+        """Add one event to each of the given sessions.
 
         Args:
             items: an item id for each session.
             sessions: which sessions, each at most once; all, in order, when None.
-            unknown: ``"skip"`` passes over unknown items; ``"error"`` refuses the whole call.
+            unknown: ``"skip"`` ignores unknown items; ``"error"`` refuses the whole call.
 
         Returns:
-            The unknown item ids that were passed over.
+            The unknown item ids that were ignored.
 
         Raises:
             DeployError: lengths differ, a session is named twice or does not exist, or an unknown
@@ -134,7 +134,7 @@ class Sessions:
         """The k items most likely to be next in each session; see `Recommender.recommend`.
 
         Raises:
-            DeployError: also where seen items shall be left out that were not stored.
+            DeployError: as there; or seen items are to be left out and were not stored.
         """
         where = list(range(len(self))) if sessions is None else list(sessions)
         table = self.recommender.items
@@ -153,7 +153,7 @@ class Sessions:
         return {row_of[name] for name in seen if name in row_of}
 
     def state_dict(self, session: int, seen: bool = True) -> dict[str, Any]:
-        """One session as plain values: what is needed to go on later, elsewhere.
+        """One session as plain values: what is needed to continue it later or elsewhere.
 
         Args:
             session: which one.
@@ -174,7 +174,7 @@ class Sessions:
         }
 
     def load_state_dict(self, session: int, state: Mapping[str, Any]) -> None:
-        """Put back what `state_dict` gave.
+        """Restore a session from `state_dict`.
 
         Raises:
             DeployError: it belongs to another model, or is damaged.
@@ -215,7 +215,7 @@ class Session:
         return self._all.hidden[0]
 
     def update(self, item: str, unknown: Unknown = "error") -> None:
-        """Take in one event; an unknown item is refused unless ``unknown="skip"``."""
+        """Add one event; an unknown item is refused unless ``unknown="skip"``."""
         self._all.update([item], unknown=unknown)
 
     def top(self, k: int = 10, **options: Any) -> Recommendations:
@@ -227,14 +227,14 @@ class Session:
         return self._all.state_dict(0, seen)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state_dict` gave; raises DeployError for another model's."""
+        """Restore a session from `state_dict`; raises DeployError for that of another model."""
         self._all.load_state_dict(0, state)
 
 
 def _check_plain(state: Mapping[str, Any]) -> None:
     events, seen = state["events"], state["seen"]
     if not is_whole(events) or events < 0:
-        raise DeployError(f"a session's events are a whole number from 0, not {shown(events)}")
+        raise DeployError(f"a session's events must be an integer from 0, not {shown(events)}")
     known = isinstance(seen, list | tuple | set) and all(isinstance(item, str) for item in seen)
     if seen is not None and not known:
         raise DeployError("a session's seen is None or a list of item ids")

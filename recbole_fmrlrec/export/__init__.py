@@ -1,1 +1,1 @@
-"""From a checkpoint to folders that serve."""
+"""From a checkpoint to folders of deployed models."""

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_fmrlrec.config.arguments import Parser, whole_numbers
+from recbole_fmrlrec.config.command_line import Parser, whole_numbers
 from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.program import usage_name
 
 DESCRIPTION = """\
 Write a trained model at one of its nested sizes, or at all of them, as small files that serve
-without RecBole: parameters, item table, ids, titles and a description. A family of sizes also gets
-the pages family.md and family.html, with bytes, parameters, time and quality of each.
+without RecBole: parameters, item table, ids, titles and a description. An export of several sizes
+also has the pages family.md and family.html, with bytes, parameters, time and quality of each.
 """
 
 
@@ -92,7 +92,7 @@ def main(words: Sequence[str]) -> int:
         checkpoint=options.checkpoint,
         output=options.output,
         sizes=sizes if options.size is None else [options.size],
-        family=options.size is None,
+        folder_per_size=options.size is None,
         table_dtype=options.dtype,
         onnx=options.format == "onnx",
         catalogue=options.catalogue,
@@ -101,14 +101,14 @@ def main(words: Sequence[str]) -> int:
         data_path=options.data_path,
     )
     try:
-        family = request.run()
+        page = request.run()
     except DeployError as error:
         raise UsageError(str(error)) from error
-    print(family.text())
+    print(page.text())
     print(
         "parameters: the blocks and the projector of the features; learned vectors of items, which "
         "a\ntraining counts too, are in the item table"
     )
-    print(options.output / ("family.html" if request.family else "model.json"))
+    print(options.output / ("family.html" if request.folder_per_size else "model.json"))
     sys.stdout.flush()
     return 0

@@ -11,17 +11,17 @@ import torch
 
 from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.items import ItemTable
+from recbole_fmrlrec.deploy.model_folder import DESCRIPTION, TABLE, save_model
 from recbole_fmrlrec.deploy.new_items import project
 from recbole_fmrlrec.deploy.parameters import parameter_total
 from recbole_fmrlrec.deploy.recommender import Recommender
-from recbole_fmrlrec.deploy.store import DESCRIPTION, TABLE, save_model
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation.latency import by_processor, least_median, processor_name
-from recbole_fmrlrec.export.catalogue import NewItems, modalities_of, read_catalogue
-from recbole_fmrlrec.export.family import Family, Member
+from recbole_fmrlrec.export.added_items import NewItems, modalities_of, read_catalogue
 from recbole_fmrlrec.export.onnx import export_onnx
+from recbole_fmrlrec.export.open_checkpoint import Trained, open_checkpoint
 from recbole_fmrlrec.export.quality import deployed_metrics
-from recbole_fmrlrec.export.source import Trained, open_checkpoint
+from recbole_fmrlrec.export.sizes_page import ExportedSize, SizesPage
 from recbole_fmrlrec.files.writable import check_folder
 
 #: Users whose answer is timed.
@@ -34,9 +34,10 @@ class Export:
 
     Attributes:
         checkpoint: ``best.pth`` of a run.
-        output: folder of the model; of a family, the folder of their folders.
+        output: folder of the model, or of the folders of all sizes.
         sizes: nested sizes wanted; all when None.
-        family: write a folder for each size and the family page; else one size into ``output``.
+        folder_per_size: write a folder for each size, and a page about them all; else one size
+            goes into ``output`` itself.
         table_dtype: how item vectors are stored: float32, float16 or int8.
         onnx: write ONNX files as well.
         catalogue: a dataset folder whose items are added.
@@ -48,7 +49,7 @@ class Export:
     checkpoint: Path
     output: Path
     sizes: Sequence[int] | None = None
-    family: bool = True
+    folder_per_size: bool = True
     table_dtype: str = "float32"
     onnx: bool = False
     catalogue: Path | None = None
@@ -56,7 +57,7 @@ class Export:
     evaluate: bool = True
     data_path: str | None = None
 
-    def run(self) -> Family:
+    def run(self) -> SizesPage:
         """Write the models.
 
         Raises:
@@ -73,21 +74,21 @@ class Export:
         metrics = deployed_metrics(trained, sizes) if self.evaluate else {}
         members = []
         for size in sizes:
-            folder = self.output / str(size) if self.family else self.output
+            folder = self.output / str(size) if self.folder_per_size else self.output
             description = _describe(trained, size, self.table_dtype, metrics.get(size, {}))
             written = self._write(trained, description, folder, new)
             members.append(_measure(folder, written, trained))
-        family = self._family(trained, tuple(members), new)
-        if self.family:
-            family.write(self.output)
-        return family
+        page = self._page(trained, tuple(members), new)
+        if self.folder_per_size:
+            page.write(self.output)
+        return page
 
     def _check_sizes(self, known: tuple[int, ...]) -> tuple[int, ...]:
         wanted = known if self.sizes is None else tuple(sorted(set(self.sizes)))
         if unknown := [size for size in wanted if size not in known]:
             raise UsageError(f"the model has no size {unknown[0]}; it has {list(known)}")
-        if not self.family and len(wanted) != 1:
-            raise UsageError("without a family exactly one size is exported")
+        if not self.folder_per_size and len(wanted) != 1:
+            raise UsageError("exactly one size goes to a folder of its own")
         return wanted
 
     @torch.no_grad()
@@ -107,11 +108,11 @@ class Export:
         graphs = entry["encoder"], entry["step"]
         return save_model(folder, replace(description, onnx=entry), network, items, graphs)
 
-    def _family(
-        self, trained: Trained, members: tuple[Member, ...], new: NewItems | None
-    ) -> Family:
+    def _page(
+        self, trained: Trained, members: tuple[ExportedSize, ...], new: NewItems | None
+    ) -> SizesPage:
         threads = torch.get_num_threads()
-        return Family(
+        return SizesPage(
             model=type(trained.model).__name__,
             dataset=trained.config["dataset"],
             num_items=len(trained.ids),
@@ -128,7 +129,8 @@ def _describe(
     trained: Trained, size: int, table_dtype: str, metrics: dict[str, dict[str, float]]
 ) -> Description:
     model, config, count = trained.model, trained.config, len(trained.ids)
-    evaluation = {"rows": len(trained.test.targets), "candidates": count, "test": metrics}
+    rows = len(trained.test.targets)
+    evaluation = {"rows": rows, "candidates": trained.ranked, "test": metrics}
     return Description(
         model=type(model).__name__,
         size=size,
@@ -148,7 +150,7 @@ def _describe(
     )
 
 
-def _measure(folder: Path, description: Description, trained: Trained) -> Member:
+def _measure(folder: Path, description: Description, trained: Trained) -> ExportedSize:
     """Read the model back and time it on real histories."""
     recommender = Recommender.load(folder)
     rows, lengths = trained.test.items[:TIMED].tolist(), trained.test.lengths[:TIMED].tolist()
@@ -159,7 +161,7 @@ def _measure(folder: Path, description: Description, trained: Trained) -> Member
     for warm_up in answers[:2]:
         warm_up()
     held = {name: facts["bytes"] for name, facts in description.files.items()}
-    return Member(
+    return ExportedSize(
         size=description.size,
         parameters=parameter_total(description),
         table_bytes=held[TABLE],

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_fmrlrec.deploy.errors import DeployError
-from recbole_fmrlrec.deploy.real import RealBlock, RealStep, real_blocks
+from recbole_fmrlrec.deploy.real_arithmetic import RealBlock, RealStep, real_blocks
 from recbole_fmrlrec.errors import missing_package
 from recbole_fmrlrec.files.atomic import replacing
 from recbole_fmrlrec.nn.network import FMRLRecNetwork

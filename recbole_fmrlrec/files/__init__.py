@@ -1,1 +1,1 @@
-"""Files written whole or not at all, by whom, and which of them may be trusted."""
+"""Files written whole or not at all, names, processes, and which files may be trusted."""

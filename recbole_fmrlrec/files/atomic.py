@@ -1,4 +1,10 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all.
+
+`dataset_tools.files` has a writer of its own, though the rule is the same: what deploys needs this
+one and goes without `dataset_tools`, which in turn knows nothing of this package, and a third
+package for a page of code would be more to install and to keep apart than to read twice. Names of
+unfinished files differ, so each leaves the other's alone for a day.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +70,7 @@ def clear_partial_files(folder: Path) -> None:
 
 def _is_left_behind(file: Path) -> bool:
     found = _MARK.search(file.name)
-    if found and found[1] == _place():
+    if found and found[1] == _number_space():
         return not is_running({"pid": int(found[2]), "started": int(found[3]) / 100})
     try:
         return time.time() - file.stat().st_mtime > FORGOTTEN
@@ -84,12 +90,12 @@ def _mark() -> str:
 
 @functools.lru_cache(maxsize=1)
 def _mark_of(pid: int) -> str:
-    """The mark of this process; ``pid`` makes a forked one ask anew."""
-    return f"{_place()}-{pid}-{round(this_process()['started'] * 100)}"
+    """The mark of this process; ``pid`` makes a forked process get its own."""
+    return f"{_number_space()}-{pid}-{round(this_process()['started'] * 100)}"
 
 
 @functools.cache
-def _place() -> str:
+def _number_space() -> str:
     return hashlib.sha256(this_process()["place"].encode()).hexdigest()[:8]
 
 

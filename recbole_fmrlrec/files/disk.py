@@ -66,7 +66,7 @@ def write_error(path: Path, error: BaseException, needed: int | None) -> Excepti
     return None
 
 
-def place_error(error: Exception) -> Exception | None:
+def path_error(error: Exception) -> Exception | None:
     """What to say in place of an error of the system that names the file it stumbled over."""
     if not (isinstance(error, OSError) and isinstance(error.filename, str)):
         return None
@@ -90,7 +90,7 @@ def _free(folder: Path) -> str:
 
 
 def readable(count: int) -> str:
-    """Bytes for people: 999 bytes, 1.5 kB, 27.3 MB."""
+    """Bytes in a readable unit: 999 bytes, 1.5 kB, 27.3 MB."""
     amount, unit = float(count), "bytes"
     for larger in ("kB", "MB", "GB", "TB"):
         if amount < 1000:

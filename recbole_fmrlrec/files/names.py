@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.rules import shown
+
 #: Bytes of a name, with room for what is put before and behind it.
 MAX_BYTES = 150
 
@@ -23,3 +26,17 @@ def name_fault(value: object) -> str | None:
     if len(value.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         return f"cannot be longer than {MAX_BYTES} bytes"
     return None
+
+
+def check_name(what: str, value: object, below: str) -> None:
+    """Refuse what cannot be the name of a file or folder, such as a path or an empty text.
+
+    Args:
+        what: the option or key, and its place.
+        below: the folder that the name is put in, in words.
+
+    Raises:
+        UsageError: it has the name.
+    """
+    if fault := name_fault(value):
+        raise UsageError(f"{what} = {shown(value)}: a name below {below} {fault}")

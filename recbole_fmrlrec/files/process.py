@@ -1,35 +1,45 @@
-"""Which process has something in hand, written down so that others can see whether it lives."""
+"""Processes: which one works on something and whether it still runs; ending with a parent."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psutil
+
+#: Seconds between two looks at the parent.
+LOOK = 0.5
 
 #: Seconds by which two readings of a process's start may differ.
 _START = 2.0
 
 
 def this_process() -> dict[str, Any]:
-    """What tells this process from all others: host, place, number and start."""
+    """What identifies this process: host, number space, process number and start."""
     started = psutil.Process().create_time()
-    return {"host": socket.gethostname(), "place": _place(), "pid": os.getpid(), "started": started}
+    return {
+        "host": socket.gethostname(),
+        "place": _number_space(),
+        "pid": os.getpid(),
+        "started": started,
+    }
 
 
 def is_here(owner: Mapping[str, Any]) -> bool:
-    """Whether an owner's process number means something where this process runs."""
-    return owner.get("place") == _place()
+    """Whether an owner's process number can be looked up where this process runs."""
+    return owner.get("place") == _number_space()
 
 
 def is_running(owner: Mapping[str, Any]) -> bool:
     """Whether an owner that `is_here` still runs.
 
-    A process that has ended and whose parent has not looked yet (a zombie) does not run, and a
-    record that names no process is of none that does.
+    A process that has ended and waits for its parent (a zombie) does not run, nor does the owner of
+    a record without a process number.
     """
     try:
         process = psutil.Process(int(owner["pid"]))
@@ -43,7 +53,7 @@ def is_running(owner: Mapping[str, Any]) -> bool:
         return False
 
 
-def _place() -> str:
+def _number_space() -> str:
     """Where a process number means something: one machine since its start, one container."""
     parts = [socket.gethostname()]
     for source in (
@@ -55,3 +65,17 @@ def _place() -> str:
         except OSError:  # not Linux: the host's name must do
             continue
     return "|".join(parts)
+
+
+def end_with(parent_lives: Callable[[], bool]) -> None:
+    """End this process at once when its parent has ended, for whatever reason.
+
+    Nothing is cleaned up: it is as if this process were killed itself.
+    """
+
+    def watch() -> None:
+        while parent_lives():
+            time.sleep(LOOK)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()

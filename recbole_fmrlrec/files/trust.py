@@ -77,12 +77,12 @@ def check_sources(settings: Iterable[Setting], values: Mapping[str, Any]) -> Non
 
 
 def name(path: str | Path) -> None:
-    """Say that the user has named a file now, so that RecBole may read it as it likes."""
+    """Record that the user has named a file in this command, so that RecBole may unpickle it."""
     _named.add(os.path.realpath(path))
 
 
 def wrote(path: str | Path) -> None:
-    """Say that this process has written a file just now."""
+    """Record that this process has written a file."""
     _written[os.path.realpath(path)] = _state(path)
 
 

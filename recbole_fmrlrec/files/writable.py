@@ -1,4 +1,4 @@
-"""Whether an output can be written, found out before hours of work and not after them."""
+"""Whether an output can be written, checked before hours of work instead of after them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import tempfile
 from pathlib import Path
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.files.names import name_fault
-from recbole_fmrlrec.rules import shown
 
 
 def check_folder(folder: Path, name: str) -> None:
@@ -29,22 +27,8 @@ def check_folder(folder: Path, name: str) -> None:
         ) from None
 
 
-def check_name(what: str, value: object, below: str) -> None:
-    """Refuse what is no name of a file or folder: a path, nothing, or none that a system takes.
-
-    Args:
-        what: the option or key, and where it stands.
-        below: the folder that the name is put in, in words.
-
-    Raises:
-        UsageError: it has the name.
-    """
-    if fault := name_fault(value):
-        raise UsageError(f"{what} = {shown(value)}: a name below {below} {fault}")
-
-
 def check_file(file: Path, name: str) -> None:
-    """Likewise for a file, which is not made yet."""
+    """Check the same for a file, without making it."""
     if file.is_dir():
         raise UsageError(f"{name}: {file} is a folder; give the name of a file in it")
     check_folder(file.parent, name)

@@ -1,6 +1,6 @@
 """YAML as RecBole writes it: our properties folder, values, line numbers and the comments of keys.
 
-Imports neither RecBole nor torch: ``--help`` stands on this module.
+Imports neither RecBole nor torch: ``--help`` needs this module.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.keys.yaml_nodes import Loader, Place, YamlFault, problem_of, read
+from recbole_fmrlrec.keys.yaml_nodes import EntryPath, Loader, YamlFault, problem_of, read
 
-__all__ = ["Loader", "Place", "entries", "load_with_places", "load_yaml", "parse_value"]
+__all__ = ["EntryPath", "Loader", "entries", "load_with_entry_lines", "load_yaml", "parse_value"]
 
 #: A file of settings is written by hand; a larger one is another file.
 MAX_BYTES = 4 * 2**20
@@ -56,31 +56,31 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping that a YAML file holds; an empty file is an empty mapping.
 
     Raises:
-        UsageError: there is no such file, it is no YAML or no mapping, or it has a key twice.
+        UsageError: there is no such file, it is not a YAML mapping, or it has a key twice.
     """
     return load_with_lines(path)[0]
 
 
 def load_with_lines(path: str | Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The mapping of a YAML file, and the line (from 1) on which each top-level key stands.
+    """The mapping of a YAML file, and the line (from 1) of each top-level key.
 
     Raises:
         UsageError: as :func:`load_yaml`.
     """
-    values, lines = load_with_places(path, any_keys=False)
-    return values, {str(place[0]): line for place, line in lines.items() if len(place) == 1}
+    values, lines = load_with_entry_lines(path, any_keys=False)
+    return values, {str(entry[0]): line for entry, line in lines.items() if len(entry) == 1}
 
 
-def load_with_places(
+def load_with_entry_lines(
     path: str | Path, *, any_keys: bool = True
-) -> tuple[dict[str, Any], dict[Place, int]]:
+) -> tuple[dict[str, Any], dict[EntryPath, int]]:
     """The mapping of a YAML file, and the line (from 1) of each entry at any depth.
 
     Args:
         any_keys: as in `yaml_nodes.read`.
 
     Raises:
-        UsageError: there is no such file, it is no YAML or no mapping, a mapping in it has a key
+        UsageError: there is no such file, it is not a YAML mapping, a mapping in it has a key
             twice, or it is too large; the message has file and line.
     """
     text = _text_of(path)
@@ -111,7 +111,7 @@ def _text_of(path: str | Path) -> str:
 def parse_value(text: str) -> Any:
     """A value from the command line: YAML, except that ``None`` is null as in RecBole.
 
-    Text that is no YAML (``[0,inf)``) stays text.
+    Text that is not YAML (``[0,inf)``) stays text.
 
     Raises:
         UsageError: it is YAML that no file may hold either, as 3,000 brackets in one another.

@@ -13,7 +13,7 @@ import yaml
 from yaml.constructor import ConstructorError
 
 #: Keys and list positions from the top of the file.
-Place = tuple[str | int, ...]
+EntryPath = tuple[str | int, ...]
 
 #: Collections within one another, values after every alias is written out, and the largest integer.
 MAX_DEPTH, MAX_VALUES, MAX_INTEGER = 50, 100_000, 2**63 - 1
@@ -85,7 +85,7 @@ Loader.add_implicit_resolver(
 )
 
 
-def read(text: str, *, any_keys: bool = False) -> tuple[Any, dict[Place, int]]:
+def read(text: str, *, any_keys: bool = False) -> tuple[Any, dict[EntryPath, int]]:
     """The value of a YAML text, and the line (from 1) of every entry at any depth.
 
     Merge keys (``<<: *base``) are followed; an entry that they bring has the line of its origin.
@@ -105,7 +105,7 @@ def read(text: str, *, any_keys: bool = False) -> tuple[Any, dict[Place, int]]:
         if node is None:
             return None, {}
         _Check(any_keys).size(node)
-        lines: dict[Place, int] = {}
+        lines: dict[EntryPath, int] = {}
         _collect(loader, node, (), lines)
         return loader.construct_document(node), lines
     finally:
@@ -184,16 +184,18 @@ def _shown(count: int) -> str:
     return f"{count:,}" if count < 10**9 else "more than 1,000,000,000"
 
 
-def _collect(loader: Loader, node: yaml.Node, place: Place, lines: dict[Place, int]) -> None:
+def _collect(
+    loader: Loader, node: yaml.Node, above: EntryPath, lines: dict[EntryPath, int]
+) -> None:
     if isinstance(node, yaml.MappingNode):
         loader.flatten_mapping(node)
-        # The entries of a merge stand first, and those of the mapping itself replace them.
+        # The entries of a merge come first, and those of the mapping itself replace them.
         for key, value in {pair[0].value: pair for pair in node.value}.values():
-            here = (*place, str(key.value))
+            here = (*above, str(key.value))
             lines[here] = key.start_mark.line + 1
             _collect(loader, value, here, lines)
     elif isinstance(node, yaml.SequenceNode):
         for at, value in enumerate(node.value):
-            here = (*place, at)
+            here = (*above, at)
             lines[here] = value.start_mark.line + 1
             _collect(loader, value, here, lines)

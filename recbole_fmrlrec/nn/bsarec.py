@@ -45,23 +45,26 @@ class FrequencyRescaler(nn.Module):
         length: L, the positions of a row.
         frequencies: how many of the lowest belong to low(x).
         dropout: rate.
+        one_beta: for all dimensions; else one for each.
 
     Source: the paper's frequency rescaler; norm and dropout as in the authors' code.
     """
 
     low_pass: Tensor
 
-    def __init__(self, width: int, length: int, frequencies: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, length: int, frequencies: int, dropout: float, one_beta: bool = False
+    ) -> None:
         super().__init__()
         self.register_buffer("low_pass", low_pass_matrix(length, frequencies), persistent=False)
-        self.beta = nn.Parameter(torch.randn(width))
+        self.beta = nn.Parameter(torch.randn(1 if one_beta else width))
         self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=EPSILON)
 
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
         """``(B, L, d)`` to its positions from ``first`` on, ``(B, L - first, d)``."""
         low, own = self.low_pass[first:] @ x, x[:, first:]
-        rescaled = torch.lerp(low, own, self.beta.square())  # low + beta^2 (x - low)
+        rescaled = low + self.beta.square() * (own - low)
         out: Tensor = self.norm(own + self.dropout(rescaled))
         return out
 

@@ -3,8 +3,9 @@
 Source: Kim et al., "DIFF: Dual Side-Information Filtering and Fusion for Sequential
 Recommendation", SIGIR 2025 (arXiv 2505.13974), and what the authors' code does beside the text.
 
-Filters, and the fusion of attention scores by ``concat`` or ``gate``, read a whole row: only the
-output at the last item is a prediction from what came before.
+The filters are those of BSARec with one beta for all dimensions. They, and the fusion of attention
+scores by ``concat`` or ``gate``, read a whole row: only the output at the last item is a prediction
+from what came before.
 """
 
 from __future__ import annotations
@@ -16,58 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recbole_fmrlrec.nn.bsarec import FrequencyRescaler
 from recbole_fmrlrec.nn.dropout import Dropout
 from recbole_fmrlrec.nn.feed_forward import EPSILON, FeedForward, normal_start
 
 FUSIONS = ("sum", "concat", "gate")
-
-
-def fourier_basis(length: int, frequencies: int) -> Tensor:
-    """Orthonormal columns ``(L, r)`` that span the lowest frequencies of L numbers.
-
-    Args:
-        length: L.
-        frequencies: how many of the L // 2 + 1, from the constant upwards; more are all.
-    """
-    turn = 2 * math.pi * torch.arange(length, dtype=torch.float64) / length
-    columns = [torch.ones(length, dtype=torch.float64)]
-    for k in range(1, min(frequencies, length // 2 + 1)):
-        columns.append(torch.cos(k * turn))
-        if 2 * k < length:
-            columns.append(torch.sin(k * turn))
-    basis = torch.stack(columns, dim=1)
-    return (basis / basis.norm(dim=0)).float()
-
-
-class FrequencyFilter(nn.Module):
-    """``norm(x + dropout(low(x) + beta^2 (x - low(x))))``: low(x) is the low-frequency part of x.
-
-    Args:
-        width: d.
-        length: L, the positions of a row.
-        frequencies: how many of the lowest belong to low(x).
-        dropout: rate.
-
-    Source: section 3.1 of the paper; the norm and one beta for all dimensions as in the code.
-    """
-
-    basis: Tensor
-
-    def __init__(self, width: int, length: int, frequencies: int, dropout: float) -> None:
-        super().__init__()
-        self.register_buffer("basis", fourier_basis(length, frequencies), persistent=False)
-        self.beta = nn.Parameter(torch.randn(1))
-        self.dropout, self.norm = Dropout(dropout), nn.LayerNorm(width, eps=EPSILON)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(B, L, d)`` to the same shape."""
-        out: Tensor = self.norm(x + self.dropout(self.rescaled(x)))
-        return out
-
-    def rescaled(self, x: Tensor) -> Tensor:
-        """``low(x) + beta^2 (x - low(x))``; the projection takes two small products."""
-        low = self.basis @ (self.basis.t() @ x)
-        return low + self.beta.square() * (x - low)
 
 
 class Fusion(nn.Module):
@@ -217,7 +171,8 @@ class Block(nn.Module):
         super().__init__()
         rates = dropout, attention_dropout
         self.filters = nn.ModuleList(
-            FrequencyFilter(width, length, frequencies, dropout) for _ in range(attributes + 2)
+            FrequencyRescaler(width, length, frequencies, dropout, one_beta=True)
+            for _ in range(attributes + 2)
         )
         fused = Fusion(fusion, attributes + 2, length)
         self.attention = FusedAttention(width, heads, attributes + 2, fused, *rates)

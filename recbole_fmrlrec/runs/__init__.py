@@ -1,1 +1,1 @@
-"""What a run leaves in its folder, and who is at work in it."""
+"""What a run leaves in its folder, and which process is working in it."""

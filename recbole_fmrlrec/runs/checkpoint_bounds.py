@@ -6,7 +6,7 @@ import glob
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -15,6 +15,9 @@ from recbole_fmrlrec.keys.known import model_keys
 from recbole_fmrlrec.model_api.protocols import ExportableModel
 from recbole_fmrlrec.rules import is_whole
 
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
+
 # Whole numbers of RecBole's models that say how long something lasts, or how much it weighs. All
 # others say how large a part of a model is, or how often it is applied.
 _NO_EXTENT = re.compile(r"anneal|epoch|interval|save_step|train_|warm|weight|verbose")
@@ -22,7 +25,7 @@ _NO_EXTENT = re.compile(r"anneal|epoch|interval|save_step|train_|warm|weight|ver
 _LEAST = 1024
 
 
-def check_bounds(path: Path, config: Any, state: Mapping[str, Any]) -> None:
+def check_bounds(path: Path, config: Config, state: Mapping[str, Any]) -> None:
     """Refuse a checkpoint whose configuration asks for a larger model than its tensors are.
 
     Of our models width and number of blocks must be those of the tensors; no extent of a model of
@@ -47,7 +50,7 @@ def check_bounds(path: Path, config: Any, state: Mapping[str, Any]) -> None:
     _check_length(path, config)
 
 
-def _check_network(path: Path, config: Any, tensors: Mapping[str, Tensor]) -> None:
+def _check_network(path: Path, config: Config, tensors: Mapping[str, Tensor]) -> None:
     blocks = {name.split(".")[2] for name in tensors if name.startswith("network.blocks.")}
     first = tensors.get("network.blocks.0.norm_recurrence.weight")
     width = 0 if first is None else first.numel()
@@ -61,7 +64,7 @@ def _check_network(path: Path, config: Any, tensors: Mapping[str, Tensor]) -> No
             )
 
 
-def _extents(config: Any) -> Iterator[tuple[str, int]]:
+def _extents(config: Config) -> Iterator[tuple[str, int]]:
     for key in sorted(model_keys(config["model"])):
         value = config[key]
         values = value if isinstance(value, list) else [value]
@@ -69,7 +72,7 @@ def _extents(config: Any) -> Iterator[tuple[str, int]]:
             yield from ((key, one) for one in values if is_whole(one))
 
 
-def _check_length(path: Path, config: Any) -> None:
+def _check_length(path: Path, config: Config) -> None:
     """A history has no more events than its files have lines, of four bytes at least."""
     name = glob.escape(config["dataset"])
     files = [file for file in Path(config["data_path"]).glob(f"{name}*.inter") if file.is_file()]

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dataset_tools.files import file_hash
+from dataset_tools.files.hashes import file_hash
 from recbole_fmrlrec.console import run_log
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.atomic import write_json
@@ -29,16 +29,19 @@ from recbole_fmrlrec.rules import is_whole, shown
 from recbole_fmrlrec.runs.lock import Lock
 from recbole_fmrlrec.runs.result import RunResult
 
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
+
 #: What was asked for, and what came out of it.
 CONFIG, RESULT = "config.json", "result.json"
 _LOG = "run.log"
 _IDENTITY = ("model", "dataset", "fingerprint", "overrides")
-#: The checkpoints: of the best epoch, and of the one after which a killed run goes on.
+#: The checkpoints: of the best epoch, and of the last epoch, from which a killed run continues.
 BEST, LAST = "best.pth", "last.pth"
 
 
 class FolderInUse(UsageError):
-    """A process that is alive is at work on the run."""
+    """A live process is working on the run."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class RunFolder:
     model_source: str | None = None  # of a model from outside
 
     @classmethod
-    def create(cls, root: Path, config: Any) -> RunFolder:
+    def create(cls, root: Path, config: Config) -> RunFolder:
         """A new folder ``MODEL-DATASET-TIME`` below ``root``."""
         model, dataset = config["model"], config["dataset"]
         # Before there is a folder: it may make features, and it may refuse them.
@@ -74,7 +77,7 @@ class RunFolder:
         raise UsageError(f"no free folder name for {stem} in {root}")
 
     @classmethod
-    def at(cls, path: Path, config: Any) -> RunFolder:
+    def at(cls, path: Path, config: Config) -> RunFolder:
         """A folder for a run of a configuration, whatever is in it."""
         fingerprint = run_fingerprint(config)
         return cls(path, config["model"], config["dataset"], fingerprint, config.overrides())
@@ -105,7 +108,7 @@ class RunFolder:
             ) from error
 
     @classmethod
-    def latest(cls, root: Path, config: Any) -> RunFolder | None:
+    def latest(cls, root: Path, config: Config) -> RunFolder | None:
         """The run of this very configuration that was started last, if there is one."""
         wanted = run_fingerprint(config)
         candidates = []
@@ -134,16 +137,16 @@ class RunFolder:
         recorded: int | None = content.get("threads", 0)
         if recorded is not None and not (is_whole(recorded) and 0 <= recorded <= MAX_THREADS):
             raise UsageError(
-                f"{self.path / CONFIG}: damaged: threads = {shown(recorded)}, which is no number "
-                f"of threads from 0 to {MAX_THREADS}; correct it, or remove the entry"
+                f"{self.path / CONFIG}: damaged: threads = {shown(recorded)}, not a number of "
+                f"threads from 0 to {MAX_THREADS}; correct it, or remove the entry"
             )
         return recorded
 
-    def begin(self, config: Any, threads: int | None = None) -> None:
+    def begin(self, config: Config, threads: int | None = None) -> None:
         """Record the configuration; clear away what a killed write has left.
 
         Args:
-            threads: as many as the run uses, to go on with the same.
+            threads: as many as the run uses, to be continued with the same number.
         """
         for leftover in self.path.glob(".*.partial"):
             leftover.unlink(missing_ok=True)
@@ -159,7 +162,7 @@ class RunFolder:
             write_json(self.path / CONFIG, content)
 
     def discard_unstarted(self) -> None:
-        """Remove the folder of a run that ended before there was anything to go on with.
+        """Remove the folder of a run that ended before there was anything to continue.
 
         A best checkpoint without a last one is the half of a first epoch, and no run.
         """
@@ -196,7 +199,7 @@ class RunFolder:
         """Keep other processes off the run meanwhile, by the lock files ``run.lock.N``.
 
         Raises:
-            FolderInUse: a process that is alive, here or on another machine, is at work on it.
+            FolderInUse: a live process, here or on another machine, is working on it.
             RunError: a process elsewhere took the run over while this one was asleep.
         """
         lock, lost = Lock(self.path / "run"), Event()
@@ -231,11 +234,11 @@ class RunFolder:
             lock.release()
 
     def logging(self, level: str | None) -> AbstractContextManager[None]:
-        """Log to ``run.log`` while the run lasts, and what is for people to standard error."""
+        """Log to ``run.log`` while the run lasts, and what users should see to standard error."""
         return run_log(self.path / _LOG, level)
 
 
-def run_fingerprint(config: Any, remake: bool = True) -> str:
+def run_fingerprint(config: Config, remake: bool = True) -> str:
     """What a run is: its settings, and the content of the dataset's atomic files and features.
 
     Args:

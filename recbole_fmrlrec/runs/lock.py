@@ -32,7 +32,7 @@ class Lock:
     """The lock ``NAME.lock.N`` beside ``path``.
 
     Args:
-        path: what is locked; the lock's files stand beside it.
+        path: what is locked; the lock's files are beside it.
         stale: seconds without a touch after which another machine's lock is taken over.
     """
 
@@ -42,7 +42,7 @@ class Lock:
     _stop: Event = field(default_factory=Event, init=False)
 
     def acquire(self) -> bool:
-        """Take the lock unless somebody who is alive has it.
+        """Take the lock unless a live process has it.
 
         Returns:
             Whether it is ours now.
@@ -67,12 +67,12 @@ class Lock:
         return True
 
     def is_held(self) -> bool:
-        """Whether somebody who is alive has the lock, we ourselves included."""
+        """Whether a live process has the lock, this one included."""
         highest = max(self._numbers(), default=0)
         return bool(highest) and self._alive(self._file(highest))
 
     def still_ours(self) -> bool:
-        """Whether nobody has taken the lock over."""
+        """Whether this process still has the lock."""
         numbers = self._numbers()
         return self.number in numbers and max(numbers) == self.number
 
@@ -96,7 +96,7 @@ class Lock:
                 return
 
     def release(self) -> None:
-        """Give the lock up, and clear away those of dead owners before us."""
+        """Release the lock, and remove those of earlier owners that are dead."""
         self._stop.set()
         for number in sorted(self._numbers()):
             if number <= self.number:

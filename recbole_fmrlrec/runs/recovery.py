@@ -1,4 +1,4 @@
-"""Put files of an unfinished run that cannot be read out of the way, so that it can go on."""
+"""Remove unreadable files of an unfinished run, so that it can be continued."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from recbole_fmrlrec.runs.result import RunResult
 def remove_damaged(folder: Path) -> list[str]:
     """Remove what a crash, a full disk or a copy has left unreadable, and what depends on it.
 
-    Then the run goes on: from its last checkpoint, or from its beginning where a checkpoint was
-    damaged. Only for a process that has the run for itself.
+    Then the run can be continued: from its last checkpoint, or from its beginning if a checkpoint
+    was damaged. Only for a process that holds the run's lock.
 
     Args:
         folder: of the run; it need not be there.

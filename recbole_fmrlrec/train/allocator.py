@@ -15,8 +15,8 @@ LARGEST_KEPT = 2**30
 def keep_freed_memory() -> bool:
     """Let this process reuse the memory of large tensors instead of asking for new pages.
 
-    By default glibc maps every block above 32 MiB anew and unmaps it when it is freed, so that each
-    large tensor of a training step is made of pages that the kernel has to clear first. On a CPU
+    By default glibc maps each block above 32 MiB separately and unmaps it when it is freed, so that
+    the kernel has to clear new pages for every large tensor of a training step. On a CPU
     that doubles the time of a step of RecBole's SASRec; results do not change. The process
     keeps the memory that it has once used.
 

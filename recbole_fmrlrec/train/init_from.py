@@ -8,9 +8,10 @@ from typing import Any
 from recbole_fmrlrec.console import say
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.checkpoint import load_checkpoint
+from recbole_fmrlrec.train.typed_settings import RunSettings
 
 
-def load_weights(model: Any, config: Any) -> None:
+def load_weights(model: Any, settings: RunSettings) -> None:
     """Take over the weights of the checkpoint ``init_from`` that fit by name and shape.
 
     Vectors of items and users belong to a dataset: they are left out where the checkpoint is of
@@ -19,7 +20,8 @@ def load_weights(model: Any, config: Any) -> None:
     Raises:
         UsageError: there is no such checkpoint, or nothing in it fits.
     """
-    file = Path(config["init_from"])
+    assert settings.init_from is not None
+    file = Path(settings.init_from)
     try:
         saved = load_checkpoint(file)
     except RunError as error:
@@ -27,7 +29,7 @@ def load_weights(model: Any, config: Any) -> None:
     weights = saved.get("state_dict")
     if not isinstance(weights, dict):
         raise UsageError(f"init_from: {file} holds no weights; give the best.pth of a run")
-    same_data = saved.get("config", {}).get("dataset") == config["dataset"]
+    same_data = saved.get("config", {}).get("dataset") == settings.dataset
     own = model.state_dict()
     fits, left = {}, []
     for name, value in own.items():
@@ -38,7 +40,7 @@ def load_weights(model: Any, config: Any) -> None:
             fits[name] = weights[name]
     if not fits:
         raise UsageError(
-            f"init_from: nothing in {file} fits {config['model']} as it is configured: "
+            f"init_from: nothing in {file} fits {settings.model} as it is configured: "
             f"{', '.join(left[:5])}{' ...' if len(left) > 5 else ''}"
         )
     model.load_state_dict(fits, strict=False)

@@ -1,14 +1,17 @@
-"""A trained model put together again from its checkpoint."""
+"""A trained model rebuilt from its checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.model_api import registry
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 
 def saved_config(
@@ -16,14 +19,14 @@ def saved_config(
     data_path: str | None = None,
     settings: Mapping[str, Any] | None = None,
     machine: Mapping[str, str] | None = None,
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Config, dict[str, Any]]:
     """The configuration of a checkpoint, on the CPU, and its content.
 
     Args:
         path: ``best.pth`` of a run.
         data_path: the folder that holds the dataset, where it is not where training had it.
         settings: changes that leave the shape of the model alone.
-        machine: likewise, as text of the command line.
+        machine: changes of where and how it runs, as text of the command line.
 
     Raises:
         UsageError: a checkpoint that is missing or damaged, or one that holds no configuration.
@@ -34,7 +37,7 @@ def saved_config(
 
     try:
         state = load_checkpoint(path)
-    except RunError as error:  # of a run that goes on it is a failure; here the user names the file
+    except RunError as error:  # in a resumed run it is a failure; here the user names the file
         raise UsageError(f"--checkpoint: {error}") from error
     if "config" not in state:
         raise UsageError(f"{path}: does not say which model it is; give the best.pth of that run")
@@ -54,7 +57,7 @@ def _check_names(path: Path, saved: Any, data_path: str | None) -> None:
             raise UsageError(f"{path}: damaged: its configuration does not say its {key}")
 
 
-def saved_model(path: Path, config: Any, state: dict[str, Any], train_data: Any) -> Any:
+def saved_model(path: Path, config: Config, state: dict[str, Any], train_data: Any) -> Any:
     """The model of a checkpoint, in evaluation mode on the configuration's device.
 
     Raises:
@@ -85,7 +88,7 @@ def _config(
     data_path: str | None,
     settings: Mapping[str, Any],
     machine: Mapping[str, str],
-) -> Any:
+) -> Config:
     """The configuration of a checkpoint: what in it differs from the defaults of today."""
     from recbole_fmrlrec.config.config import NOT_IN_FINGERPRINT, Config
 

@@ -11,27 +11,38 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.config.refusals import told_as_usage
+from recbole_fmrlrec.config.typed import typed
 from recbole_fmrlrec.console import say
 from recbole_fmrlrec.data.prepare_missing import prepare_missing
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.disk import NoRoom, is_no_room, no_room
 from recbole_fmrlrec.model_api import registry
 from recbole_fmrlrec.runs.folder import CONFIG, FolderInUse, RunFolder, run_fingerprint
-from recbole_fmrlrec.runs.result import RunResult, machine_facts, peak_memory
+from recbole_fmrlrec.runs.result import (
+    RunResult,
+    best_epoch,
+    machine_facts,
+    peak_memory,
+    size_rows,
+    training_seconds,
+)
 from recbole_fmrlrec.train.allocator import keep_freed_memory
 from recbole_fmrlrec.train.epoch_lines import EpochLines
 from recbole_fmrlrec.train.init_from import load_weights
+from recbole_fmrlrec.train.split_lines import split_lines
 from recbole_fmrlrec.train.summary import data_line, model_lines
 from recbole_fmrlrec.train.threads import take_threads, wait_passively
+from recbole_fmrlrec.train.typed_settings import RunSettings
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 #: Seconds between two looks at a run folder in which another process is at work.
 WAIT = 5.0
-
-Metrics = dict[str, float]
 
 
 def run(
@@ -48,7 +59,7 @@ def run(
 
     Args:
         model: name (ours or RecBole's) or class; fMRLRec when neither this nor a file says.
-        dataset: name of a folder below ``data_path``; ml-100k likewise.
+        dataset: name of a folder below ``data_path``; ml-100k when nothing says.
         config_file_list: YAML files, later ones win.
         config_dict: settings that win over the files.
         cli_args: settings as text, that win over all.
@@ -63,7 +74,7 @@ def run(
 
     Raises:
         UsageError: a key, value, name or file that cannot be used, or a run that another process
-            is at work on.
+            is working on.
         RunError: the run itself failed.
     """
     keep_freed_memory()
@@ -112,10 +123,10 @@ def _explained(error: Exception, folder: RunFolder) -> Exception:
 
 
 def run_when_free(*words: Any, **keys: Any) -> RunResult:
-    """`run`, once nobody else is at work in its folder.
+    """`run`, once no other process is working in its folder.
 
-    For a caller who has the run by a lock of its own: a process that died elsewhere may still look
-    alive by the lock of the run folder, for as long as that is touched last.
+    For a caller with its own lock on the run: a process that died on another machine may look alive
+    for a while by the lock of the run folder.
     """
     said = False
     while True:
@@ -128,7 +139,7 @@ def run_when_free(*words: Any, **keys: Any) -> RunResult:
         time.sleep(WAIT)
 
 
-def _choose_folder(config: Any, named: RunFolder | None, resume: bool) -> RunFolder:
+def _choose_folder(config: Config, named: RunFolder | None, resume: bool) -> RunFolder:
     root = Path(config["checkpoint_dir"])
     if named is not None:
         if named.fingerprint != run_fingerprint(config, remake=False):
@@ -152,33 +163,40 @@ def _choose_folder(config: Any, named: RunFolder | None, resume: bool) -> RunFol
 class _Run:
     """The steps of one run, in their order."""
 
-    config: Any
+    config: Config
     folder: RunFolder
     resume: bool
     started: float
     test: bool
     after_validation: Callable[[int, float], None] | None
 
+    @property
+    def settings(self) -> RunSettings:
+        """What these steps read of the configuration."""
+        return typed(RunSettings, self.config)
+
     def execute(self) -> RunResult:
         from recbole.utils import init_seed
 
         from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 
-        config = self.config
-        threads = take_threads(config["num_threads"], self.folder.threads())
+        config, settings = self.config, self.settings
+        threads = take_threads(settings.num_threads, self.folder.threads())
         self.folder.begin(config, threads.count)
         for note in config.notes:
             say(note)
-        init_seed(config["seed"], config["reproducibility"])
+        init_seed(settings.seed, settings.reproducibility)
         clock = time.perf_counter()
         dataset = create_dataset(config)
         logging.getLogger().info(dataset)
         users, items, events = dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num
         loaders = data_preparation(config, dataset)
         seconds = {"data": time.perf_counter() - clock}
-        say(data_line(config, (users, items, events), loaders))
+        say(data_line(settings.dataset, (users, items, events), loaders))
+        for line in split_lines(config, dataset, loaders):
+            say(line)
         trainer = self._make_trainer(loaders[0])
-        for line in model_lines(config, trainer.model):
+        for line in model_lines(settings, trainer.model):
             say(line)
         say(f"threads: {threads}")
         say(f"folder:  {self.folder.path}")
@@ -187,15 +205,16 @@ class _Run:
     def _make_trainer(self, train_data: Any) -> Any:
         from recbole.utils import init_seed
 
+        from recbole_fmrlrec.train.tensorboard import tensorboard_in
         from recbole_fmrlrec.train.trainer import trainer_class
 
-        config = self.config
-        init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+        config, settings = self.config, self.settings
+        init_seed(settings.seed + settings.local_rank, settings.reproducibility)
         config["checkpoint_dir"] = str(self.folder.path)
-        with told_as_usage(config, f"making {config['model']}"):
-            model = config.model_class(config, train_data._dataset).to(config["device"])
-        if config["init_from"]:
-            load_weights(model, config)
+        with told_as_usage(config, f"making {settings.model}"):
+            model = config.model_class(config, train_data._dataset).to(settings.device)
+        if settings.init_from:
+            load_weights(model, settings)
         logging.getLogger().info(model)
         tensorboard_in(self.folder.path)
         trainer = trainer_class(config)(config, model)
@@ -212,9 +231,9 @@ class _Run:
     def _train_and_test(
         self, trainer: Any, loaders: tuple[Any, Any, Any], seconds: dict[str, float]
     ) -> RunResult:
-        config = self.config
+        settings = self.settings
+        shown = settings.show_progress
         train_data, valid_data, test_data = loaders
-        shown = bool(config["show_progress"])
         clock = time.perf_counter()
         with self._first_epoch(trainer):
             score, valid = trainer.fit(
@@ -222,7 +241,7 @@ class _Run:
             )
         if isinstance(trainer, EpochLines):
             trainer.end_lines()
-        seconds["training"] = _training_seconds(trainer, time.perf_counter() - clock)
+        seconds["training"] = training_seconds(trainer, time.perf_counter() - clock)
         test = None
         if self.test:
             clock = time.perf_counter()
@@ -231,16 +250,16 @@ class _Run:
             self._save_ranks(trainer, test_data)
         seconds["total"] = time.time() - self.started
         result = RunResult(
-            model=config["model"],
-            dataset=config["dataset"],
+            model=settings.model,
+            dataset=settings.dataset,
             run_dir=self.folder.path,
-            seed=config["seed"],
-            valid_metric=config["valid_metric"],
+            seed=settings.seed,
+            valid_metric=settings.valid_metric,
             best_valid_score=float(score) if math.isfinite(score) else None,
-            best_epoch=_best_epoch(trainer),
+            best_epoch=best_epoch(trainer),
             epochs_run=len(getattr(trainer, "history", [])) or None,
-            valid=_rows(trainer.model, valid, getattr(trainer, "best_by_size", None)),
-            test=_rows(trainer.model, test, getattr(trainer, "by_size", None)),
+            valid=size_rows(trainer.model, valid, getattr(trainer, "best_by_size", None)),
+            test=size_rows(trainer.model, test, getattr(trainer, "by_size", None)),
             history=[
                 {**record, "epoch": record["epoch"] + 1}
                 for record in getattr(trainer, "history", [])
@@ -249,7 +268,7 @@ class _Run:
             peak_memory_bytes=peak_memory(),
             features=getattr(trainer.model, "feature_info", {}),
             fingerprint=self.folder.fingerprint,
-            config=config.effective(),
+            config=self.config.effective(),
             machine=machine_facts(),
         )
         if self.test:
@@ -260,7 +279,7 @@ class _Run:
     def _first_epoch(self, trainer: Any) -> Iterator[None]:
         """Tell as wrong use what fails before an epoch is done: shapes meet in the first batch."""
         try:
-            with told_as_usage(self.config, f"training {self.config['model']}"):
+            with told_as_usage(self.config, f"training {self.settings.model}"):
                 yield
         except UsageError as error:
             begun = getattr(trainer, "history", None) or self.folder.can_continue()
@@ -280,47 +299,5 @@ class _Run:
         from recbole_fmrlrec.evaluation.trainer_mixin import rank_record
 
         sizes = getattr(trainer, "by_size", None) or ()
-        rank_record(ranks, tuple(sizes), test_data).save(self.folder.path / TEST_RANKS)
-
-
-def _best_epoch(trainer: Any) -> int | None:
-    """The epoch whose model is kept, from 1: the last one that was no worse than the best."""
-    validated = [record for record in getattr(trainer, "history", []) if "valid" in record]
-    if not validated:
-        return None
-    metric = trainer.valid_metric
-    values = [record["valid"][metric] for record in validated]
-    best = max(values) if trainer.valid_metric_bigger else min(values)
-    last = [r["epoch"] for r, value in zip(validated, values, strict=True) if value == best][-1]
-    return int(last) + 1
-
-
-def _training_seconds(trainer: Any, measured: float) -> float:
-    """Time of all epochs, those before a resume included; as measured where none are recorded."""
-    history = getattr(trainer, "history", [])
-    if not history:
-        return measured
-    return sum(epoch["train_seconds"] + epoch.get("valid_seconds", 0.0) for epoch in history)
-
-
-def _rows(model: Any, metrics: Any, by_size: dict[int, Metrics] | None) -> list[dict[str, Any]]:
-    """A row per nested size, or the one row of another model: size, parameters, metrics."""
-    if metrics is None:
-        return []
-    if by_size:
-        return [
-            {"size": size, "parameters": model.parameter_count(size), "metrics": dict(at)}
-            for size, at in by_size.items()
-        ]
-    count = sum(parameter.numel() for parameter in model.parameters())
-    plain = {name: float(value) for name, value in metrics.items()}
-    return [{"size": None, "parameters": count, "metrics": plain}]
-
-
-def tensorboard_in(folder: Path) -> None:
-    """Let RecBole's trainers write their scalars into the run's folder, not the working folder."""
-    import recbole.trainer.trainer as recbole_trainer
-
-    from recbole_fmrlrec.train.scalars import Scalars
-
-    recbole_trainer.get_tensorboard = lambda logger: Scalars(folder / "tensorboard")
+        record = rank_record(ranks, tuple(sizes), test_data, trainer.masked_ranks)
+        record.save(self.folder.path / TEST_RANKS)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from recbole_fmrlrec.train.typed_settings import RunSettings
 
-def data_line(config: Any, counts: tuple[int, int, int], loaders: Sequence[Any]) -> str:
+
+def data_line(dataset: str, counts: tuple[int, int, int], loaders: Sequence[Any]) -> str:
     """What the run sees of its dataset.
 
     Args:
+        dataset: its name.
         counts: users, items and interactions, before the split makes rows of them.
         loaders: of training, validation and test; None where there is no such part.
     """
@@ -19,15 +22,15 @@ def data_line(config: Any, counts: tuple[int, int, int], loaders: Sequence[Any])
         for name, loader in zip(("validation", "test"), loaders[1:], strict=True)
         if loader
     ]
-    return f"data:    {config['dataset']}: " + ", ".join(
+    return f"data:    {dataset}: " + ", ".join(
         [f"{users} users", f"{items} items", f"{events} interactions", *parts]
     )
 
 
-def model_lines(config: Any, model: Any) -> list[str]:
+def model_lines(settings: RunSettings, model: Any) -> list[str]:
     """What is trained: model, seed, device; parameters, at each size where there are sizes."""
     count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    head = f"model:   {config['model']}, seed {config['seed']}, on {config['device']}"
+    head = f"model:   {settings.model}, seed {settings.seed}, on {settings.device}"
     network = getattr(model, "network", None)
     if network is None or not hasattr(network, "parameter_count"):
         return [f"{head}, {count:,} parameters"]

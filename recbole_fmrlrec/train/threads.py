@@ -63,12 +63,12 @@ def use_threads(wanted: int | None) -> int:
 
 
 def take_threads(wanted: int | None, recorded: int | None = None) -> Threads:
-    """`use_threads` with as many as other programs leave a core for, where nobody has said.
+    """`use_threads` with a thread per core that other programs leave free, or as many as asked.
 
     Args:
         wanted: the key ``num_threads``.
-        recorded: the number that a run was begun with: it goes on with the same, so that it ends
-            with the same bits. 0 stands for what `use_threads` takes.
+        recorded: the number that a run was begun with: it continues with the same one, so that it
+            ends with the same bits. 0 means what `use_threads` takes.
     """
     if wanted:
         return Threads(use_threads(wanted), "num_threads")

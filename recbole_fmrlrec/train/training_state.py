@@ -1,7 +1,7 @@
 """What training changes outside ``state_dict``: attributes of a model, of its parts, of a trainer.
 
 RecBole's models count updates, keep histories of losses, tables and graphs in plain attributes; a
-run that goes on without them is another run. Their values at the start of a training are those of
+run that continues without them is another run. Their values at the start of a training are those of
 every new object of the same configuration and seed, so a checkpoint holds what differs from them.
 """
 
@@ -46,7 +46,7 @@ _INERT_PACKAGES: tuple[str, ...] = (
 _INERT_PACKAGES += ("recbole.sampler", "pandas", "tensorboard", "torch.utils", "tqdm", "wandb")
 _OF_EVERY_MODULE = frozenset(vars(nn.Module())) | {"training"}
 
-Place = tuple[str, Any, Any, Any]  # path, its holder, name or index there, value
+Entry = tuple[str, Any, Any, Any]  # path, its holder, name or index there, value
 
 
 class TrainingState:
@@ -54,7 +54,7 @@ class TrainingState:
 
     Args:
         roots: objects by name; what they hold is looked through as well.
-        skip: attributes of the roots themselves that are recorded elsewhere, or are places.
+        skip: attributes of the roots themselves that are recorded elsewhere, or are paths.
 
     Attributes:
         opaque: what is there and cannot be recorded: path to type. It may be a source of data, a
@@ -80,13 +80,13 @@ class TrainingState:
         """Give the attributes the values that `changed` recorded in another process.
 
         Returns:
-            Paths that there are no more.
+            Paths that do not exist any more.
         """
-        weights, places = self._weights(), {place[0]: place for place in self._places()}
+        weights, entries = self._weights(), {entry[0]: entry for entry in self._entries()}
         holders, lost = dict(self._holders()), []
         for path, content in changed.items():
             above = path.removesuffix(f".{content['name']}")
-            _, holder, name, current = places.get(
+            _, holder, name, current = entries.get(
                 path, (path, holders.get(above), content["name"], None)
             )
             try:
@@ -100,10 +100,10 @@ class TrainingState:
     def _weights(self) -> Weights:
         return Weights({k: root for k, root in self.roots.items() if isinstance(root, nn.Module)})
 
-    def _records(self) -> Iterator[Place]:
-        """Path, name, value and record of every place that can be recorded."""
+    def _records(self) -> Iterator[Entry]:
+        """Path, name, value and record of every entry that can be recorded."""
         weights = self._weights()
-        for path, _, name, value in self._places():
+        for path, _, name, value in self._entries():
             try:
                 kept = record(value, weights)
             except Unrecordable as error:
@@ -123,7 +123,7 @@ class TrainingState:
                     seen.add(id(value))
                     waiting.append((f"{path}.{name}", value))
 
-    def _places(self) -> Iterator[Place]:
+    def _entries(self) -> Iterator[Entry]:
         """Every value that is recorded as a whole."""
         modules = [root for root in self.roots.values() if isinstance(root, nn.Module)]
         known = {id(part) for module in modules for part in module.modules()}

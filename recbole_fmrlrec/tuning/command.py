@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recbole_fmrlrec.config.arguments import Parser
+from recbole_fmrlrec.config.command_line import Parser
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.program import usage_name
 from recbole_fmrlrec.rules import is_number
 
 if TYPE_CHECKING:
-    from recbole_fmrlrec.tuning.file import Draft
     from recbole_fmrlrec.tuning.plan import Plan
+    from recbole_fmrlrec.tuning.search_file import Draft
 
 DESCRIPTION = """\
 Search the parameters of a model by the validation metric, with Optuna. FILE is a YAML file (see
@@ -106,11 +106,10 @@ def _options() -> list[str]:
 
 def _plans(file: Path, options: argparse.Namespace, rest: list[str]) -> list[Plan]:
     from recbole_fmrlrec import compat
-    from recbole_fmrlrec.compare.quick import check_options
-    from recbole_fmrlrec.config.command_line import parse
+    from recbole_fmrlrec.config.command_line import check_options, parse
     from recbole_fmrlrec.config.model_names import model_name
     from recbole_fmrlrec.keys.yaml_files import shipped_file
-    from recbole_fmrlrec.tuning.file import read_drafts
+    from recbole_fmrlrec.tuning.search_file import read_drafts
 
     if options.model:
         options.model = model_name(options.model)

@@ -15,13 +15,13 @@ from optuna.trial import FrozenTrial, TrialState
 from tabulate import tabulate
 
 from recbole_fmrlrec.files.atomic import write_json, write_text
-from recbole_fmrlrec.tuning.page import study_page
 from recbole_fmrlrec.tuning.plan import Plan
-from recbole_fmrlrec.tuning.study import best_of, experimental, outcomes
-from recbole_fmrlrec.tuning.trial import quiet, run_place, warn_of_damage
+from recbole_fmrlrec.tuning.study import best_of, outcomes, without_experimental_warnings
+from recbole_fmrlrec.tuning.study_page import study_page
+from recbole_fmrlrec.tuning.trial import quiet, remove_damaged_files, run_slot
 from recbole_fmrlrec.tuning.worker import hours_used
 
-TESTS = "tests"  # the study's record of places that were tested
+TESTS = "tests"  # the study's record of slots that were tested
 
 
 def chosen(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
@@ -50,10 +50,10 @@ def _sampling(plan: Plan) -> str:
 
 
 def table(plan: Plan, study: optuna.Study) -> tuple[list[str], list[list[Any]]]:
-    """Head and rows of all trials in the order of their places; what is not there is empty."""
+    """Head and rows of all trials in the order of their slots; what is not there is empty."""
     names = [parameter.name for parameter in plan.space.parameters]
     rows = []
-    for place, trial in outcomes(study).items():
+    for slot, trial in outcomes(study).items():
         attrs = trial.user_attrs
         params = plan.space.tidy(trial.params)
         values = [params.get(name, "") for name in names]
@@ -66,13 +66,13 @@ def table(plan: Plan, study: optuna.Study) -> tuple[list[str], list[list[Any]]]:
         seconds = round(attrs["seconds"], 1) if "seconds" in attrs else ""
         value = trial.values[0] if trial.values else ""
         state = "failed" if trial.state == TrialState.FAIL else trial.state.name.lower()
-        run = str(plan.run_root(attrs.get("copy_of", place)))
-        rows.append([place, state, value, epochs, seconds, *values, run, note])
+        run = str(plan.run_root(attrs.get("copy_of", slot)))
+        rows.append([slot, state, value, epochs, seconds, *values, run, note])
     return ["trial", "state", plan.metric, "epochs", "seconds", *names, "folder", "note"], rows
 
 
 def as_rows(plan: Plan, study: optuna.Study) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the trials for people, best first; folders are left out."""
+    """Head and rows of the trials as short text, best first, without their folders."""
     head, rows = table(plan, study)
     sign = -1 if plan.maximize else 1
     rows.sort(key=lambda row: (row[1] != "complete", sign * row[2] if row[2] != "" else 0))
@@ -82,7 +82,7 @@ def as_rows(plan: Plan, study: optuna.Study) -> tuple[list[str], list[list[str]]
 
 
 def as_text(plan: Plan, study: optuna.Study) -> str:
-    """Likewise as a Markdown table."""
+    """The same as a Markdown table."""
     head, rows = as_rows(plan, study)
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return tabulate(escaped, head, "github", disable_numparse=True)
@@ -103,7 +103,7 @@ def write_trials(plan: Plan, study: optuna.Study) -> None:
     write_text(plan.output / "trials.md", f"{head_line}\n\n{trials}\n")
 
 
-def write_best(plan: Plan, place: int, trial: FrozenTrial) -> Path:
+def write_best(plan: Plan, slot: int, trial: FrozenTrial) -> Path:
     """Write ``best.yaml``: the best configuration, which ``--config_files`` takes."""
     content = {
         "model": plan.model,
@@ -113,7 +113,7 @@ def write_best(plan: Plan, place: int, trial: FrozenTrial) -> Path:
     }
     path = plan.output / "best.yaml"
     head = (
-        f"# Best of the study {plan.study}: trial {place}, "
+        f"# Best of the study {plan.study}: trial {slot}, "
         f"{plan.metric} {trial.values[0]:.6g} on validation.\n"
     )
     write_text(path, head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -129,13 +129,13 @@ def write_plots(plan: Plan, study: optuna.Study) -> None:
 
 
 def _visible(study: optuna.Study, plan: Plan) -> optuna.Study:
-    """A copy in memory of the latest trial of each place: dead ones would be listed twice."""
+    """A copy in memory of the latest trial of each slot: dead ones would be listed twice."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     copy = optuna.create_study(
         study_name=plan.study, direction="maximize" if plan.maximize else "minimize"
     )
-    with experimental():
+    with without_experimental_warnings():
         copy.set_metric_names([plan.metric])
     copy.add_trials([t for t in outcomes(study).values() if t.state != TrialState.WAITING])
     optuna.logging.set_verbosity(level)
@@ -143,29 +143,29 @@ def _visible(study: optuna.Study, plan: Plan) -> optuna.Study:
 
 
 def test_of_best(
-    plan: Plan, study: optuna.Study, place: int, trial: FrozenTrial, *, debug: bool = False
+    plan: Plan, study: optuna.Study, slot: int, trial: FrozenTrial, *, debug: bool = False
 ) -> dict[str, Any]:
     """The test of the best trial: run once, then remembered in the study and in ``test.json``."""
     tests = study.user_attrs.get(TESTS, {})
-    if str(place) not in tests:
-        warn_of_damage(plan, place)
+    if str(slot) not in tests:
+        remove_damaged_files(plan, slot)
         with quiet(not debug):
-            result = run_place(plan, place, chosen(plan, trial), test=True)
+            result = run_slot(plan, slot, chosen(plan, trial), test=True)
         tested = {
             "valid_of_tested": {plan.metric: result.best_valid_score},
             "test": result.test,
             "run_dir": str(result.run_dir),
         }
-        tests = {**tests, str(place): tested}
+        tests = {**tests, str(slot): tested}
         study.set_user_attr(TESTS, tests)
     content = {
         "study": plan.study,
         "model": plan.model,
         "dataset": plan.dataset,
-        "trial": place,
+        "trial": slot,
         "valid": {plan.metric: trial.values[0]},
         "parameters": chosen(plan, trial),
-        **tests[str(place)],
+        **tests[str(slot)],
     }
     write_json(plan.output / "test.json", content)
     return content
@@ -185,7 +185,7 @@ def test_table(content: dict[str, Any]) -> str:
 
 
 def write_outputs(plan: Plan, study: optuna.Study) -> tuple[int, FrozenTrial] | None:
-    """Write everything but the test; returns place and trial of the best, if there is one."""
+    """Write everything but the test; returns slot and trial of the best, if there is one."""
     write_trials(plan, study)
     write_plots(plan, study)
     best = best_of(study, plan.maximize)

@@ -7,13 +7,16 @@ import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.files.writable import check_name
+from recbole_fmrlrec.files.names import check_name
 from recbole_fmrlrec.program import command_name
-from recbole_fmrlrec.tuning.file import Draft
+from recbole_fmrlrec.tuning.search_file import Draft
 from recbole_fmrlrec.tuning.space import Parameter, Space
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
 
 # The trials would no longer be measured alike.
 _MEASURE = {"valid_metric", "valid_metric_bigger", "eval_args", "metrics", "topk", "repeatable"}
@@ -34,8 +37,8 @@ class Plan:
         fingerprint: a hash of defaults, fixed settings and data.
         epochs: of a trial, if no parameter says otherwise.
         sampler_named: whether the file names the sampler; else it follows from the budget.
-        trials: how many; None is no limit.
-        hours: hours of all trials together; None is no limit.
+        trials: how many; None for no limit.
+        hours: hours of all trials together; None for no limit.
     """
 
     study: str
@@ -56,10 +59,10 @@ class Plan:
     sampler_named: bool = True
 
     def points(self) -> list[dict[str, Any]]:
-        """The points of the grid, by the place of the trial that takes them; a fixed shuffle.
+        """The points of the grid, by the slot of the trial that takes them; a fixed shuffle.
 
         In the order of the file, a part of them would leave the first parameters at their first
-        values. The order does not depend on the budget, with which a study may go on later.
+        values. The order does not depend on the budget, which may change when a study is continued.
         """
         numbers = random.Random(self.seed)  # `random()` alone is the same in every Python
         return sorted(self.space.points(), key=lambda _: numbers.random())
@@ -90,9 +93,9 @@ class Plan:
         values = {**self.settings, **self.space.first()}
         return Config(self.model, self.dataset, config_dict=values)
 
-    def run_root(self, place: int) -> Path:
+    def run_root(self, slot: int) -> Path:
         """The folder of the run of one trial."""
-        return self.output / "trials" / f"{place:04d}"
+        return self.output / "trials" / f"{slot:04d}"
 
 
 @dataclass(frozen=True)
@@ -233,7 +236,7 @@ def _checked(
     return parameter
 
 
-def _need_validation(config: Any) -> None:
+def _need_validation(config: Config) -> None:
     split = config["eval_args"]["split"]
     shares = split.get("RS") or split.get("TS")
     if split.get("LS") == "test_only" or (shares and not shares[1]):

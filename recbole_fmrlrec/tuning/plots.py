@@ -29,10 +29,10 @@ def draw_all(plan: Plan, trials: Trials, study: optuna.Study) -> list[Figure]:
     """Every drawing for which there are trials enough.
 
     Args:
-        trials: the latest of each place.
+        trials: the latest of each slot.
         study: the same ones, as Optuna reads them.
     """
-    done = {place: t for place, t in trials.items() if t.state == TrialState.COMPLETE}
+    done = {slot: t for slot, t in trials.items() if t.state == TrialState.COMPLETE}
     if not done:
         return []
     found = [_history(plan, done), _curves(plan, trials)]
@@ -52,13 +52,13 @@ def _figure(name: str, caption: str, draw: Callable[[Any], None], high: float = 
 
 def _history(plan: Plan, done: Trials) -> Figure:
     def draw(axes: Any) -> None:
-        places = list(done)
+        slots = list(done)
         values = [trial.values[0] for trial in done.values()]
         better, best = (max if plan.maximize else min), [values[0]]
         for value in values[1:]:
             best.append(better(best[-1], value))
-        axes.plot(places, values, "o", color=BLUE, markersize=4, label="trial")
-        axes.step(places, best, where="post", color=ORANGE, linewidth=1.4, label="best so far")
+        axes.plot(slots, values, "o", color=BLUE, markersize=4, label="trial")
+        axes.step(slots, best, where="post", color=ORANGE, linewidth=1.4, label="best so far")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("trial")
         axes.set_ylabel(plan.metric)
@@ -67,16 +67,16 @@ def _history(plan: Plan, done: Trials) -> Figure:
 
 
 def _curves(plan: Plan, trials: Trials) -> Figure:
-    curves = {place: t for place, t in trials.items() if t.intermediate_values}
+    curves = {slot: t for slot, t in trials.items() if t.intermediate_values}
     sign = -1 if plan.maximize else 1
     ranked = sorted(curves, key=lambda at: min(sign * v for v in _values(curves[at])))[:CURVES]
     best = best_among(trials, plan.maximize)
 
     def draw(axes: Any) -> None:
         named: set[str] = set()
-        for place in reversed(ranked):
-            trial = curves[place]
-            kind, style = _look(trial, best is not None and best[0] == place)
+        for slot in reversed(ranked):
+            trial = curves[slot]
+            kind, style = _look(trial, best is not None and best[0] == slot)
             text = kind if kind not in named else None
             named.add(kind)
             epochs = [epoch + 1 for epoch in trial.intermediate_values]
@@ -130,7 +130,7 @@ def _importance(weights: Mapping[str, float]) -> Figure:
 
 def _slice(plan: Plan, done: Trials, parameter: Parameter) -> Figure:
     name = parameter.name
-    own = {place: trial for place, trial in done.items() if name in trial.params}
+    own = {slot: trial for slot, trial in done.items() if name in trial.params}
     best = best_among(done, plan.maximize)
 
     def draw(axes: Any) -> None:
@@ -149,7 +149,7 @@ def _slice(plan: Plan, done: Trials, parameter: Parameter) -> Figure:
 
 
 def _positions(axes: Any, parameter: Parameter) -> Callable[[Any], Any]:
-    """Where a stored value stands on the axis, which is made for the parameter's kind."""
+    """The position of a stored value on the axis, which is made for the parameter's kind."""
     if parameter.kind != "choice":
         low, high = parameter.values[:2]
         if parameter.kind == "loguniform":

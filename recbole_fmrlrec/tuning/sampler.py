@@ -1,4 +1,4 @@
-"""Values for a trial: Optuna's samplers, seeded by the trial's place, and a grid by place."""
+"""Values for a trial: Optuna's samplers, seeded by the trial's slot, and a grid by slot."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.space import label
-from recbole_fmrlrec.tuning.study import experimental, place_of
+from recbole_fmrlrec.tuning.study import slot_of, without_experimental_warnings
 
 
-class PlacedSampler(BaseSampler):
-    """Hands every trial to a sampler of its own, made from the trial's place.
+class SlotSampler(BaseSampler):
+    """Hands every trial to a sampler of its own, made from the trial's slot.
 
-    A sampler that lives through a study would start its random numbers anew in each process: a
-    study that goes on would repeat its first trials, and two workers would share them.
+    One sampler for a whole study would start its random numbers again in each process: a
+    study that is continued would repeat its first trials, and two workers would share them.
 
     Args:
         study: all trials; a pruner with brackets hands samplers a study with some of them only.
 
     Attributes:
-        place: of the trial that was begun last in this process.
+        slot: of the trial that was begun last in this process.
     """
 
     def __init__(self, plan: Plan, study: optuna.Study) -> None:
         self.plan = plan
         self.study = study
-        self.place = 0
+        self.slot = 0
         self.points = plan.points() if plan.sampler == "grid" else []
         self.inner: BaseSampler = RandomSampler()
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Find the place, and make the sampler of it; the objective stores the place."""
-        self.place = place_of(self.study, trial)
-        self.inner = self._sampler(self.place)
+        """Find the slot, and make the sampler of it; the objective stores the slot."""
+        self.slot = slot_of(self.study, trial)
+        self.inner = self._sampler(self.slot)
         self.inner.before_trial(study, trial)
 
-    def _sampler(self, place: int) -> BaseSampler:
-        seed = (self.plan.seed * 1_000_003 + place) % 2**32
+    def _sampler(self, slot: int) -> BaseSampler:
+        seed = (self.plan.seed * 1_000_003 + slot) % 2**32
         at_random = RandomSampler(seed=seed)
         if self.plan.sampler == "random":
             return at_random
-        with experimental():
+        with without_experimental_warnings():
             if self.plan.sampler == "grid":
                 # Optuna's GridSampler knows no conditions and may give two workers one point.
-                point = self.points[place] if place < len(self.points) else {}
+                point = self.points[slot] if slot < len(self.points) else {}
                 fixed = {name: label(value) for name, value in point.items()}
                 return PartialFixedSampler(fixed, at_random)
             return TPESampler(seed=seed, multivariate=True, group=self.plan.space.conditional)

@@ -25,7 +25,7 @@ from recbole_fmrlrec.tuning.worker import Job, finished, work_together
 
 
 def check(plan: Plan, url: str) -> None:
-    """Make sure that a study can be made, before any is; makes its folders and nothing else.
+    """Check that a study can be made, before it is; makes its folders and nothing else.
 
     Raises:
         DataError: the dataset is not there, and nothing says where it comes from.
@@ -41,7 +41,7 @@ def check(plan: Plan, url: str) -> None:
 
 
 def search(plan: Plan, url: str, workers: int, *, debug: bool = False) -> str:
-    """Go on with a study until its budget is used up; write its tables; test the best.
+    """Continue a study until its budget is used up; write its tables; test the best.
 
     Returns:
         What to print.
@@ -78,7 +78,7 @@ def _open(plan: Plan, url: str) -> tuple[Plan, optuna.Study]:
 def _with_stored_sampler(plan: Plan, storage: RDBStorage) -> Plan:
     """The plan with the sampler that its study was begun with, where the file names none.
 
-    It follows from the budget then, and the study may go on with another budget.
+    It then follows from the budget, which may change when the study is continued.
     """
     if plan.sampler_named or plan.study not in optuna.get_all_study_names(storage):
         return plan
@@ -88,15 +88,15 @@ def _with_stored_sampler(plan: Plan, storage: RDBStorage) -> Plan:
 
 
 def _report(study: optuna.Study, best: tuple[int, FrozenTrial], job: Job) -> str:
-    plan, (place, trial) = job.plan, best
+    plan, (slot, trial) = job.plan, best
     lines = [
         state(plan, study),
-        f"best {plan.metric} on validation {trial.values[0]:.4f}, trial {place}: "
+        f"best {plan.metric} on validation {trial.values[0]:.4f}, trial {slot}: "
         + ", ".join(f"{name} {value}" for name, value in outputs.chosen(plan, trial).items()),
     ]
-    tested = str(place) in study.user_attrs.get(outputs.TESTS, {})
+    tested = str(slot) in study.user_attrs.get(outputs.TESTS, {})
     if tested or _is_last(study, job.command):
-        content = outputs.test_of_best(plan, study, place, trial, debug=job.debug)
+        content = outputs.test_of_best(plan, study, slot, trial, debug=job.debug)
         lines += ["its test:", outputs.test_table(content)]
         value = content["valid_of_tested"][plan.metric]
         if value != trial.values[0]:  # its checkpoint was not here, and training is not exact

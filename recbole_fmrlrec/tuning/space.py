@@ -127,7 +127,7 @@ class Space:
         """Order parameters by their conditions.
 
         Raises:
-            UsageError: a condition on what is no parameter, has no such value, or goes in a circle.
+            UsageError: a condition on what is not a parameter or lacks the value, or a circle.
         """
         by_name = {parameter.name: parameter for parameter in parameters}
         for parameter in parameters:
@@ -192,7 +192,7 @@ class Space:
         return found
 
     def covered_by(self, trials: int | None) -> bool:
-        """Whether so many trials (None is no limit) reach every point."""
+        """Whether so many trials (None for no limit) reach every point."""
         if not self.finite:
             return False
         most = MAX_GRID if trials is None else min(trials, MAX_GRID)

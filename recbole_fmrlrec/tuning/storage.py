@@ -22,7 +22,7 @@ def address_of(url: str) -> sqlalchemy.URL:
     """The parts of ``--storage``.
 
     Raises:
-        UsageError: it is no url.
+        UsageError: it is not a URL.
     """
     try:
         return sqlalchemy.make_url(url)
@@ -46,7 +46,7 @@ def open_storage(url: str, look_only: bool = False) -> RDBStorage:
         look_only: make no tables and write nothing; a file of SQLite may be read-only then.
 
     Raises:
-        UsageError: the url is none, its driver is not installed, or its file will not do.
+        UsageError: it is not a URL, its driver is not installed, or its file will not do.
         RunError: the database cannot be used.
     """
     address = address_of(url)
@@ -83,7 +83,7 @@ def _look(address: sqlalchemy.URL, file: Path | None) -> RDBStorage:
 
 def _connect(address: sqlalchemy.URL) -> RDBStorage:
     sqlite = address.drivername.startswith("sqlite")
-    with study.experimental():
+    with study.without_experimental_warnings():
         storage = RDBStorage(
             address.render_as_string(hide_password=False),
             engine_kwargs={"connect_args": {"timeout": 120}} if sqlite else None,

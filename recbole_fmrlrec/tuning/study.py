@@ -1,4 +1,4 @@
-"""The stored study: its definition, the place of each trial, trials whose process has died."""
+"""The stored study: its definition, the slot of each trial, trials whose process has died."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from dataset_tools.differences import changed_entries
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.process import is_here, is_running
 from recbole_fmrlrec.tuning.plan import FINGERPRINT, Plan
 
 #: Seconds between two signs of life of a trial, and without one until it counts as dead.
 HEARTBEAT, GRACE = 15, 60
-#: How often a trial is taken up again: one that kills its process would go on for ever.
+#: How often a trial is resumed: one that kills its process would never end.
 MAX_RETRIES = 10
 
 DEFINITION = "definition"
 
 
 @contextmanager
-def experimental() -> Iterator[None]:
+def without_experimental_warnings() -> Iterator[None]:
     """Without Optuna's warnings that heartbeats and the like may change; its version is pinned."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -44,7 +45,7 @@ def open_study(storage: RDBStorage, plan: Plan) -> optuna.Study:
     direction = StudyDirection.MAXIMIZE if plan.maximize else StudyDirection.MINIMIZE
     try:
         study = optuna.create_study(storage=storage, study_name=plan.study, direction=direction)
-        with experimental():
+        with without_experimental_warnings():
             study.set_metric_names([plan.metric])
     except DuplicatedStudyError:
         study = optuna.load_study(storage=storage, study_name=plan.study)
@@ -72,26 +73,18 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
-def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any], above: str = "") -> list[str]:
+def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """A line for each entry in which two definitions differ."""
-    found = []
-    for key in [*stored, *(key for key in wanted if key not in stored)]:
-        before, now = stored.get(key), wanted.get(key)
-        if _rounded(before) == _rounded(now) and (key in stored) == (key in wanted):
-            continue
-        if isinstance(before, dict) and isinstance(now, dict):
-            found += differences(before, now, f"{above}{key}.")
-            continue
-        sides = [repr(side[key]) if key in side else "not there" for side in (stored, wanted)]
-        found.append(f"{above}{key}: {sides[0]} in the study, {sides[1]} now")
-    return found
+    changed = changed_entries(stored, wanted, lambda a, b: _rounded(a) == _rounded(b))
+    return [f"{key}: {before} in the study, {now} now" for key, before, now in changed]
 
 
-# Places. Trials have numbers in the order in which they are made, which the database hands out one
-# at a time; a trial that is taken up again is a new one for Optuna. Its place is that of the first.
+# Slots of the budget. Trials have numbers in the order in which they are made, which the database
+# hands out one at a time; a trial that is resumed is a new one for Optuna. Its slot, stored in the
+# attribute "place", is that of the first.
 
 
-def place_of(study: optuna.Study, trial: FrozenTrial) -> int:
+def slot_of(study: optuna.Study, trial: FrozenTrial) -> int:
     """How many other trials were begun before this one was begun for the first time."""
     if "place" in trial.user_attrs:
         return int(trial.user_attrs["place"])
@@ -106,12 +99,12 @@ def numbered(study: optuna.Study, number: int) -> FrozenTrial:
 
 
 def begun_first(trial: FrozenTrial) -> bool:
-    """Whether a trial is neither one taken up again nor one beyond the budget."""
+    """Whether a trial is neither a resumed one nor one beyond the budget."""
     return "failed_trial" not in trial.system_attrs and not trial.user_attrs.get("surplus")
 
 
 def outcomes(study: optuna.Study) -> dict[int, FrozenTrial]:
-    """The latest trial of each place, by place."""
+    """The latest trial of each slot, by slot."""
     found = {}
     for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number):
         if "place" in trial.user_attrs and not trial.user_attrs.get("surplus"):
@@ -120,16 +113,16 @@ def outcomes(study: optuna.Study) -> dict[int, FrozenTrial]:
 
 
 def best_of(study: optuna.Study, maximize: bool) -> tuple[int, FrozenTrial] | None:
-    """Place and trial of the best value, the earliest among equals."""
+    """Slot and trial of the best value, the earliest among equals."""
     return best_among(outcomes(study), maximize)
 
 
 def best_among(trials: Mapping[int, FrozenTrial], maximize: bool) -> tuple[int, FrozenTrial] | None:
-    """Likewise, of trials by place."""
+    """The same, of trials by slot."""
     sign = -1 if maximize else 1
     done = [
-        (sign * trial.values[0], place, trial)
-        for place, trial in trials.items()
+        (sign * trial.values[0], slot, trial)
+        for slot, trial in trials.items()
         if trial.state == TrialState.COMPLETE
     ]
     return min(done, key=lambda item: item[:2])[1:] if done else None
@@ -139,12 +132,12 @@ def best_among(trials: Mapping[int, FrozenTrial], maximize: bool) -> tuple[int, 
 
 
 def retry(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Put a trial whose process has died back in the queue, with its place, values and curve."""
+    """Put a trial whose process has died back in the queue, with its slot, values and curve."""
     kept = copy.copy(trial)
     # With the dead owner's name on it, the new trial would be taken for dead as soon as it runs.
     gone = ("owner", "error")
     kept.user_attrs = {key: v for key, v in trial.user_attrs.items() if key not in gone}
-    with experimental():
+    with without_experimental_warnings():
         RetryHeartbeatStaleTrialCallback(MAX_RETRIES, inherit_intermediate_values=True)(study, kept)
 
 
@@ -157,9 +150,9 @@ def _is_dead(trial: FrozenTrial) -> bool:
     return is_here(owner) and not is_running(owner)
 
 
-def take_up_dead(study: optuna.Study) -> None:
+def requeue_dead(study: optuna.Study) -> None:
     """Put trials that died back in the queue: processes of this machine, and silent ones."""
-    with experimental():
+    with without_experimental_warnings():
         optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if not _is_dead(trial):
@@ -171,7 +164,7 @@ def take_up_dead(study: optuna.Study) -> None:
         retry(study, trial)
 
 
-def take_up_lost(study: optuna.Study) -> bool:
+def requeue_lost(study: optuna.Study) -> bool:
     """Queue trials that were marked as dead by a process that died before it could queue them.
 
     Only to be called when nothing runs. Returns whether there was one.

@@ -24,7 +24,7 @@ from recbole_fmrlrec.runs.lock import Lock
 from recbole_fmrlrec.runs.recovery import remove_damaged
 from recbole_fmrlrec.runs.result import RunResult
 from recbole_fmrlrec.tuning.plan import Plan
-from recbole_fmrlrec.tuning.sampler import PlacedSampler
+from recbole_fmrlrec.tuning.sampler import SlotSampler
 from recbole_fmrlrec.tuning.study import begun_first, best_among, numbered, outcomes
 
 
@@ -53,43 +53,43 @@ class Objective:
             RunError: it is beyond the budget (another worker was faster), or has no score.
         """
         sampler = self.study.sampler
-        assert isinstance(sampler, PlacedSampler)  # set with the study; it found the place
-        self.number, place = trial.number, sampler.place
-        trial.set_user_attr("place", place)
+        assert isinstance(sampler, SlotSampler)  # set with the study; it found the slot
+        self.number, slot = trial.number, sampler.slot
+        trial.set_user_attr("place", slot)
         first = begun_first(numbered(self.study, trial.number))
-        if self.plan.trials is not None and place >= self.plan.trials and first:
+        if self.plan.trials is not None and slot >= self.plan.trials and first:
             trial.set_user_attr("surplus", True)
             raise RunError("beyond the budget")
         trial.set_user_attr("owner", {**this_process(), "command": self.command})
         try:
             chosen = self.plan.space.suggest(trial)
-            twin = self._twin(trial, place)
-            return self._copy(trial, twin) if twin else self._train(trial, place, chosen)
+            twin = self._twin(trial, slot)
+            return self._copy(trial, twin) if twin else self._train(trial, slot, chosen)
         except (TrialPruned, UpdateFinishedTrialError):
             raise
         except Exception as error:
             trial.set_user_attr("error", _one_line(error))
             raise
 
-    def _twin(self, trial: Trial, place: int) -> tuple[int, FrozenTrial] | None:
+    def _twin(self, trial: Trial, slot: int) -> tuple[int, FrozenTrial] | None:
         """A finished trial of the same values: training it again would give the same value."""
         for other, found in outcomes(self.study).items():
             alike = found.state == TrialState.COMPLETE and found.params == trial.params
-            if alike and other != place:
+            if alike and other != slot:
                 return other, found
         return None
 
     def _copy(self, trial: Trial, twin: tuple[int, FrozenTrial]) -> float:
-        place, found = twin
-        trial.set_user_attr("copy_of", found.user_attrs.get("copy_of", place))
+        slot, found = twin
+        trial.set_user_attr("copy_of", found.user_attrs.get("copy_of", slot))
         return float(found.values[0])
 
-    def _train(self, trial: Trial, place: int, chosen: dict[str, Any]) -> float:
+    def _train(self, trial: Trial, slot: int, chosen: dict[str, Any]) -> float:
         stream, before = sys.stderr, float(trial.user_attrs.get("seconds", 0.0))
         started = time.monotonic()
         epochs = int(chosen.get("epochs", self.plan.epochs))
         shown = {"disable": not stream.isatty(), "position": self.worker, "leave": False}
-        with tqdm(total=epochs, desc=f"trial {place}", unit="epoch", file=stream, **shown) as bar:
+        with tqdm(total=epochs, desc=f"trial {slot}", unit="epoch", file=stream, **shown) as bar:
 
             def after_validation(epoch: int, score: float) -> None:
                 trial.report(float(score), epoch)
@@ -99,9 +99,9 @@ class Objective:
                 if trial.should_prune():
                     raise TrialPruned
 
-            warn_of_damage(self.plan, place)
+            remove_damaged_files(self.plan, slot)
             with quiet(not self.debug):
-                result = run_place(self.plan, place, chosen, False, after_validation)
+                result = run_slot(self.plan, slot, chosen, False, after_validation)
         trial.set_user_attr("seconds", before + time.monotonic() - started)
         trial.set_user_attr("run_dir", str(result.run_dir))
         trial.set_user_attr("epochs", result.epochs_run)
@@ -110,28 +110,28 @@ class Objective:
         return result.best_valid_score
 
 
-def warn_of_damage(plan: Plan, place: int) -> None:
-    """Mend the runs of a place and say on standard error what was damaged in them."""
-    for folder in sorted(plan.run_root(place).glob("*/")):
+def remove_damaged_files(plan: Plan, slot: int) -> None:
+    """Remove damaged files of a trial's runs, and say so on standard error."""
+    for folder in sorted(plan.run_root(slot).glob("*/")):
         if Lock(folder / "run").is_held():
             continue  # its files are another's still
         for warning in remove_damaged(folder):
-            tqdm.write(f"warning: trial {place}: {warning}", file=sys.stderr)
+            tqdm.write(f"warning: trial {slot}: {warning}", file=sys.stderr)
 
 
-def run_place(
+def run_slot(
     plan: Plan,
-    place: int,
+    slot: int,
     chosen: dict[str, Any],
     test: bool,
     after_validation: Callable[[int, float], None] | None = None,
 ) -> RunResult:
-    """The run of a place: begun in a folder of its own, or continued there after a kill."""
+    """The run of a slot: begun in a folder of its own, or continued there after a kill."""
     from recbole_fmrlrec.train.run import run_when_free
 
-    root = plan.run_root(place)
+    root = plan.run_root(slot)
     settings = {**plan.settings, **chosen, "checkpoint_dir": str(root)}
-    _record_anew(plan, root, settings)
+    _restore_config(plan, root, settings)
     try:
         return run_when_free(
             plan.model,
@@ -145,8 +145,8 @@ def run_place(
         gc.collect()  # a model and its trainer know one another; the next trial needs the memory
 
 
-def _record_anew(plan: Plan, root: Path, settings: dict[str, Any]) -> None:
-    """Write the configuration of a run whose own was damaged, so that it is found and goes on."""
+def _restore_config(plan: Plan, root: Path, settings: dict[str, Any]) -> None:
+    """Write the configuration of a run whose own was damaged, so that it can be continued."""
     lost = [file.parent for file in root.glob(f"*/{LAST}")]
     for folder in lost:
         if not (folder / CONFIG).is_file():
@@ -160,14 +160,14 @@ def drop_checkpoints(plan: Plan, study: optuna.Study) -> tuple[int, FrozenTrial]
     """Remove checkpoints of finished trials that are not the best; their logs stay.
 
     Returns:
-        Place and trial of the best.
+        Slot and trial of the best.
     """
     trials = outcomes(study)  # once: another worker's trial may become the best meanwhile
     best = best_among(trials, plan.maximize)
     kept = best[0] if best else None
-    for place, trial in trials.items():
-        if place != kept and trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-            for file in plan.run_root(place).glob("*/*.pth"):
+    for slot, trial in trials.items():
+        if slot != kept and trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            for file in plan.run_root(slot).glob("*/*.pth"):
                 file.unlink(missing_ok=True)
     return best
 

@@ -17,20 +17,20 @@ from tqdm import tqdm
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.files.process import end_with
 from recbole_fmrlrec.model_api import outside
-from recbole_fmrlrec.runs.parent import end_with
 from recbole_fmrlrec.train.threads import free_cpus
 from recbole_fmrlrec.tuning.plan import Plan
-from recbole_fmrlrec.tuning.sampler import PlacedSampler, make_pruner
+from recbole_fmrlrec.tuning.sampler import SlotSampler, make_pruner
 from recbole_fmrlrec.tuning.storage import open_storage
 from recbole_fmrlrec.tuning.study import (
     begun_first,
     numbered,
     open_study,
     outcomes,
+    requeue_dead,
+    requeue_lost,
     retry,
-    take_up_dead,
-    take_up_lost,
 )
 from recbole_fmrlrec.tuning.trial import Objective, drop_checkpoints
 
@@ -60,12 +60,12 @@ def work(job: Job, worker: int = 0) -> None:
     compat.apply()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = open_study(open_storage(job.url), job.plan)
-    study.sampler = PlacedSampler(job.plan, study)
+    study.sampler = SlotSampler(job.plan, study)
     study.pruner = make_pruner(job.plan.pruner, job.plan.epochs)
     objective = Objective(job.plan, study, job.command, worker, job.debug)
     failures = 0
     while True:
-        take_up_dead(study)
+        requeue_dead(study)
         if may_begin(study, job.plan):
             trial = _run_one(study, objective)
             _tell(study, job.plan, trial)
@@ -73,7 +73,7 @@ def work(job: Job, worker: int = 0) -> None:
             _stop_if_all_fail(study, failures, trial)
         elif study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             time.sleep(1)  # another worker's: should that die, its trial is for this one
-        elif not take_up_lost(study):
+        elif not requeue_lost(study):
             return
 
 
@@ -109,7 +109,7 @@ def _run_one(study: optuna.Study, objective: Objective) -> FrozenTrial:
         raise
     except (ValueError, UpdateFinishedTrialError):
         # This process was silent for too long (a laptop that slept), and the trial was taken from
-        # it; whoever has it now goes on from its last checkpoint.
+        # it; its new owner continues from its last checkpoint.
         if objective.number is None or not numbered(study, objective.number).state.is_finished():
             raise
     assert objective.number is not None

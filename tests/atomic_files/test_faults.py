@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dataset_tools.atomic import read_item_table
 from dataset_tools.errors import UsageError
+from dataset_tools.formats.atomic_files import read_item_table
 from recbole_fmrlrec.data.loaders import create_dataset
 from recbole_fmrlrec.errors import DataError
 from tests.conftest import MakeConfig

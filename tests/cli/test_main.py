@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dataset_tools.packages import place
+from dataset_tools.packages import pip_name
 from recbole_fmrlrec.cli.help import help_text
 from recbole_fmrlrec.cli.main import OWN_OPTIONS, Arguments, main, parse
 from recbole_fmrlrec.errors import RunError, UsageError
@@ -145,7 +145,7 @@ def test_run_gets_the_texts_of_the_keys(asked: dict[str, Any]) -> None:
         (
             ModuleNotFoundError("No module named 'faiss.x'", name="faiss.x"),
             1,
-            f'error: the package `faiss-cpu` is not installed: pip install "{place()}[faiss]"\n'
+            f'error: the package `faiss-cpu` is not installed: pip install "{pip_name()}[faiss]"\n'
             "--debug shows the traceback\n",
         ),
     ],

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from recbole_fmrlrec import compat
-from recbole_fmrlrec.compare import expand
+from recbole_fmrlrec.compare import plan_cells
 from recbole_fmrlrec.compare.cells import Cell, choose, discard, read_record, write_record
 from recbole_fmrlrec.compare.code_version import code_version
-from recbole_fmrlrec.compare.expand import make_cells
 from recbole_fmrlrec.compare.plan import Variant
+from recbole_fmrlrec.compare.plan_cells import make_cells
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.runs.lock import Lock
 from recbole_fmrlrec.train import trainer
@@ -58,7 +58,7 @@ def test_what_a_key_hangs_on(plan, tmp_path, monkeypatch):
     assert not set(keys(replace(plan, epochs=3))) & set(before)
     assert not set(keys(replace(plan, minutes=3.0))) & set(before)
     assert not set(keys(replace(plan, valid_metric="Recall@10"))) & set(before)
-    monkeypatch.setattr(expand, "code_version", lambda: "another")
+    monkeypatch.setattr(plan_cells, "code_version", lambda: "another")
     assert not set(keys(plan)) & set(before)
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -121,6 +121,12 @@ def test_rows_that_would_not_compare_are_refused(plan):
         make_cells(replace(plan, models=(wrong,)))
 
 
+def test_a_split_by_time_compares(plan):
+    theirs = {"eval_args.split.time": [0.8, 0.9], "eval_args.context": "frozen"}
+    made = make_cells(replace(plan, models=(replace(plan.models[0], settings=theirs),)))
+    assert made[0].settings["eval_args.split.time"] == [0.8, 0.9]
+
+
 def test_a_setting_that_cannot_be_names_the_model(plan):
     wrong = replace(plan.models[0], settings={"valid_metric_bigger": "no"}, where="a.yaml, line 3")
     with pytest.raises(UsageError, match=r"a\.yaml, line 3: Pop on toy: valid_metric_bigger"):
@@ -143,7 +149,7 @@ def test_choosing(plan):
     assert choose(found, ["Pop", "toy", "seed2"], "--only") == [found[1]]
     assert choose(found, [found[0].key, found[1].key], "--only") == found[:2]
     assert choose(found, ["all"], "--redo") == found
-    with pytest.raises(UsageError, match=r"--only: no cell is seed1 and .* at once"):
+    with pytest.raises(UsageError, match=r"--only: no cell matches all of seed1, .*"):
         choose(found, ["seed1", found[1].key], "--only")
     with pytest.raises(UsageError, match=r"--only: there is no cell `pop`; known: .*Pop"):
         choose(found, ["pop"], "--only")

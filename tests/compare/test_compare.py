@@ -197,7 +197,7 @@ def test_the_last_words_of_a_worker(tmp_path):
         (["--model=Pop", "--epocs=3"], "unknown key `epocs` (command line)"),
         (["--model=Pop,Nop"], "there is no model `Nop`"),
         (["--model=Pop", "--workers=0"], "--workers takes a number of at least 1"),
-        (["--model=Pop", "--seeds=a"], "--seeds takes whole numbers"),
+        (["--model=Pop", "--seeds=a"], "--seeds takes integers"),
     ],
 )
 def test_wrong_use(words, says, capsys, tmp_path, monkeypatch):

@@ -11,11 +11,11 @@ import torch
 
 from recbole_fmrlrec import run
 from recbole_fmrlrec.cli.main import main
+from recbole_fmrlrec.compare.checkpoint_ranks import PartRows, TrainedPart
 from recbole_fmrlrec.compare.evaluate import main as evaluate_main
 from recbole_fmrlrec.compare.gather import order_rows
 from recbole_fmrlrec.compare.measure import _at_size, _bytes_per_item, measure
 from recbole_fmrlrec.compare.statistics import per_user
-from recbole_fmrlrec.compare.trained import PartRows, TrainedPart
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 from recbole_fmrlrec.errors import UsageError
@@ -97,8 +97,8 @@ def test_evaluate_gives_what_the_run_recorded(runs, model):
     for part, recorded in (("test", result.test), ("valid", result.valid)):
         record, _ = evaluate(result.run_dir / "best.pth", part)
         assert [size or None for size in record.sizes.tolist()] == [r["size"] for r in recorded]
-        for ranks, row in zip(record.ranks, recorded, strict=True):
-            for metric in ("recall@5", "ndcg@10"):
+        for metric in ("recall@5", "ndcg@10", "masked_recall@5", "masked_ndcg@10"):
+            for ranks, row in zip(record.ranks_of(metric), recorded, strict=True):
                 assert per_user(ranks, metric).mean() == pytest.approx(
                     row["metrics"][metric], abs=1e-6
                 )
@@ -108,7 +108,10 @@ def test_evaluate_by_slice_and_size(runs, tmp_path, capsys):
     options = [f"--checkpoint={runs['fMRLRec'].run_dir / 'best.pth'}"]
     words = [*options, "--slices=all", "--metrics=MRR", "--topk=25", "--sizes=4"]
     assert evaluate_main([*words, f"--output={tmp_path / 'o.json'}"]) == 0
-    assert capsys.readouterr().out.splitlines()[0].split() == ["slice", "rows", "size", "mrr@25"]
+    head = ["slice", "rows", "size", "mrr@25"]
+    assert capsys.readouterr().out.splitlines()[0].split() == [*head, "masked_mrr@25"]
+    assert evaluate_main([*words, "--history=keep"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == head
     values = json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))["values"]
     by_slice = {value["slice"]: value for value in values}
     assert {value["size"] for value in values} == {4} and by_slice["all"]["rows"] == toy.USERS
@@ -137,7 +140,7 @@ def test_evaluate_takes_the_keys_of_the_machine(runs, capsys):
         ("--slices=heads", "no slice `heads`; known: all, history 1-5, "),
         ("--slices=head,", "no slice ``; known: all"),
         ("--slices=all,head", "no slice `all`; known: all, history"),
-        ("--sizes=four", "--sizes takes whole numbers with commas, or all, not 'four'"),
+        ("--sizes=four", "--sizes takes integers separated by commas, or all, not 'four'"),
         ("--sizes=0", "--sizes takes numbers of at least 1, not 0"),
         ("--metrics=GAUC", "unknown metric 'gauc'; known: NDCG, Recall"),
         ("--topk=5,0", "--topk takes numbers of at least 1, not 0"),

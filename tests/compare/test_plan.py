@@ -10,7 +10,7 @@ import pytest
 from recbole_fmrlrec.compare.command import build_parser
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.plan_file import read_plan
-from recbole_fmrlrec.compare.quick import file_plan, quick_plan
+from recbole_fmrlrec.compare.plan_options import plan_from_file, plan_from_options
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.yaml_files import properties_dir
 
@@ -43,7 +43,8 @@ def test_a_file_is_read(tmp_path):
     file = write(tmp_path, GOOD)
     plan = read_plan(file)
     assert (plan.name, plan.output) == ("mine", Path("comparisons/mine"))
-    assert plan.columns == ["recall@5", "mrr@5"] and plan.main == "ndcg@10"
+    assert plan.columns == ["recall@5", "mrr@5", "masked_recall@5", "masked_mrr@5"]
+    assert plan.main == "ndcg@10" and plan.mains == ["ndcg@10", "masked_ndcg@10"]
     theirs, ours = plan.models
     assert theirs == Variant(
         "SASRec",
@@ -117,6 +118,15 @@ def test_later_settings_win_and_the_metric_is_watched(tmp_path):
         ("  small:\n", "  _b:\n", 12, "'_b': a model's name cannot begin with _"),
         ("[Recall, MRR]", "[]", 4, "`metrics` is empty"),
         ("topk: [5]", "valid_metric: NDCG@²", 5, "valid_metric = 'NDCG@²': must be a metric"),
+        ("topk: [5]", "history: hide", 5, "history = 'hide': must be keep (the user's"),
+        (
+            "topk: [5]",
+            "history: keep\nvalid_metric: masked_NDCG@10",
+            6,
+            "which `history: keep` does not show: set history to both or mask",
+        ),
+        ("num_threads: 1", "history: keep", 7, "set it with the key `history` at the top"),
+        ("num_threads: 1", "mask_history: True", 7, "set it with `valid_metric: masked_NDCG@10`"),
         ("topk: [5]", "bootstrap: [200, 300]", 5, "`bootstrap` is one number of resamples"),
     ],
 )
@@ -175,13 +185,13 @@ def test_places_and_names_that_yaml_takes_for_other_values(tmp_path):
     )
     plan = read_plan(file)
     assert [v.name for v in plan.models] == ["1", "1.0", "true", "True"]
-    assert plan.place("sizes", "true") == f"{file}, line 5" == plan.models[2].where
-    assert plan.place("datasets", "b") == f"{file}, line 1"
+    assert plan.line_of("sizes", "true") == f"{file}, line 5" == plan.models[2].where
+    assert plan.line_of("datasets", "b") == f"{file}, line 1"
     assert Plan.from_json(json.loads(json.dumps(plan.to_json())), plan.output) == plan
 
 
 def quick(*words):
-    return quick_plan(*build_parser().parse_known_args(words))
+    return plan_from_options(*build_parser().parse_known_args(words))
 
 
 def test_a_quick_plan():
@@ -230,7 +240,7 @@ def test_wrong_words_of_the_quick_form(words, says):
 
 
 def over(tmp_path, text, *words):
-    return file_plan(*build_parser().parse_known_args([str(write(tmp_path, text)), *words]))
+    return plan_from_file(*build_parser().parse_known_args([str(write(tmp_path, text)), *words]))
 
 
 def test_the_command_line_stands_above_the_file(tmp_path):

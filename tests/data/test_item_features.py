@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from dataset_tools.encoders.item_texts import item_texts
+from dataset_tools.encoders.tfidf import TFIDF_NAME, make_text_features, texts_changed, tfidf_svd
 from dataset_tools.features import read_features
-from dataset_tools.text import TFIDF_NAME, item_texts, make_text_features, texts_changed, tfidf_svd
 from recbole_fmrlrec import compat, run
 from recbole_fmrlrec.data.item_features import chosen_features, features_fingerprint
 from recbole_fmrlrec.errors import UsageError
@@ -99,7 +100,7 @@ def test_a_part_of_the_texts_is_compared_with_that_part(folder):
     place, file = folder / "features", folder / "toy.item"
     template = "{title}"
     _, texts = item_texts(file, template=template)
-    from dataset_tools.encoding import digest_of
+    from dataset_tools.files.hashes import digest_of
 
     digest = digest_of(texts[:2] + [""] * (len(texts) - 2))
     manifest = {"template": template, "inputs_sha256": digest, "limit": 2}
@@ -121,7 +122,7 @@ def test_a_run_is_resumed_on_the_features_that_it_read(folder):
 
 
 def test_a_trained_model_keeps_to_the_features_that_it_has_seen(folder):
-    from recbole_fmrlrec.export.source import open_checkpoint
+    from recbole_fmrlrec.export.open_checkpoint import open_checkpoint
 
     first = run("fMRLRec", "toy", config_dict=toy.settings(folder.parent)).run_dir / "best.pth"
     before = open_checkpoint(first).model.item_table()

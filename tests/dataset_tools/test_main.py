@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dataset_tools import __main__ as command_line
-from dataset_tools.sources import base
+from dataset_tools.conversion import convert as conversion
 from tests.patience import children_cpu, patience
 
 
@@ -82,7 +82,7 @@ def test_interruption_exits_130(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(base, "convert", interrupted)
+    monkeypatch.setattr(conversion, "convert", interrupted)
     assert command_line.main(["convert", "p5", str(p5_folder()), str(tmp_path / "out")]) == 130
 
 

@@ -13,7 +13,7 @@ import pytest
 import dataset_tools
 from dataset_tools import packages
 from dataset_tools.__main__ import build_parser, main
-from dataset_tools.atomic import write_atomic
+from dataset_tools.formats.atomic_files import write_table
 
 SETUP = Path(dataset_tools.__file__).parents[1] / "setup.py"
 
@@ -34,13 +34,13 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def shop(tmp_path: Path) -> Path:
     """A data set of two items with pictures and TF-IDF features."""
     folder = tmp_path / "shop"
-    write_atomic(
+    write_table(
         folder / "shop.inter",
         ["user_id:token", "item_id:token", "timestamp:float"],
         [("u", "a", 1), ("u", "b", 2)],
     )
     rows = [("a", "red mug"), ("b", "tea pot")]
-    write_atomic(folder / "shop.item", ["item_id:token", "title:token_seq"], rows)
+    write_table(folder / "shop.item", ["item_id:token", "title:token_seq"], rows)
     assert main(["encode-text", str(folder), "--model", "tfidf-svd"]) == 0
     (folder / "images").mkdir()
     for name in ("a", "b"):
@@ -77,7 +77,7 @@ def test_a_missing_package_is_named_with_its_command(
     assert main(line.format(shop=shop).split()) == 1
     said = capsys.readouterr().err
     name = packages.PIP_NAMES.get(package, package)
-    target = f'"{packages.place()}[{asked}]"' if asked == "encoders" else asked
+    target = f'"{packages.pip_name()}[{asked}]"' if asked == "encoders" else asked
     assert said == f"error: the package `{name}` is not installed: pip install {target}\n"
 
 
@@ -115,6 +115,6 @@ def test_the_command_names_the_clone_until_it_is_installed(
         raise metadata.PackageNotFoundError
 
     monkeypatch.setattr(metadata, "distribution", absent)
-    assert packages.place() == str(SETUP.parent)
+    assert packages.pip_name() == str(SETUP.parent)
     monkeypatch.setattr(metadata, "distribution", lambda _: object())
-    assert packages.place() == "recbole-fmrlrec"
+    assert packages.pip_name() == "recbole-fmrlrec"

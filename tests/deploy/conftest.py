@@ -14,7 +14,7 @@ from torch import Tensor
 from recbole_fmrlrec.deploy import Recommender
 from recbole_fmrlrec.deploy.description import Description, Modality
 from recbole_fmrlrec.deploy.items import ItemTable
-from recbole_fmrlrec.deploy.store import save_model
+from recbole_fmrlrec.deploy.model_folder import save_model
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
 SIZES = (4, 8, 16)

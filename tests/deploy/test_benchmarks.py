@@ -12,8 +12,8 @@ from benchmarks.__main__ import COMMANDS, main
 from benchmarks.cold_scores import score_cases
 from benchmarks.cold_split import Case, ColdSplit, split_dataset
 from benchmarks.deploy_retrieval import grow
-from dataset_tools.atomic import read_table
 from dataset_tools.features import write_features
+from dataset_tools.formats.atomic_files import read_table
 from tests.conftest import write_inter
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from recbole_fmrlrec.deploy import DeployError, Recommender
-from recbole_fmrlrec.deploy.files import OWN_HASH, fingerprint, with_own_hash
+from recbole_fmrlrec.deploy.description import OWN_HASH
 from recbole_fmrlrec.deploy.items import table_bytes, table_shapes
+from recbole_fmrlrec.deploy.model_folder import fingerprint, with_own_hash
 from recbole_fmrlrec.deploy.parameters import parameter_shapes, parameter_total
 from tests.deploy.conftest import DESCRIPTION
 

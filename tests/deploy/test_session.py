@@ -156,5 +156,5 @@ def test_wrong_use_is_refused(random_model: Recommender) -> None:
     ):
         with pytest.raises(DeployError, match="session"):
             sessions.load_state_dict(0, wrong)
-    with pytest.raises(DeployError, match="1 session or more"):
+    with pytest.raises(DeployError, match="at least 1 session"):
         random_model.sessions(0)

@@ -45,13 +45,21 @@ def test_every_fault_that_is_dealt_with_is_on_the_page(hooks: ModuleType) -> Non
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
-def test_every_sub_package_is_a_room_from_the_top_down(hooks: ModuleType) -> None:
-    table = hooks.rooms_table("recbole_fmrlrec")
+@pytest.mark.parametrize(
+    ("package", "order"),
+    [
+        ("recbole_fmrlrec", "cli compare deploy train models config compat nn errors"),
+        ("dataset_tools", "commands fetch encoders features interactions formats files errors"),
+    ],
+)
+def test_every_sub_package_is_a_room_from_the_top_down(
+    hooks: ModuleType, package: str, order: str
+) -> None:
+    table = hooks.rooms_table(package)
     rooms = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
-    folders = {path.parent.name for path in (ROOT / "recbole_fmrlrec").glob("*/__init__.py")}
+    folders = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
     assert folders <= set(rooms)
-    order = ["cli", "compare", "deploy", "train", "models", "config", "compat", "nn", "errors"]
-    assert [room for room in rooms if room in order] == order
+    assert [room for room in rooms if room in order.split()] == order.split()
 
 
 def test_the_readme_is_short() -> None:

@@ -210,7 +210,7 @@ def test_changed_features_are_noticed(
     ("words", "message"),
     [
         (["--size=5"], "the model has no size 5; it has [2, 4, 8]"),
-        (["--sizes=2,x"], "--sizes takes whole numbers with commas, or all, not '2,x'"),
+        (["--sizes=2,x"], "--sizes takes integers separated by commas, or all, not '2,x'"),
         (["--size=2", "--sizes=2,4"], "not allowed with argument"),
         (["--checkpoint=none.pth"], "--checkpoint: there is no checkpoint none.pth"),
         (["--checkpoint=text.pth"], "--checkpoint: text.pth: not a readable checkpoint"),

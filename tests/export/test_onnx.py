@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from recbole_fmrlrec.deploy import DeployError, Recommender
-from recbole_fmrlrec.deploy.real import RealStep
+from recbole_fmrlrec.deploy.real_arithmetic import RealStep
 from recbole_fmrlrec.export.onnx import (
     ENCODER,
     OPSET,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dataset_tools.descriptions import read_description
 from dataset_tools.errors import UsageError as ToolsUsageError
+from dataset_tools.fetch.descriptions import read_description
 from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.compare.cells import Cell, read_record
 from recbole_fmrlrec.compare.plan_file import read_plan

@@ -20,7 +20,7 @@ from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.console import open_to_append, run_log
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.export.source import _recorded_metrics
+from recbole_fmrlrec.export.open_checkpoint import _recorded_metrics
 from recbole_fmrlrec.files import trust
 from recbole_fmrlrec.files.checkpoint import load_checkpoint, load_model_state, save_checkpoint
 from recbole_fmrlrec.runs.folder import RunFolder
@@ -183,7 +183,7 @@ def test_a_checkpoint_without_a_usable_configuration(marker: Path, config: Any) 
 def test_the_embeddings_of_ldiffrec_are_plain_numbers(marker: Path) -> None:
     file = marker.parent / "item_emb.npy"
     np.save(file, np.array([Payload(marker)], dtype=object), allow_pickle=True)
-    with pytest.raises(UsageError, match="no plain array of numbers"):
+    with pytest.raises(UsageError, match="not a plain array of numbers"):
         run_in_recbole("np.load(file, allow_pickle=True)", np=np, file=file)
     assert not marker.exists()
     np.save(file, np.ones((2, 3)))
@@ -335,9 +335,12 @@ def test_nothing_is_appended_to_a_file_that_a_run_folder_links_to(tmp_path: Path
     foreign.write_text("mine\n")
     log.parent.mkdir()
     log.symlink_to(foreign)
-    with pytest.raises(UsageError, match=r"run\.log: a link or no plain file"), run_log(log, None):
+    with (
+        pytest.raises(UsageError, match=r"run\.log: a link or not a plain file"),
+        run_log(log, None),
+    ):
         raise AssertionError("not reached")
-    with pytest.raises(UsageError, match=r"run\.log: a link or no plain file"):
+    with pytest.raises(UsageError, match=r"run\.log: a link or not a plain file"):
         open_to_append(log)
     assert foreign.read_text() == "mine\n"
     log.unlink()

@@ -10,8 +10,8 @@ from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.compare.plan_file import read_plan
 from recbole_fmrlrec.config.settings import Setting, apply
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.keys.yaml_files import load_with_places, load_yaml, parse_value
-from recbole_fmrlrec.tuning.file import read_drafts
+from recbole_fmrlrec.keys.yaml_files import load_with_entry_lines, load_yaml, parse_value
+from recbole_fmrlrec.tuning.search_file import read_drafts
 
 # Nine values, of which the next line holds nine, of which the next ...: 9 ** 9 at the end.
 _BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -47,7 +47,7 @@ NO_TEXT = [("true: 1", "bool"), ("1_0: 1", "int"), ("~: 1", "null"), ("2.5: 1", 
 
 
 @pytest.mark.parametrize(("text", "line", "says"), REFUSED, ids=lambda value: str(value)[:20])
-@pytest.mark.parametrize("read", [load_yaml, load_with_places, read_plan, read_drafts])
+@pytest.mark.parametrize("read", [load_yaml, load_with_entry_lines, read_plan, read_drafts])
 def test_refused_with_file_and_line(
     tmp_path: Path, read: object, text: str, line: int, says: str
 ) -> None:
@@ -68,7 +68,7 @@ def test_keys_that_are_no_text(tmp_path: Path, entry: str, kind: str) -> None:
         with pytest.raises(UsageError, match=rf", line {line}: the key `.*\({kind}\)"):
             load_yaml(file)
     # In a comparison and a search they are names as they are written.
-    assert list(load_with_places(file)[0]["b"]) == [entry.partition(":")[0]]
+    assert list(load_with_entry_lines(file)[0]["b"]) == [entry.partition(":")[0]]
 
 
 def test_merge_keys_are_followed(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_merge_keys_are_followed(tmp_path: Path) -> None:
     file.write_text(
         "base: &base {x: 1, y: 2}\nmore: &more {y: 5, z: 6}\nc:\n  <<: [*base, *more]\n  x: 3\n"
     )
-    values, lines = load_with_places(file)
+    values, lines = load_with_entry_lines(file)
     assert values["c"] == {"x": 3, "y": 2, "z": 6}  # an own key first, then the earlier mapping
     assert {key: lines["c", key] for key in "xyz"} == {"x": 5, "y": 1, "z": 2}
     assert load_yaml(file)["c"] == values["c"]

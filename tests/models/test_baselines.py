@@ -49,13 +49,20 @@ SMALL: dict[str, Any] = {
 #: What a model needs beside them.
 KEYS: dict[str, dict[str, Any]] = {
     "BSARec": {"hidden_dropout_prob": 0.1, "attn_dropout_prob": 0.1},
+    "DIFF": {
+        "hidden_size": 32,
+        "hidden_dropout_prob": 0.1,
+        "attn_dropout_prob": 0.1,
+        "alignment_weight": 0.0,  # the loss is that of the items alone
+    },
+    "FMLPRec": {"hidden_size": 32, "hidden_dropout_prob": 0.1},
     "gSASRec": {"hidden_size": 32, "dropout_prob": 0.1, "num_negatives": 4},
     "UniSRec": {"hidden_size": 16, "inner_size": 32, "n_exps": 2},
     "VQRec": {"hidden_size": 32, "inner_size": 64, "code_dim": 4, "code_cap": 16},
     "MMSSL": {"embedding_size": 16, "train_batch_size": 512},
 }
 #: Epochs in which a model learns the rule; 60 where it is not named.
-EPOCHS: dict[str, int] = {"BSARec": 15}
+EPOCHS: dict[str, int] = {"BSARec": 15, "DIFF": 8, "FMLPRec": 15}
 #: The loss of a model all of whose weights are 0 where it is not log N.
 LOSS_AT_ZERO: dict[str, float] = {
     # A mean of binary losses, each log 2; that of the target counts 1 - 0.75 (1 - 4 / 31) times.

@@ -16,7 +16,7 @@ from recbole_fmrlrec import compat
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 from recbole_fmrlrec.files.checkpoint import load_checkpoint, save_checkpoint
 from recbole_fmrlrec.model_api.registry import list_models
-from recbole_fmrlrec.train.run import tensorboard_in
+from recbole_fmrlrec.train.tensorboard import tensorboard_in
 from recbole_fmrlrec.train.trainer import Trainer, trainer_class
 from tests.data.test_prefix_rows import COLUMNS, small
 from tests.data.test_prefix_rows import KEYS as ROWS

@@ -67,7 +67,7 @@ def make(folder: Path, **changes: Any) -> Plan:
 
 
 class Runs:
-    """In the place of `run_place`: notes what was run, and reports a curve.
+    """In the place of `run_slot`: notes what was run, and reports a curve.
 
     The score after epoch e is the learning rate times e + 1. ``do`` is called before each report.
     """
@@ -114,7 +114,7 @@ def fast_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     """Trials that train nothing."""
     stand_in = Runs()
-    monkeypatch.setattr(trial, "run_place", stand_in)
+    monkeypatch.setattr(trial, "run_slot", stand_in)
     return stand_in
 
 

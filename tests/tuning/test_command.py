@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dataset_tools.packages import place
+from dataset_tools.packages import pip_name
 from recbole_fmrlrec.cli.main import main
 
 FILE = "model: fMRLRec\nparameters:\n  learning_rate: {choice: [0.01]}\n"
@@ -96,7 +96,7 @@ def test_without_optuna_it_says_what_to_install(
     monkeypatch.setattr(importlib.util, "find_spec", without)
     assert main(["tune", "f.yaml"]) == 1
     said = capsys.readouterr().err
-    assert f'the package `optuna` is not installed: pip install "{place()}[tune]"' in said
+    assert f'the package `optuna` is not installed: pip install "{pip_name()}[tune]"' in said
 
 
 def test_a_second_file_is_not_taken_for_a_command(

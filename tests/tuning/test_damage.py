@@ -10,7 +10,7 @@ import pytest
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.storage import open_storage
-from recbole_fmrlrec.tuning.trial import run_place, warn_of_damage
+from recbole_fmrlrec.tuning.trial import remove_damaged_files, run_slot
 from tests import toy
 from tests.tuning.conftest import empty_database, make
 
@@ -39,14 +39,14 @@ def test_a_trial_whose_files_are_damaged_is_trained_again(
             raise Killed
 
     with pytest.raises(Killed):
-        run_place(plan, 0, CHOSEN, False, kill)
+        run_slot(plan, 0, CHOSEN, False, kill)
     (file,) = plan.run_root(0).glob(f"*/{name}")
     file.write_bytes(b"\xff\xfe" + file.read_bytes()[:50])
     capsys.readouterr()
-    warn_of_damage(plan, 0)
+    remove_damaged_files(plan, 0)
     assert f"warning: trial 0: {file}: damaged (" in capsys.readouterr().err
-    again = run_place(plan, 0, CHOSEN, False)
-    whole = run_place(plan, 1, CHOSEN, False)
+    again = run_slot(plan, 0, CHOSEN, False)
+    whole = run_slot(plan, 1, CHOSEN, False)
     assert again.best_valid_score == whole.best_valid_score
     assert [epoch["epoch"] for epoch in again.history] == [1, 2, 3]
     log = (again.run_dir / "run.log").read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ import pytest
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.yaml_files import properties_dir
-from recbole_fmrlrec.tuning.file import read_drafts
 from recbole_fmrlrec.tuning.plan import Given, Plan, make_plan
+from recbole_fmrlrec.tuning.search_file import read_drafts
 from recbole_fmrlrec.tuning.storage import open_storage
 from recbole_fmrlrec.tuning.study import differences, open_study
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.tuning.file import read_drafts
+from recbole_fmrlrec.tuning.search_file import read_drafts
 from recbole_fmrlrec.tuning.space import Parameter, Space
 
 ID = Parameter("use_id_embedding", "choice", (True, False))

@@ -22,8 +22,8 @@ from recbole_fmrlrec.tuning.study import (
     best_of,
     open_study,
     outcomes,
+    requeue_dead,
     retry,
-    take_up_dead,
 )
 from tests.page_checks import check_page
 from tests.tuning.conftest import Runs, make, url, work
@@ -97,7 +97,7 @@ def test_a_trial_of_a_dead_process_is_taken_up_in_its_place(tmp_path: Path, runs
     study = open_study(open_storage(url(plan)), plan)
     running = outcomes(study)[1]
     assert running.state == TrialState.RUNNING
-    take_up_dead(study)
+    requeue_dead(study)
     assert outcomes(study)[1].state == TrialState.RUNNING  # this process lives
     study._storage.set_trial_user_attr(running._trial_id, "owner", GONE)
     runs.do = lambda place, epoch: None
@@ -143,7 +143,7 @@ def test_a_trial_beyond_the_budget_is_given_up(tmp_path: Path, runs: Runs) -> No
     study = work(plan)
     study = open_study(open_storage(url(plan)), plan)
     job = worker.Job(plan, url(plan), "c")
-    study.sampler = worker.PlacedSampler(plan, study)
+    study.sampler = worker.SlotSampler(plan, study)
     study.optimize(worker.Objective(plan, study, job.command), n_trials=1, catch=(RunError,))
     assert runs.begun == [0, 1] and study.trials[2].user_attrs["surplus"]
     assert [begun_first(trial) for trial in study.trials] == [True, True, False]
@@ -203,7 +203,7 @@ def test_failures_are_recorded_and_end_a_hopeless_study(tmp_path: Path, runs: Ru
 
 
 def test_outputs(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "run_place", runs)
+    monkeypatch.setattr(outputs, "run_slot", runs)
     monkeypatch.setattr(search, "with_data", lambda plan: plan)
     space = Space.of(
         [
@@ -318,17 +318,17 @@ def test_a_trial_of_another_machine_is_dead_when_it_gives_no_sign(
 ) -> None:
     plan = make(tmp_path)
     study = open_study(open_storage(url(plan)), plan)
-    study.sampler = worker.PlacedSampler(plan, study)
+    study.sampler = worker.SlotSampler(plan, study)
     far = study.ask()
     far.set_user_attr("place", 0)
     far.set_user_attr("owner", {**GONE, "place": "elsewhere"})
     study._storage.record_heartbeat(far._trial_id)
-    take_up_dead(study)
+    requeue_dead(study)
     assert outcomes(study)[0].state == TrialState.RUNNING
     with study._storage._backend.engine.begin() as connection:
         before = f"datetime(heartbeat, '-{GRACE + 1} seconds')"
         connection.exec_driver_sql(f"UPDATE trial_heartbeats SET heartbeat = {before}")
-    take_up_dead(study)
-    take_up_dead(study)
+    requeue_dead(study)
+    requeue_dead(study)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
     assert outcomes(study)[0].number == 1

@@ -29,6 +29,6 @@ def test_a_trial_waits_for_a_run_folder_that_a_lost_worker_still_holds(
 
     monkeypatch.setattr(runner, "run", run)
     monkeypatch.setattr(runner, "WAIT", 0.01)
-    assert trial.run_place(plan, 0, {"lr": 2}, test=False) == "result"
+    assert trial.run_slot(plan, 0, {"lr": 2}, test=False) == "result"
     settings = {"seed": 1, "lr": 2, "checkpoint_dir": str(tmp_path)}
     assert asked == [(("BPR", "toy"), settings, True)] * 3

@@ -1,0 +1,111 @@
+"""Processes that train one batch whenever they are told to, so that models take turns.
+
+A worker is a command that calls `serve`; the benchmark starts it by `Worker`. What passes between
+them are lines on standard input and output.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+from typing import Any
+
+PREFIX = "benchmark: "
+
+
+class WorkerError(Exception):
+    """A process could not train its model."""
+
+
+class Worker:
+    """A process that trains one batch whenever it is told to.
+
+    Args:
+        name: of the model, for messages.
+        command: words of the process; it calls `serve`.
+
+    Attributes:
+        per_epoch: batches of an epoch.
+        last: seconds of CPU of the last batch.
+    """
+
+    def __init__(self, name: str, command: Sequence[str]) -> None:
+        self.name, self.last, self.per_epoch = name, 0.0, 0
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Worker:
+        self.per_epoch = int(self._read()[0])
+        self.batch()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _read(self) -> list[float]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(PREFIX):
+                return [float(word) for word in json.loads(line.removeprefix(PREFIX))]
+        raise WorkerError(f"{self.name}: the process ended with {self.process.wait()}")
+
+    def batch(self) -> tuple[float, float]:
+        """Train one batch; its seconds by the wall and of CPU."""
+        assert self.process.stdin is not None
+        try:
+            print("next", file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            raise WorkerError(f"{self.name}: the process ended") from None
+        wall, self.last = self._read()
+        return wall, self.last
+
+    def figures(self, times: Sequence[tuple[float, float]]) -> dict[str, float]:
+        """Median seconds of a batch, and scaled to the epoch."""
+        wall, cpu = (median(column) for column in zip(*times, strict=True))
+        return {
+            "batches": self.per_epoch,
+            "batch_cpu": cpu,
+            "batch_wall": wall,
+            "epoch_cpu": cpu * self.per_epoch,
+            "epoch_wall": wall * self.per_epoch,
+        }
+
+
+def serve(batches: int, train_one: Callable[[], Any]) -> None:
+    """The worker's side: train a batch for every line on standard input.
+
+    Args:
+        batches: of an epoch.
+        train_one: trains the next one.
+    """
+    print(f"{PREFIX}[{batches}]", flush=True)
+    for _ in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        train_one()
+        took = [time.perf_counter() - wall, time.process_time() - cpu]
+        print(f"{PREFIX}{json.dumps(took)}", flush=True)
+
+
+class NextBatch:
+    """A loader of one batch, another one each time: its trainer takes that for an epoch."""
+
+    def __init__(self, loader: Any) -> None:
+        self.batches = self._endless(loader)
+
+    @staticmethod
+    def _endless(loader: Any) -> Iterator[Any]:
+        while True:
+            yield from loader
+
+    def __iter__(self) -> Iterator[Any]:
+        yield next(self.batches)
+
+    def __len__(self) -> int:
+        return 1

@@ -1,0 +1,1 @@
+"""From texts and pictures to feature vectors; what was interrupted goes on where it was."""

@@ -1,0 +1,1 @@
+"""What is in a dataset: numbers, nearest items, pages to look at."""

@@ -1,0 +1,1 @@
+"""The interactions of a dataset as arrays, and which of them are kept."""

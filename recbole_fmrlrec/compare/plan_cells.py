@@ -1,0 +1,177 @@
+"""The cells of a plan: what each run is, and whether it is possible, before any starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_fmrlrec.compare.cells import Cell
+from recbole_fmrlrec.compare.code_version import code_version
+from recbole_fmrlrec.compare.plan import Plan, Variant
+from recbole_fmrlrec.compare.plan_checks import rows_fault
+from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.model_api.protocols import NestedModel
+from recbole_fmrlrec.program import command_name
+from recbole_fmrlrec.runs.folder import run_fingerprint
+
+if TYPE_CHECKING:
+    from recbole_fmrlrec.config.config import Config
+
+#: The key of a cell whose data is not there, in a list.
+UNKNOWN = "-" * 12
+
+
+def make_cells(plan: Plan, look_only: bool = False) -> list[Cell]:
+    """Every cell of a plan, datasets first, with its key.
+
+    Missing datasets and features that can be made are made here: keys depend on them.
+
+    Args:
+        look_only: make and write nothing, and need no data: the key of a cell is `UNKNOWN` where
+            it depends on data that is not there.
+
+    Raises:
+        UsageError: a setting, a dataset or a size that cannot be used.
+    """
+    checked = [
+        (dataset, variant, _check(plan, dataset, variant, look_only))
+        for dataset in plan.datasets
+        for variant in plan.models
+    ]
+    key_of = _known_key if look_only else _key
+    return [
+        _cell(plan, dataset, variant, seed, alone, key_of)
+        for dataset, variant, sizes in checked
+        for alone in sizes
+        for seed in plan.seeds
+    ]
+
+
+def _sizes_alone(plan: Plan, dataset: str, variant: Variant, config: Config) -> list[int | None]:
+    """Sizes of the separate models, None for the model with all of them."""
+    if variant.sizes is None and not variant.independent:
+        return [None]
+    sizes = list(config["sizes"])
+    absent = [size for size in variant.sizes or () if size not in sizes]
+    if absent:
+        wanted = list(variant.sizes or ())
+        raise UsageError(
+            f"{plan.line_of('sizes', variant.name)}: {variant.name} has no size {absent[0]} on "
+            f"{dataset}; its sizes are {sizes}. `show_sizes` chooses what the tables show of "
+            "them; for a "
+            f"model of other sizes say `settings: {{sizes: {wanted}}}`"
+        )
+    return [None, *(variant.sizes or sizes)] if variant.independent else [None]
+
+
+def _run_settings(
+    plan: Plan, dataset: str, variant: Variant, seed: int, alone: int | None
+) -> dict[str, Any]:
+    size = {} if alone is None else {"sizes": [alone]}
+    return {**plan.settings_of(dataset, variant), **size, "seed": seed}
+
+
+def _config(plan: Plan, dataset: str, variant: Variant, seed: int, alone: int | None) -> Config:
+    from recbole_fmrlrec.config.config import Config
+
+    keys = _run_settings(plan, dataset, variant, seed, alone)
+    try:
+        return Config(variant.model, dataset, config_dict=keys)
+    except UsageError as error:
+        raise UsageError(f"{variant.where}: {variant.name} on {dataset}: {error}") from error
+
+
+def _cell(
+    plan: Plan,
+    dataset: str,
+    variant: Variant,
+    seed: int,
+    alone: int | None,
+    key_of: Callable[[Config], str],
+) -> Cell:
+    config = _config(plan, dataset, variant, seed, alone)
+    settings = _run_settings(plan, dataset, variant, seed, alone)
+    names = dataset, variant.name, variant.model
+    trained = tuple(config["sizes"]) if issubclass(config.model_class, NestedModel) else ()
+    wanted = variant.sizes if alone is None else None
+    shown = tuple(size for size in trained if wanted is None or size in wanted)
+    return Cell(*names, seed, alone, settings, key_of(config), plan.output, trained, shown)
+
+
+def _key(config: Config) -> str:
+    """The key of a run, whose data is made where it is not there and can be."""
+    from recbole_fmrlrec.data.prepare_missing import prepare_missing
+
+    prepare_missing(config)
+    return _hash(run_fingerprint(config))
+
+
+def _known_key(config: Config) -> str:
+    """The key of a run by what is there, `UNKNOWN` where that is too little; writes nothing."""
+    from recbole_fmrlrec.data.item_features import find_features
+
+    absent = _absent_files(config)
+    if absent or (
+        config.reads_features and not config["feature_path"] and find_features(config) is None
+    ):
+        return UNKNOWN
+    try:
+        return _hash(run_fingerprint(config, remake=False))
+    except UsageError:  # a modality is not there
+        return UNKNOWN
+
+
+def _hash(fingerprint: str) -> str:
+    parts = [fingerprint, code_version()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def _check(plan: Plan, dataset: str, variant: Variant, look_only: bool) -> list[int | None]:
+    """Refuse what would fail halfway, or leave rows that do not compare; returns `_sizes_alone`."""
+    config = _config(plan, dataset, variant, plan.seeds[0], None)
+    if not look_only:
+        _check_dataset(plan, dataset, config)
+    _check_budget(plan, variant, config)
+    if (fault := rows_fault(config["eval_args"])) is not None:
+        raise UsageError(f"{variant.where}: {variant.name} on {dataset}: {fault}")
+    return _sizes_alone(plan, dataset, variant, config)
+
+
+def _check_dataset(plan: Plan, dataset: str, config: Config) -> None:
+    """A dataset has its interactions, or is one that `prepare_missing` can make."""
+    from dataset_tools.fetch.descriptions import known_names
+    from recbole_fmrlrec.keys.yaml_files import load_yaml
+    from recbole_fmrlrec.model_api.registry import recbole_dir
+
+    absent = _absent_files(config)
+    if not absent or (not config["benchmark_filename"] and dataset in known_names()):
+        return
+    way = "`python -m dataset_tools convert` makes one of raw files, and data_path says where it is"
+    if dataset in load_yaml(recbole_dir() / "properties" / "dataset" / "url.yaml"):
+        way = f"RecBole downloads it with `{command_name()} --model=Pop --dataset={dataset}`"
+    raise UsageError(
+        f"{plan.line_of('datasets', dataset)}: there is no dataset `{dataset}`: {absent[0]} is not "
+        f"in {Path(config['data_path']).absolute()}; {way}. Prepared on demand: "
+        f"{', '.join(known_names())}"
+    )
+
+
+def _absent_files(config: Config) -> list[str]:
+    """Files of interactions that a dataset has not, by name."""
+    folder, parts = Path(config["data_path"]), config["benchmark_filename"]
+    dataset = config["dataset"]
+    names = [f"{dataset}.{part}.inter" for part in parts] if parts else [f"{dataset}.inter"]
+    return [name for name in names if not (folder / name).is_file()]
+
+
+def _check_budget(plan: Plan, variant: Variant, config: Config) -> None:
+    from recbole_fmrlrec.train.trainer import Trainer, trainer_class
+
+    if plan.minutes is not None and not issubclass(trainer_class(config), Trainer):
+        raise UsageError(
+            f"{variant.where}: budget.minutes: {variant.model} has a trainer of RecBole's own, "
+            "which has no time limit; budget.epochs limits every model"
+        )
