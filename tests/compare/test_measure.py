@@ -168,7 +168,7 @@ def test_what_is_asked_for_twice_is_shown_once(runs, capsys):
     options = [f"--checkpoint={runs['fMRLRec'].run_dir / 'best.pth'}", "--sizes=4,2,4"]
     assert evaluate_main([*options, "--metrics=MRR,mrr", "--topk=5,5", "--slices=head,head"]) == 0
     head, _, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["slice", "rows", "size", "mrr@5"]
+    assert head.split() == ["slice", "rows", "size", "mrr@5", "masked_mrr@5"]
     assert [row.split()[2] for row in rows] == ["4", "2"]
 
 
