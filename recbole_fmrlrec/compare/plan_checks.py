@@ -21,6 +21,11 @@ ELSEWHERE = {
     "metrics": ("the key `metrics` at the top level of this file", "--metrics"),
     "topk": ("the key `topk` at the top level of this file", "--topk"),
     "valid_metric": ("the key `valid_metric` at the top level of this file", "--valid_metric"),
+    "history": ("the key `history` at the top level of this file", "--history"),
+    "mask_history": (
+        "`valid_metric: masked_NDCG@10` at the top level of this file",
+        "--valid_metric=masked_NDCG@10",
+    ),
     "checkpoint_dir": ("the key `output` at the top level of this file", "--output"),
     "max_minutes": ("`budget: {minutes: ...}` at the top level of this file", "--max_minutes"),
 }
@@ -64,10 +69,11 @@ def rows_fault(eval_args: Mapping[str, Any]) -> str | None:
             "needs mode: full (or {valid: ..., test: full})"
         )
     split = eval_args.get("split")
-    if split is not None and split.get("LS") not in ("valid_and_test", "test_only"):
+    by_time = split is not None and "time" in split
+    if not by_time and split is not None and split.get("LS") not in ("valid_and_test", "test_only"):
         return (
             f"eval_args.split: {split} does not leave one test item for each user; a comparison "
-            "needs split: {LS: valid_and_test}"
+            "needs split: {LS: valid_and_test}, or {time: [0.8, 0.9]}"
         )
     if eval_args.get("order", "TO") != "TO":
         return (

@@ -13,6 +13,7 @@ from recbole.utils import InputType, ModelType
 
 from recbole_fmrlrec.errors import DataError, UsageError
 from recbole_fmrlrec.keys.schema import NO_K_METRICS, VALUE_METRICS
+from recbole_fmrlrec.keys.time_split import CHOICES
 
 #: Metrics that take a label for the answer to a yes-or-no question.
 _OF_CLASSES = {"auc", "gauc", "logloss"}
@@ -32,7 +33,7 @@ def check_modes(values: Mapping[str, Any]) -> None:
             f"metrics = {metrics}: {', '.join(of_values)} compare values and {', '.join(ranking)} "
             "rank; a run measures one kind only"
         )
-    for phase, mode in _modes(values).items():
+    for phase, mode in evaluation_modes(values).items():
         if mode == "labeled" and ranking:
             raise UsageError(
                 f"eval_args.mode = labeled ({phase}) cannot be combined with the ranking metrics "
@@ -47,12 +48,41 @@ def check_modes(values: Mapping[str, Any]) -> None:
             )
 
 
-def _modes(values: Mapping[str, Any]) -> dict[str, str]:
+def evaluation_modes(values: Mapping[str, Any]) -> dict[str, str]:
+    """``eval_args.mode`` of validation and of test."""
     mode = (values["eval_args"] or {}).get("mode") or "full"
     if isinstance(mode, str):
         return {"valid": mode, "test": mode}
     given = mode.get("valid", mode.get("test", "full"))
     return {"valid": mode.get("valid", given), "test": mode.get("test", given)}
+
+
+def check_time_split(values: Mapping[str, Any]) -> None:
+    """Refuse a split by time where there is no order of time, and its keys without it.
+
+    Raises:
+        UsageError: it names the keys, and the way out.
+    """
+    arguments = values["eval_args"]
+    by_time = "time" in (arguments["split"] or {})
+    for key in CHOICES:
+        if key in arguments and not by_time:
+            raise UsageError(
+                f"eval_args.{key} = {arguments[key]} belongs to a split by time, and eval_args."
+                f"split is {arguments['split']}: set it to {{time: [0.8, 0.9]}}, or leave {key} out"
+            )
+    if not by_time:
+        return
+    if arguments["order"] != "TO":
+        raise UsageError(
+            f"eval_args.split = {arguments['split']} needs eval_args.order = TO, not "
+            f"{arguments['order']}"
+        )
+    if values["benchmark_filename"]:
+        raise UsageError(
+            f"eval_args.split = {arguments['split']} and benchmark_filename exclude each other: "
+            "the files of benchmark_filename are a split already"
+        )
 
 
 def check_masking(values: Mapping[str, Any]) -> None:
@@ -130,7 +160,7 @@ def check_labels(config: Any, dataset: Any) -> None:
         f"threshold: {{{config['RATING_FIELD']}: 3}} makes labels of a column of numbers, "
         f"LABEL_FIELD names a column of 0 and 1 that load_col loads"
     )
-    labelled, modes = label in feat, _modes(config.final_config_dict)
+    labelled, modes = label in feat, evaluation_modes(config.final_config_dict)
     if "labeled" in modes.values() and not labelled:
         raise DataError(f"eval_args.mode = labeled needs labels, and there is no {label!r}: {ways}")
     used = {metric.lower() for metric in config["metrics"]} & _OF_CLASSES
@@ -177,7 +207,7 @@ def check_topk(config: Any, dataset: Any) -> None:
     """
     if all(metric.lower() in NO_K_METRICS for metric in config["metrics"]):
         return
-    for phase, mode in _modes(config.final_config_dict).items():
+    for phase, mode in evaluation_modes(config.final_config_dict).items():
         drawn = int(mode[3:]) if mode[:3] in ("uni", "pop") else 0
         items = dataset.item_num - 1
         ranked = min(drawn + 1, items) if drawn else items

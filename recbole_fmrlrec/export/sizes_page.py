@@ -98,8 +98,9 @@ class SizesPage:
         """What the numbers are, in sentences."""
         quality = (
             f"Quality is that of the deployed files on the {self.rows:,} test rows of "
-            f"{self.dataset}, each ranked against all {self.num_items:,} items; in brackets the "
-            "difference from the float32 table."
+            f"{self.dataset}, each ranked against all {self.num_items:,} items, in masked_ columns "
+            "without those that the user had before; in brackets the difference from the float32 "
+            "table."
             if self.rows
             else "Quality was not evaluated."
         )
