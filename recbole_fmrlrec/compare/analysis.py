@@ -11,7 +11,14 @@ import numpy as np
 from recbole_fmrlrec.compare.gather import DatasetRuns, System, out_of_time
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.compare.slices import slices
-from recbole_fmrlrec.compare.statistics import bootstrap_means, holm, interval, paired, per_user
+from recbole_fmrlrec.compare.statistics import (
+    bootstrap_means,
+    by_user,
+    holm,
+    interval,
+    paired,
+    per_user,
+)
 from recbole_fmrlrec.compare.training_curves import curves, savings
 from recbole_fmrlrec.keys.known import our_model_file
 
@@ -62,6 +69,7 @@ class _OneDataset:
     metrics: list[str] = field(init=False)
     values: np.ndarray = field(init=False)  # (systems, metrics, R), averaged over seeds
     means: np.ndarray = field(init=False)  # (systems, metrics, resamples)
+    several: np.ndarray | None = field(init=False)  # whose each row is, where users have several
 
     def __post_init__(self) -> None:
         self.metrics = list(dict.fromkeys([*self.plan.columns, self.plan.main]))
@@ -69,7 +77,10 @@ class _OneDataset:
             [[per_user(s.ranks, m).mean(axis=0) for m in self.metrics] for s in self.systems]
         )
         systems, metrics, rows = self.values.shape
-        drawn = bootstrap_means(self.values.reshape(-1, rows).T, self.plan.bootstrap)
+        users = self.runs.rows["users"]
+        self.several = users if len(np.unique(users)) < len(users) else None
+        columns = self.values.reshape(-1, rows).T
+        drawn = bootstrap_means(columns, self.plan.bootstrap, users=self.several)
         self.means = drawn.T.reshape(systems, metrics, -1)
 
     @property
@@ -185,7 +196,13 @@ class _OneDataset:
                         yield self._test("nesting", a, b, column)
 
     def _test(self, family: str, a: int, b: int, column: int) -> dict[str, Any]:
-        found = paired(self.values[a, column], self.values[b, column])
+        both = self.values[[a, b], column]
+        if self.several is None:
+            found = paired(*both)
+        else:  # a user's mean each; the difference stays that of the table
+            sums, count = by_user(both.T, self.several)
+            found = paired(*(sums.T / count))
+            found = found._replace(difference=float((both[0] - both[1]).mean()))
         return {
             "family": family,
             "metric": self.metrics[column],

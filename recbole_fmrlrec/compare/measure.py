@@ -78,31 +78,44 @@ def describe_rows(
         part: ``valid`` or ``test``.
 
     Returns:
-        Arrays (R,): ``users``, ``targets`` (tokens), ``history``, the interactions before the
-        target, ``popularity``, how often training saw the target, and ``without_MODALITY``, whether
+        Arrays (R,): ``users``, ``targets`` (tokens), ``history``, the interactions that the target
+        is predicted from, ``popularity``, how often training saw the target, ``new_user``, whether
+        it never saw the user, where the split is one by time, and ``without_MODALITY``, whether
         the target has nothing of it; and ``item_counts`` (N,), those of training, in descending
         order.
     """
     user, item = dataset.uid_field, dataset.iid_field
-    held_out = [loader._dataset.inter_feat for loader in loaders[1:]]
-    before, trained = (column.copy() for column in counts)
-    for at, rows in enumerate(held_out):
-        np.subtract.at(trained, rows[item].numpy(), 1)
-        if part == "valid" or at == 1:
-            np.subtract.at(before, rows[user].numpy(), 1)
-    rows = held_out[("valid", "test").index(part)]
-    users, targets = rows[user].numpy(), rows[item].numpy()
+    own = loaders[1 + ("valid", "test").index(part)]._dataset
+    users, targets = (own.inter_feat[field].numpy() for field in (user, item))
+    past = getattr(own, "past", None)
+    if past is None:
+        before, trained = _left_in(counts, loaders, user, item, part)
+        more = {"history": before[users]}
+    else:
+        trained = past.item_counts.numpy()
+        more = {"history": past.length.numpy(), "new_user": past.of_new_users.numpy()}
     found = {
         "users": dataset.id2token(user, users).astype(str),
         "targets": dataset.id2token(item, targets).astype(str),
-        "history": before[users].astype(np.int32),
         "popularity": trained[targets].astype(np.int32),
         "item_counts": np.sort(trained[1:])[::-1].astype(np.int32),
+        **{name: column.astype(np.int32) for name, column in more.items()},
     }
     tokens = dataset.field2id_token[item].astype(str)
     for name, empty in _without_features(config, tokens).items():
         found[f"without_{name}"] = empty[targets]
     return found
+
+
+def _left_in(counts: Counts, loaders: Sequence[Any], user: str, item: str, part: str) -> Counts:
+    """Interactions of each user before a part and of each item in training, by leave-one-out."""
+    before, trained = (column.copy() for column in counts)
+    for at, loader in enumerate(loaders[1:]):
+        rows = loader._dataset.inter_feat
+        np.subtract.at(trained, rows[item].numpy(), 1)
+        if part == "valid" or at == 1:
+            np.subtract.at(before, rows[user].numpy(), 1)
+    return before, trained
 
 
 def _without_features(config: Config, tokens: np.ndarray) -> dict[str, np.ndarray]:

@@ -64,10 +64,11 @@ def rows_fault(eval_args: Mapping[str, Any]) -> str | None:
             "needs mode: full (or {valid: ..., test: full})"
         )
     split = eval_args.get("split")
-    if split is not None and split.get("LS") not in ("valid_and_test", "test_only"):
+    by_time = split is not None and "time" in split
+    if not by_time and split is not None and split.get("LS") not in ("valid_and_test", "test_only"):
         return (
             f"eval_args.split: {split} does not leave one test item for each user; a comparison "
-            "needs split: {LS: valid_and_test}"
+            "needs split: {LS: valid_and_test}, or {time: [0.8, 0.9]}"
         )
     if eval_args.get("order", "TO") != "TO":
         return (

@@ -17,7 +17,7 @@ _CLASSES = (
     f"history {_LOWS[-1]} and more",
 )
 #: Names of the slices that any dataset may have; beside them are ``without MODALITY``.
-NAMES = (*_CLASSES, "head", "middle", "tail", "cold")
+NAMES = (*_CLASSES, "head", "middle", "tail", "cold", "new user")
 WITHOUT = "without "
 
 
@@ -29,10 +29,12 @@ def slices(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
       popular ones that make up the first third of all training interactions, and so on; equally
       popular items stay together.
     - ``cold``: training never saw the target.
+    - ``new user``: training never saw the user, as can be where the split is one by time.
     - ``without text`` ...: the target has nothing of a modality that the dataset has.
 
     Args:
-        rows: what `measure` has written: ``history``, ``popularity`` (R,), ``item_counts`` (N,).
+        rows: what `measure` has written: ``history``, ``popularity`` (R,), ``item_counts`` (N,),
+            and perhaps ``new_user`` and ``without_MODALITY`` (R,).
     """
     found = _by_history(rows["history"])
     head, middle = popularity_bounds(rows["item_counts"])
@@ -41,6 +43,8 @@ def slices(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     found["middle"] = (seen >= middle) & (seen < head)
     found["tail"] = (seen > 0) & (seen < middle)
     found["cold"] = seen <= 0
+    if "new_user" in rows:
+        found["new user"] = rows["new_user"].astype(bool)
     for name, mask in rows.items():
         if name.startswith("without_"):
             found[name.replace("_", " ")] = mask.astype(bool)

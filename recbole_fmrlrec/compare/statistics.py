@@ -19,11 +19,35 @@ def per_user(ranks: np.ndarray, metric: str) -> np.ndarray:
     return metric_values(ranks, name, int(k))
 
 
-def bootstrap_means(values: np.ndarray, resamples: int, seed: int = SEED) -> np.ndarray:
+def by_user(values: np.ndarray, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of rows and their number, of each user.
+
+    Args:
+        values: ``(R, C)``.
+        users: ``(R,)``, whose each row is.
+
+    Returns:
+        ``(U, C)`` and ``(U,)``, users in ascending order.
+    """
+    order = np.argsort(users, kind="stable")
+    _, first, count = np.unique(users[order], return_index=True, return_counts=True)
+    return np.add.reduceat(values[order], first, axis=0), count
+
+
+def bootstrap_means(
+    values: np.ndarray, resamples: int, seed: int = SEED, users: np.ndarray | None = None
+) -> np.ndarray:
     """Means ``(resamples, C)`` of the columns of ``values`` (R, C) over users drawn with return.
 
     All columns see the same draws, so that differences of two columns are paired.
+
+    Args:
+        users: ``(R,)`` whose each row is, where a user may have several: a user is drawn with all
+            of them, since rows of one user are no independent observations.
     """
+    sizes = None
+    if users is not None:
+        values, sizes = by_user(values, users)
     rng, count = np.random.default_rng(seed), len(values)
     means = np.empty((resamples, values.shape[1]))
     step = max(1, 2**22 // max(1, count))
@@ -32,7 +56,8 @@ def bootstrap_means(values: np.ndarray, resamples: int, seed: int = SEED) -> np.
         weights = np.stack(
             [np.bincount(rng.integers(0, count, count), minlength=count) for _ in part]
         )
-        means[start : part.stop] = weights @ values / count
+        drawn = count if sizes is None else (weights @ sizes)[:, None]
+        means[start : part.stop] = weights @ values / drawn
     return means
 
 

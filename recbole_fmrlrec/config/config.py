@@ -97,6 +97,7 @@ class Config(RecBoleConfig):
         self.notes: list[str] = []
         super().__init__(model, dataset)
         settings.check_together(self.final_config_dict)
+        evaluation_checks.check_time_split(self.final_config_dict)
         evaluation_checks.check_masking(self.final_config_dict)
         evaluation_checks.check_names(self.final_config_dict)
         evaluation_checks.check_training(self.final_config_dict, self.model, self.model_class)

@@ -13,6 +13,7 @@ from recbole.utils import InputType, ModelType
 
 from recbole_fmrlrec.errors import DataError, UsageError
 from recbole_fmrlrec.keys.schema import NO_K_METRICS, VALUE_METRICS
+from recbole_fmrlrec.keys.time_split import CHOICES
 
 #: Metrics that take a label for the answer to a yes-or-no question.
 _OF_CLASSES = {"auc", "gauc", "logloss"}
@@ -53,6 +54,34 @@ def _modes(values: Mapping[str, Any]) -> dict[str, str]:
         return {"valid": mode, "test": mode}
     given = mode.get("valid", mode.get("test", "full"))
     return {"valid": mode.get("valid", given), "test": mode.get("test", given)}
+
+
+def check_time_split(values: Mapping[str, Any]) -> None:
+    """Refuse a split by time where there is no order of time, and its keys without it.
+
+    Raises:
+        UsageError: it names the keys, and the way out.
+    """
+    arguments = values["eval_args"]
+    by_time = "time" in (arguments["split"] or {})
+    for key in CHOICES:
+        if key in arguments and not by_time:
+            raise UsageError(
+                f"eval_args.{key} = {arguments[key]} belongs to a split by time, and eval_args."
+                f"split is {arguments['split']}: set it to {{time: [0.8, 0.9]}}, or leave {key} out"
+            )
+    if not by_time:
+        return
+    if arguments["order"] != "TO":
+        raise UsageError(
+            f"eval_args.split = {arguments['split']} needs eval_args.order = TO, not "
+            f"{arguments['order']}"
+        )
+    if values["benchmark_filename"]:
+        raise UsageError(
+            f"eval_args.split = {arguments['split']} and benchmark_filename exclude each other: "
+            "the files of benchmark_filename are a split already"
+        )
 
 
 def check_masking(values: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ user's in the parts before it, and from the earlier ones of its own part.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from recbole_fmrlrec.data.prefix_rows import sequence_rows
 class ByUser(NamedTuple):
     """All interactions by user, then part, then time: M of them.
 
-    ``part`` is 0 in the training file, 1 and 2 in the others, (M,); ``first`` is the place of the
+    ``part`` is 0 in training, 1 in validation and 2 in test, (M,); ``first`` is the place of the
     user's first interaction, (M,).
     """
 
@@ -45,10 +46,14 @@ def sort_parts(dataset: Any) -> None:
         dataset.inter_feat = frame.iloc[order].reset_index(drop=True)
 
 
-def by_user(dataset: Any) -> ByUser:
-    """The interactions of a dataset whose tables are tensors and whose parts are sorted."""
-    sizes = torch.tensor(dataset.file_size_list)
-    part = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+def by_user(dataset: Any, sizes: Sequence[int]) -> ByUser:
+    """The interactions of a dataset whose tables are tensors and whose parts are sorted.
+
+    Args:
+        dataset: its interactions stand part by part, each in order of time.
+        sizes: how many each part has.
+    """
+    part = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     order = torch.argsort(dataset.inter_feat[dataset.uid_field], stable=True)
     feat = dataset.inter_feat[order]
     _, total = torch.unique_consecutive(feat[dataset.uid_field], return_counts=True)

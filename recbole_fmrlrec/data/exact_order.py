@@ -11,11 +11,15 @@ import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureType
 
-from recbole_fmrlrec.data import benchmark_rows
+from recbole_fmrlrec.data import benchmark_rows, time_split
 from recbole_fmrlrec.data import column_keys as data_checks
 from recbole_fmrlrec.data.interaction_filter import filter_by_inter_num
 from recbole_fmrlrec.data.prefix_rows import PrefixRows, prefix_rows
+from recbole_fmrlrec.data.target_times import TargetTimes, target_times
 from recbole_fmrlrec.errors import DataError
+
+#: Leave-one-out splits with a test part: how many of a user's interactions training leaves out.
+TESTED = {"valid_and_test": 2, "test_only": 1}
 
 
 class ExactOrder(Dataset):
@@ -32,6 +36,12 @@ class ExactOrder(Dataset):
     """
 
     inter_feat: Any
+    #: Where a split by time cuts the interactions.
+    time_cuts: time_split.Cuts | None = None
+    #: In a validation or test part of such a split, what was before each row.
+    past: time_split.Past | None = None
+    #: When the test targets of a leave-one-out split were, where times are dates.
+    target_times: TargetTimes | None = None
     #: What each filter that was asked for has left, in words.
     filtered: tuple[str, ...] = ()
 
@@ -107,6 +117,13 @@ class ExactOrder(Dataset):
         self.inter_feat = self.inter_feat.sort_values(
             self.time_field, kind="stable", ignore_index=True
         )
+        times = self.inter_feat[self.time_field].to_numpy(dtype="float64")
+        split = self.config["eval_args"]["split"] or {}
+        if "time" in split:
+            self.time_cuts = time_split.find_cuts(times, split["time"], self.dataset_name)
+        elif (left_out := TESTED.get(split.get("LS", ""))) is not None:
+            users = self.inter_feat[self.uid_field].to_numpy()
+            self.target_times = target_times(users, times, left_out)
 
     def _benchmark_presets(self) -> None:
         """RecBole's own where the files hold lists, which it takes for granted."""
@@ -114,18 +131,31 @@ class ExactOrder(Dataset):
             super()._benchmark_presets()
 
     def build(self) -> list[Any]:
-        """Split the dataset: RecBole's own, but for plain benchmark files of sequential models."""
+        """Split the dataset: RecBole's own, but by time, and for plain benchmark files of lists."""
+        if self.time_cuts is not None:
+            return self._build_by_time()
         if not benchmark_rows.is_plain(self):
             built: list[Any] = super().build()
             return built
-        if vars(type(self)).get("data_augmentation") is not prefix_rows:
-            raise DataError(
-                f"benchmark_filename: {self.config['model']} makes lists of its own, which plain "
-                "interactions of three files do not give; leave the key out"
-            )
+        self._need_plain_lists("benchmark_filename", "plain interactions of three files")
         self._change_feat_format()
         self._aug_presets()
-        return benchmark_rows.prefix_parts(self, benchmark_rows.by_user(self))
+        return benchmark_rows.prefix_parts(self, benchmark_rows.by_user(self, self.file_size_list))
+
+    def _build_by_time(self) -> list[Any]:
+        Dataset._change_feat_format(self)  # without the prefixes of sequential datasets
+        if not isinstance(self, SequentialDataset):
+            return time_split.plain_parts(self)
+        self._need_plain_lists("eval_args.split", "a split by time")
+        self._aug_presets()
+        return time_split.prefix_parts(self)
+
+    def _need_plain_lists(self, key: str, what: str) -> None:
+        if vars(type(self)).get("data_augmentation") is not prefix_rows:
+            raise DataError(
+                f"{key}: {self.config['model']} makes lists of its own, which {what} "
+                f"do{'es' * what.startswith('a ')} not give; leave the key out"
+            )
 
     def _split_index_by_leave_one_out(self, grouped_index: Any, leave_one_num: int) -> list[Any]:
         """Leave out of every user's interactions what RecBole leaves out of its sequences.

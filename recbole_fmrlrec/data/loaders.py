@@ -23,6 +23,8 @@ from recbole_fmrlrec.data.batch import LaidOut, lay_out
 from recbole_fmrlrec.data.exact_order import in_exact_order
 from recbole_fmrlrec.data.negatives import check_negatives
 from recbole_fmrlrec.data.saved_data import save_dataset, save_loaders, saved_dataset, saved_parts
+from recbole_fmrlrec.data.time_loaders import TimeEvalDataLoader, time_samplers
+from recbole_fmrlrec.data.time_split import check_evaluated
 from recbole_fmrlrec.data.trimming import TRIMMABLE
 from recbole_fmrlrec.data.windows import UserWindowDataset
 from recbole_fmrlrec.errors import DataError
@@ -142,6 +144,7 @@ def _check_trimming(config: Any) -> None:
 def _check_parts(config: Any, built: list[Any], dataset: Dataset) -> None:
     split = dict(config["eval_args"]["split"] or {}).get("LS")
     filters = "".join(f"; {left}" for left in getattr(dataset, "filtered", ()))
+    check_evaluated(config, built, filters)
     if len(built[0]) == 0:
         why = "no user has two interactions"
         if split is None:
@@ -157,15 +160,22 @@ def _check_parts(config: Any, built: list[Any], dataset: Dataset) -> None:
 def _samplers(config: Any, dataset: Dataset, built: list[Any]) -> Any:
     """RecBole's samplers; they take a row for an interaction, and a window is none."""
     if isinstance(dataset, UserWindowDataset):
-        if config["train_neg_sample_args"]["distribution"] != "none":
-            raise DataError(
-                f"train_neg_sample_args: {config['train_neg_sample_args']}: user windows are "
-                "trained against all items; set it to None, or training_windows to prefix"
-            )
+        _check_no_negatives(config)
+    if (past := getattr(built[1], "past", None)) is not None:
+        return time_samplers(config, dataset, past)
+    if isinstance(dataset, UserWindowDataset):
         parts = [part.interactions() for part in built]
         columns = {k: torch.cat([p.inter_feat[k] for p in parts]) for k in parts[0].inter_feat}
         return create_samplers(config, dataset.copy(Interaction(columns)), parts)
     return create_samplers(config, dataset, built)
+
+
+def _check_no_negatives(config: Any) -> None:
+    if config["train_neg_sample_args"]["distribution"] != "none":
+        raise DataError(
+            f"train_neg_sample_args: {config['train_neg_sample_args']}: user windows are "
+            "trained against all items; set it to None, or training_windows to prefix"
+        )
 
 
 def _triples(config: Any, dataset: Dataset) -> KGSampler | None:
@@ -187,7 +197,9 @@ def _train_loader(config: Any, part: Any, sampler: Any, triples: KGSampler | Non
 
 def _eval_loader(phase: str, config: Any, part: Any, sampler: Any) -> Any:
     loader = get_dataloader(config, phase)
-    if loader is FullSortEvalDataLoader and not config["mask_history"]:
+    if loader is FullSortEvalDataLoader and getattr(part, "past", None) is not None:
+        loader = TimeEvalDataLoader
+    elif loader is FullSortEvalDataLoader and not config["mask_history"]:
         loader = UnmaskedFullSortEvalDataLoader
     return loader(config, part, sampler, shuffle=False)
 

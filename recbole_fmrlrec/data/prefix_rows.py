@@ -37,9 +37,12 @@ class PrefixColumns(MutableMapping[str, torch.Tensor]):
         flat: all interactions by field, (M, ...) each; shared between copies, never written to.
         columns: each column's name and source, or the column itself.
         start: the place in ``flat`` of a row's first input, (R,).
-        length: the number of its inputs, (R,); its target follows them.
+        length: the number of its inputs, (R,).
         width: L, to which lists are padded.
+        target: the place of its target, (R,); None where that follows the inputs.
     """
+
+    target: torch.Tensor | None = None  # here for files of rows that were saved without it
 
     def __init__(
         self,
@@ -48,11 +51,12 @@ class PrefixColumns(MutableMapping[str, torch.Tensor]):
         start: torch.Tensor,
         length: torch.Tensor,
         width: int,
+        target: torch.Tensor | None = None,
     ) -> None:
         used = {source.field for source in columns.values() if isinstance(source, _From)}
         self.flat = {field: values for field, values in flat.items() if field in used}
         self.columns = dict(columns)
-        self.start, self.length, self.width = start, length, width
+        self.start, self.length, self.width, self.target = start, length, width, target
 
     def __getitem__(self, name: str) -> torch.Tensor:
         source = self.columns[name]
@@ -61,7 +65,7 @@ class PrefixColumns(MutableMapping[str, torch.Tensor]):
         values = self.flat[source.field]
         if source.is_list:
             return gather_rows(values, self.start, self.length, self.width)
-        return values[self.start + self.length]
+        return values[self.start + self.length if self.target is None else self.target]
 
     def __setitem__(self, name: str, column: torch.Tensor) -> None:
         self.columns[name] = column
@@ -85,7 +89,8 @@ class PrefixColumns(MutableMapping[str, torch.Tensor]):
             for name, source in self.columns.items()
         }
         start, length = self.start[index].clone(), self.length[index].clone()
-        return PrefixColumns(self.flat, columns, start, length, self.width)
+        target = None if self.target is None else self.target[index].clone()
+        return PrefixColumns(self.flat, columns, start, length, self.width, target)
 
 
 class PrefixRows(Interaction):
@@ -135,7 +140,11 @@ def _rows(index: Any) -> slice | torch.Tensor:
 
 
 def sequence_rows(
-    dataset: Any, feat: Interaction, first: torch.Tensor, target: torch.Tensor
+    dataset: Any,
+    feat: Interaction,
+    first: torch.Tensor,
+    target: torch.Tensor,
+    end: torch.Tensor | None = None,
 ) -> PrefixRows:
     """Make the rows of RecBole's SequentialDataset that predict the given interactions.
 
@@ -147,16 +156,18 @@ def sequence_rows(
         feat: interactions sorted by user and time, M of them.
         first: the place in ``feat`` of the first interaction of the target's user, (R,).
         target: the place in ``feat`` of the interaction to predict, (R,), after ``first``.
+        end: the place before which the list ends, (R,), at most ``target``; None for ``target``.
     """
-    width = dataset.max_item_list_len
-    start = torch.maximum(first, target - width)
+    width, apart = dataset.max_item_list_len, None if end is None else target
+    end = target if end is None else end
+    start = torch.maximum(first, end - width)
     columns: dict[str, Any] = {field: _From(field, is_list=False) for field in feat}
-    columns[dataset.item_list_length_field] = target - start
+    columns[dataset.item_list_length_field] = end - start
     for field in feat:
         if field != dataset.uid_field:
             columns[getattr(dataset, f"{field}_list_field")] = _From(field, is_list=True)
     flat = {field: feat[field] for field in feat}
-    return PrefixRows(PrefixColumns(flat, columns, start, target - start, width))
+    return PrefixRows(PrefixColumns(flat, columns, start, end - start, width, apart))
 
 
 def prefix_rows(dataset: Any) -> None:

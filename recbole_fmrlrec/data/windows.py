@@ -10,9 +10,10 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_fmrlrec.data.benchmark_rows import by_user, is_plain, prefix_parts
+from recbole_fmrlrec.data.benchmark_rows import ByUser, by_user, is_plain, prefix_parts
 from recbole_fmrlrec.data.exact_order import ExactOrder
 from recbole_fmrlrec.data.prefix_rows import gather_rows, sequence_rows
+from recbole_fmrlrec.data.time_split import sequence_parts, time_rows, with_past
 from recbole_fmrlrec.errors import DataError
 
 TARGETS = "target_id_list"
@@ -95,8 +96,16 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
         Returns:
             The training, validation and test part.
         """
+        if self.time_cuts is not None:
+            self._change_feat_format()
+            data, past = time_rows(self)
+            train = self._training_part(data)
+            return with_past([train, *sequence_parts(self, data, (), past)], past)
         if self.benchmark_filename_list is not None and is_plain(self):
-            return self._build_of_files()
+            self._change_feat_format()
+            data = by_user(self, self.file_size_list)
+            train = self._training_part(data)
+            return [train, *prefix_parts(self, data, (1, 2))]
         mode = self._leave_one_out_mode()
         self._change_feat_format()
         self.sort(by=self.uid_field)
@@ -112,10 +121,8 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
         split = valid.shape[1]
         return [train, self.copy(self.inter_feat[:split]), self.copy(self.inter_feat[split:])]
 
-    def _build_of_files(self) -> list[Any]:
-        """The parts as ``benchmark_filename`` gives them."""
-        self._change_feat_format()
-        data = by_user(self)
+    def _training_part(self, data: ByUser) -> Any:
+        """The windows of the interactions of the training part."""
         _, total = torch.unique_consecutive(data.feat[self.uid_field], return_counts=True)
         first = total.cumsum(0) - total
         trained = torch.zeros_like(data.first).index_add_(0, data.first, (data.part == 0).long())
@@ -123,11 +130,9 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
         kept = trained > 1
         users = Histories(first[kept], total[kept], trained[kept])
         windows = self._window_rows(data.feat, users)
-        targets, firsts = self._trained(data.feat, users)
-        measured = prefix_parts(self, data, (1, 2))
         train = self.copy(windows)
-        train.targets, train.firsts = targets, firsts
-        return [train, *measured]
+        train.targets, train.firsts = self._trained(data.feat, users)
+        return train
 
     def _leave_one_out_mode(self) -> str:
         arguments = self.config["eval_args"]
@@ -142,8 +147,9 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
             f"{asked} cannot be combined with training_windows: "
             f"{self.config['training_windows']}, which "
             "needs eval_args.order: TO, eval_args.split: {LS: valid_and_test} (or valid_only, "
-            "test_only) and no lists in the files of benchmark_filename; training_windows: prefix "
-            "takes RecBole's ordinary dataset of one row per prefix, which splits in other ways"
+            "test_only, or {time: [0.8, 0.9]}) and no lists in the files of benchmark_filename; "
+            "training_windows: prefix takes RecBole's ordinary dataset of one row per prefix, "
+            "which splits in other ways"
         )
 
     def _change_feat_format(self) -> None:

@@ -241,6 +241,7 @@ def _gauc(mean_ranks: Tensor, candidates: Tensor | int, decimals: int) -> float:
     ranks = mean_ranks.cpu().numpy()
     counts = torch.as_tensor(candidates).cpu().numpy().astype(ranks.dtype)
     counts = np.broadcast_to(counts, ranks.shape)
+    ranks = np.minimum(ranks, counts)  # a target that is no candidate itself comes after all
     metric = GAUC({"metric_decimal_place": None})
     value = metric.metric_info(ranks[:, None], counts, np.ones_like(ranks))
     return round(float(round(value, decimals)), decimals)

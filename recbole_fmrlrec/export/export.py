@@ -129,7 +129,8 @@ def _describe(
     trained: Trained, size: int, table_dtype: str, metrics: dict[str, dict[str, float]]
 ) -> Description:
     model, config, count = trained.model, trained.config, len(trained.ids)
-    evaluation = {"rows": len(trained.test.targets), "candidates": count, "test": metrics}
+    rows = len(trained.test.targets)
+    evaluation = {"rows": rows, "candidates": trained.ranked, "test": metrics}
     return Description(
         model=type(model).__name__,
         size=size,

@@ -26,11 +26,15 @@ TITLE_COLUMNS = ("title", "movie_title", "name", "item_name")
 
 @dataclass(frozen=True)
 class Rows:
-    """Evaluation rows: ``(B, L)`` right-padded items, ``(B,)`` lengths, ``(B,)`` targets 1..N."""
+    """Evaluation rows: ``(B, L)`` right-padded items, ``(B,)`` lengths, ``(B,)`` targets 1..N.
+
+    ``candidates`` are the items ranked, ascending; None for all.
+    """
 
     items: Tensor
     lengths: Tensor
     targets: Tensor
+    candidates: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,12 @@ class Trained:
     titles: list[str | None]
     test: Rows
     recorded: dict[int, dict[str, float]]
+
+    @property
+    def ranked(self) -> int:
+        """How many items an evaluation ranks."""
+        candidates = self.test.candidates
+        return len(self.ids) if candidates is None else len(candidates)
 
 
 def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
@@ -107,7 +117,7 @@ def _rows(model: Any, loader: Any) -> Rows:
         lengths = interaction[model.ITEM_SEQ_LEN]
         parts.append((interaction[model.ITEM_SEQ], lengths, targets))
     items, lengths, targets = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Rows(items, lengths, targets)
+    return Rows(items, lengths, targets, getattr(loader, "candidates", None))
 
 
 def _recorded_metrics(checkpoint: Path) -> dict[int, dict[str, float]]:

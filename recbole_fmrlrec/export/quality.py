@@ -10,7 +10,8 @@ from torch import Tensor
 
 from recbole_fmrlrec.deploy.description import TABLE_DTYPES
 from recbole_fmrlrec.deploy.items import restore_vectors, store_vectors
-from recbole_fmrlrec.evaluation.ranking import nested_mean_ranks, rank_metrics
+from recbole_fmrlrec.evaluation.candidates import candidate_mean_ranks
+from recbole_fmrlrec.evaluation.ranking import rank_metrics
 from recbole_fmrlrec.export.open_checkpoint import Rows, Trained
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
@@ -58,7 +59,7 @@ def _metrics(
     ranks = _ranks(network.eval(), vectors, trained.test, sizes)
     settings = config["metrics"], config["topk"], config["metric_decimal_place"]
     return {
-        size: dict(rank_metrics(ranks[k], len(vectors) - 1, *settings))
+        size: dict(rank_metrics(ranks[k], trained.ranked, *settings))
         for k, size in enumerate(sizes)
     }
 
@@ -69,7 +70,8 @@ def _ranks(network: FMRLRecNetwork, vectors: Tensor, rows: Rows, sizes: Sequence
     for at in range(0, len(rows.targets), BATCH):
         part = slice(at, at + BATCH)
         hidden = network.encode_last(vectors, rows.items[part], rows.lengths[part])
-        parts.append(nested_mean_ranks(hidden, vectors[1:], rows.targets[part] - 1, sizes))
+        targets = rows.targets[part]
+        parts.append(candidate_mean_ranks(hidden, vectors, targets, sizes, rows.candidates))
     return torch.cat(parts, dim=1)
 
 

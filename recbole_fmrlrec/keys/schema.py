@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from recbole_fmrlrec.files.names import name_fault
+from recbole_fmrlrec.keys import time_split
 from recbole_fmrlrec.rules import (
     Rule,
     choice,
@@ -50,6 +51,8 @@ def _is_split(value: Any) -> bool:
     kind, how = next(iter(value.items()))
     if kind == "LS":
         return how in ("valid_and_test", "valid_only", "test_only")
+    if kind == "time":
+        return True  # a rule of its own
     shares = isinstance(how, list) and len(how) == 3 and all(is_number(x) and x >= 0 for x in how)
     return kind in ("RS", "TS") and shares and sum(how) > 0
 
@@ -79,16 +82,19 @@ _modes = Rule(
     open=False,
 )
 _eval_args = mapping(
-    "a mapping with the keys split, group_by, order, mode",
+    "a mapping with the keys split, group_by, order, mode, and for a split by time targets, "
+    "context, cold",
     {
         "split": Rule(
             "one of {RS: [0.8, 0.1, 0.1]} (three shares), {TS: [...]} (likewise), "
-            "{LS: valid_and_test} (or valid_only, test_only)",
+            "{LS: valid_and_test} (or valid_only, test_only), {time: [VALID_FROM, TEST_FROM]}",
             _is_split,
+            inner={"time": time_split.MOMENTS},
         ),
         "group_by": choice("user", "none", None),
         "order": choice("RO", "TO"),
         "mode": _modes,
+        **time_split.RULES,
     },
     open=False,
 )
@@ -273,6 +279,17 @@ MODEL: dict[str, Rule] = {
     **dict.fromkeys(["dropout_prob", "input_dropout_prob"], _dropout),
     **dict.fromkeys(["hidden_dropout_prob", "attn_dropout_prob"], _dropout),
     "recurrence_dropout_prob": _dropout,
+    "adaptor_dropout_prob": _dropout,
+    "critic_dropout_prob": Rule(
+        "two rates, each at least 0 and below 1, such as [0.31, 0.5]",
+        lambda v: isinstance(v, list) and len(v) == 2 and all(map(_dropout.accepts, v)),
+        listed=True,
+    ),
+    **dict.fromkeys(["temperature", "gumbel_temperature"], number(0, above=True)),
+    "critic_learning_rate": number(0, above=True),
+    "graph_share": number(0, 1),
+    **dict.fromkeys(["n_exps", "code_dim"], whole(1)),
+    "code_cap": choice(*(2**bits for bits in range(1, 13))),
     "r_min": number(0, 1, below=True),
     "r_max": number(0, 1, above=True),
     "modalities": Rule(

@@ -24,9 +24,12 @@ class NestedModel(ABC):
 
     Attributes:
         size: the size at which ``predict`` and ``full_sort_predict`` score.
+        candidates: ids of the items that `full_sort_mean_ranks` ranks, ascending; None for all. An
+            evaluation sets it.
     """
 
     size: int
+    candidates: Tensor | None = None
 
     @property
     @abstractmethod
@@ -48,13 +51,20 @@ class NestedModel(ABC):
 
     @torch.no_grad()
     def full_sort_mean_ranks(self, interaction: Any, targets: Tensor) -> Tensor:
-        """Mean ranks ``(K, B)`` of the target items ``(B,)`` among all items, at every size."""
+        """Mean ranks ``(K, B)`` of the target items ``(B,)`` among all items, at every size.
+
+        Items that are not among ``candidates`` share the places after them.
+        """
         ranks = []
         for size in self.sizes:
             with self.at_size(size):
                 scores = self.full_sort_predict(interaction)  # type: ignore[attr-defined]
             scores = scores.view(len(targets), -1)
             scores[:, 0] = -torch.inf  # the padding is not a candidate
+            if self.candidates is not None:
+                hidden = torch.ones_like(scores[0], dtype=torch.bool)
+                hidden[self.candidates] = False
+                scores[:, hidden] = -torch.inf
             ranks.append(score_ranks(scores, targets)[0])
         return torch.stack(ranks)
 
@@ -90,6 +100,21 @@ class WindowModel:
 
     loss_types: ClassVar[tuple[str, ...]] = ("CE",)
     own_keys: ClassVar[tuple[str, ...]] = ("training_windows", "MAX_ITEM_LIST_LENGTH", "loss_type")
+
+
+class VectorModel(ABC):
+    """A model whose score of an item is a product: of a vector of the history and one of the item.
+
+    Both may be wider than the model by what a bias of the item takes.
+    """
+
+    @abstractmethod
+    def history_vectors(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Vectors ``(B, e)`` of right-padded histories ``(B, L)`` of items 1..N."""
+
+    @abstractmethod
+    def ranked_vectors(self) -> Tensor:
+        """Vectors ``(N, e)`` of the items 1..N."""
 
 
 class ExportableModel(ABC):

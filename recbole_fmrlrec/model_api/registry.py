@@ -31,6 +31,9 @@ BASELINES: dict[str, str] = {
     "gSASRec": "recbole_fmrlrec.models.gsasrec",
     "eSASRec": "recbole_fmrlrec.models.esasrec",
     "DIFF": "recbole_fmrlrec.models.diff",
+    "MMSSL": "recbole_fmrlrec.models.mmssl",
+    "UniSRec": "recbole_fmrlrec.models.unisrec",
+    "VQRec": "recbole_fmrlrec.models.vqrec",
 }
 
 #: Every model of this package: class name to module.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from recbole_fmrlrec.data.item_features import load_item_features
 from recbole_fmrlrec.data.mapped_features import MappedFeatures
+from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.model_api.protocols import FeatureModel
 from recbole_fmrlrec.models.settings import ModelSettings
 
@@ -45,3 +46,15 @@ class FeatureInput(FeatureModel, nn.Module):
             self.features = matrix
         else:
             self.register_buffer("features", matrix, persistent=False)
+
+    def check_features(self) -> None:
+        """Refuse to go on without features, in a model that makes its items of them.
+
+        Raises:
+            UsageError: ``use_features`` is off.
+        """
+        if self.features is None:
+            raise UsageError(
+                f"use_features: False: {type(self).__name__} makes item vectors from features; "
+                "leave the key out"
+            )

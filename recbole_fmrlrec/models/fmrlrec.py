@@ -14,7 +14,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from recbole_fmrlrec.evaluation.ranking import nested_mean_ranks
+from recbole_fmrlrec.evaluation.candidates import candidate_mean_ranks
 from recbole_fmrlrec.model_api.protocols import ExportableModel, NestedModel
 from recbole_fmrlrec.models.feature_input import FeatureInput
 from recbole_fmrlrec.models.sequence_model import CausalModel, KeptItems
@@ -141,7 +141,8 @@ class fMRLRec(NestedModel, FeatureInput, CausalModel, ExportableModel):
     def full_sort_mean_ranks(self, interaction: Interaction, targets: Tensor) -> Tensor:
         """Mean ranks ``(K, B)`` of the target items at every size."""
         hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        return nested_mean_ranks(hidden, self.item_table()[1:], targets - 1, self.sizes)
+        table, candidates = self.item_table(), self.candidates
+        return candidate_mean_ranks(hidden, table, targets, self.sizes, candidates)
 
 
 class fMRLRecID(fMRLRec):

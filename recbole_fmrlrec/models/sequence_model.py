@@ -12,7 +12,7 @@ works with several threads, so that a training would not give the same digits ag
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from recbole_fmrlrec.data.batch import Batch, LaidOut, lay_out
 from recbole_fmrlrec.data.windows import START_TARGET, TARGETS
 from recbole_fmrlrec.keys.schema import SAMPLED_LOSSES
-from recbole_fmrlrec.model_api.protocols import WindowModel
+from recbole_fmrlrec.model_api.protocols import VectorModel, WindowModel
 from recbole_fmrlrec.models.settings import ModelSettings
 from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.loss import nested_cross_entropy
@@ -52,7 +52,7 @@ class KeptItems:
     made_of: list[Any] = field(default_factory=list)
 
 
-class SequenceModel(SequentialRecommender, ABC):
+class SequenceModel(VectorModel, SequentialRecommender):
     """Scores are products of an output for the history with a vector for each item.
 
     A subclass gives `item_vectors` and `encode_last`; where they are not the vectors of the output,
@@ -71,6 +71,7 @@ class SequenceModel(SequentialRecommender, ABC):
     #: Whether the first item of a history is trained, from the empty input.
     predict_first_item = False
     n_items: int
+    max_seq_length: int
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -212,8 +213,16 @@ class SequenceModel(SequentialRecommender, ABC):
         """Outputs ``(B, d)`` at the last item of right-padded sequences ``(B, L)``."""
         return self.encode_last(self.item_table(), item_seq, item_seq_len)
 
+    def history_vectors(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Vectors ``(B, e)`` of right-padded histories ``(B, L)``."""
+        return self.output(self.forward(item_seq, item_seq_len))
+
+    def ranked_vectors(self) -> Tensor:
+        """Vectors ``(N, e)`` of the items 1..N; their products with a history's are the scores."""
+        return self.output_items(self.item_table()[1:])
+
     def _outputs(self, interaction: Interaction) -> Tensor:
-        return self.output(self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]))
+        return self.history_vectors(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores ``(B,)`` of one item per row."""
@@ -222,7 +231,7 @@ class SequenceModel(SequentialRecommender, ABC):
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores ``(B, N+1)`` of all items; the padding's is 0."""
-        scores = self._outputs(interaction) @ self.output_items(self.item_table()[1:]).t()
+        scores = self._outputs(interaction) @ self.ranked_vectors().t()
         return nn.functional.pad(scores, (1, 0))
 
 

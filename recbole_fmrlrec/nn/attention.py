@@ -2,8 +2,8 @@
 
 Everything but the attention itself runs on the T valid positions. For the attention, sequences of
 like length are padded together, each group to its longest: about twice the valid places at most,
-where a batch padded as a whole has several times as many. Padding is on the right, so that a causal query
-never meets it, and what stands there is of no account.
+where a batch padded as a whole has several times as many. Padding is on the right, so that a
+causal query never meets it, and what stands there is of no account.
 
 Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017; Kang and McAuley,
 "Self-Attentive Sequential Recommendation", ICDM 2018 (SASRec).
@@ -21,7 +21,6 @@ from torch.nn import functional
 from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.dropout import Dropout
 from recbole_fmrlrec.nn.packing import Packing
-
 
 #: Sequences up to this length are one group: a group of its own costs more than their padding.
 SHORT = 8

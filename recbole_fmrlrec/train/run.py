@@ -33,6 +33,7 @@ from recbole_fmrlrec.runs.result import (
 from recbole_fmrlrec.train.allocator import keep_freed_memory
 from recbole_fmrlrec.train.epoch_lines import EpochLines
 from recbole_fmrlrec.train.init_from import load_weights
+from recbole_fmrlrec.train.split_lines import split_lines
 from recbole_fmrlrec.train.summary import data_line, model_lines
 from recbole_fmrlrec.train.threads import take_threads, wait_passively
 from recbole_fmrlrec.train.typed_settings import RunSettings
@@ -192,6 +193,8 @@ class _Run:
         loaders = data_preparation(config, dataset)
         seconds = {"data": time.perf_counter() - clock}
         say(data_line(settings.dataset, (users, items, events), loaders))
+        for line in split_lines(config, dataset, loaders):
+            say(line)
         trainer = self._make_trainer(loaders[0])
         for line in model_lines(settings, trainer.model):
             say(line)

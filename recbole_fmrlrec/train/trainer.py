@@ -225,15 +225,18 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, RecBoleTrainer):
     def _rank_metrics(self, eval_data: Any, show_progress: bool) -> dict[int, Metrics]:
         """All sizes in one pass over the users."""
         ranks = []
+        candidates = getattr(eval_data, "candidates", None)
+        self.model.candidates = None if candidates is None else candidates.to(self.device)
         for interaction, _, _, targets in tqdm(
             eval_data, desc="Evaluate", disable=None if show_progress else True, leave=False
         ):
             batch = interaction.to(self.device)
             ranks.append(self.model.full_sort_mean_ranks(batch, targets.to(self.device)).cpu())
+        self.model.candidates = None
         mean_ranks = torch.cat(ranks, dim=1)
         self.ranks = whole_ranks(mean_ranks)
         shown = [self.config[key] for key in ("metrics", "topk", "metric_decimal_place")]
-        items = self.model.n_items - 1
+        items = self.model.n_items - 1 if candidates is None else len(candidates)
         return {
             size: rank_metrics(mean_ranks[k], items, *shown)
             for k, size in enumerate(self.model.sizes)

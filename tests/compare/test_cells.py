@@ -121,6 +121,12 @@ def test_rows_that_would_not_compare_are_refused(plan):
         make_cells(replace(plan, models=(wrong,)))
 
 
+def test_a_split_by_time_compares(plan):
+    theirs = {"eval_args.split.time": [0.8, 0.9], "eval_args.context": "frozen"}
+    made = make_cells(replace(plan, models=(replace(plan.models[0], settings=theirs),)))
+    assert made[0].settings["eval_args.split.time"] == [0.8, 0.9]
+
+
 def test_a_setting_that_cannot_be_names_the_model(plan):
     wrong = replace(plan.models[0], settings={"valid_metric_bigger": "no"}, where="a.yaml, line 3")
     with pytest.raises(UsageError, match=r"a\.yaml, line 3: Pop on toy: valid_metric_bigger"):

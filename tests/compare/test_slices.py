@@ -34,3 +34,10 @@ def test_masks():
         "cold": [3],
         "without text": [1, 5],
     }
+
+
+def test_new_users_are_a_slice_where_a_split_by_time_knows_them():
+    rows = {name: np.array([1, 2]) for name in ("history", "popularity", "item_counts")}
+    assert "new user" not in slices(rows)
+    assert slices({**rows, "new_user": np.array([0, 1])})["new user"].tolist() == [False, True]
+    assert "new user" not in slices({**rows, "new_user": np.array([0, 0])})

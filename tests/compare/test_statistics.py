@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from recbole_fmrlrec.compare.statistics import bootstrap_means, holm, interval, paired, per_user
+from recbole_fmrlrec.compare.statistics import (
+    bootstrap_means,
+    by_user,
+    holm,
+    interval,
+    paired,
+    per_user,
+)
 
 
 def test_values_of_ranks():
@@ -88,3 +95,14 @@ def test_bootstrap_draws_the_same_users_for_all_columns():
     assert low == pytest.approx(values[:, 0].mean() - 1.96 * error, abs=0.3 * error)
     assert high == pytest.approx(values[:, 0].mean() + 1.96 * error, abs=0.3 * error)
     assert np.array_equal(means, bootstrap_means(both, 1000))
+
+
+def test_users_are_drawn_with_all_their_rows():
+    users, values = np.array(["b", "a", "b", "b"]), np.array([[1.0], [5.0], [2.0], [6.0]])
+    sums, count = by_user(values, users)
+    assert (sums.tolist(), count.tolist()) == ([[5.0], [9.0]], [1, 3])
+    # Of two users drawn with return: a and a, a and b, b and b.
+    means = bootstrap_means(values, 400, users=users)
+    assert {round(float(mean), 9) for mean in means[:, 0]} == {5.0, 14 / 4, 9 / 3}
+    each = np.arange(4).astype(str)
+    np.testing.assert_allclose(bootstrap_means(values, 50, users=each), bootstrap_means(values, 50))

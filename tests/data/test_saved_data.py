@@ -21,6 +21,7 @@ from tests.data.test_loaders import UNIFORM
 compat.apply()
 
 POPULARITY = {**UNIFORM, "distribution": "popularity"}
+BY_TIME = {"order": "TO", "split": {"time": [3, 5]}, "mode": "full", "context": "frozen"}
 BY_RATIO = {"order": "RO", "split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "user"}
 #: A model for every kind of loader, with its settings.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -38,6 +39,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         {"train_neg_sample_args": UNIFORM, "eval_args": {**LEAVE_ONE_OUT, "mode": "uni5"}},
     ),
     "history left out": ("BPR", {"train_neg_sample_args": UNIFORM, "mask_history": True}),
+    "windows by time": ("SASRec", {"training_windows": "overlap", "eval_args": BY_TIME}),
+    "negatives by time": ("BPR", {"train_neg_sample_args": UNIFORM, "eval_args": BY_TIME}),
     "users": ("MultiVAE", {}),
     "items drawn before": ("DIEN", {"train_neg_sample_args": UNIFORM}),
     "knowledge graph": ("CKE", {"train_neg_sample_args": UNIFORM}),

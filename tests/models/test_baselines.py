@@ -57,6 +57,9 @@ KEYS: dict[str, dict[str, Any]] = {
     },
     "FMLPRec": {"hidden_size": 32, "hidden_dropout_prob": 0.1},
     "gSASRec": {"hidden_size": 32, "dropout_prob": 0.1, "num_negatives": 4},
+    "UniSRec": {"hidden_size": 16, "inner_size": 32, "n_exps": 2},
+    "VQRec": {"hidden_size": 32, "inner_size": 64, "code_dim": 4, "code_cap": 16},
+    "MMSSL": {"embedding_size": 16, "train_batch_size": 512},
 }
 #: Epochs in which a model learns the rule; 60 where it is not named.
 EPOCHS: dict[str, int] = {"BSARec": 15, "DIFF": 8, "FMLPRec": 15}
@@ -64,7 +67,11 @@ EPOCHS: dict[str, int] = {"BSARec": 15, "DIFF": 8, "FMLPRec": 15}
 LOSS_AT_ZERO: dict[str, float] = {
     # A mean of binary losses, each log 2; that of the target counts 1 - 0.75 (1 - 4 / 31) times.
     "gSASRec": (1 - 0.75 * (1 - 4 / 31) + 4) / 5 * math.log(2),
+    # A pair at equal scores, a user among all users by two views, and a critic that is undecided.
+    "MMSSL": math.log(2) + 0.03 * math.log(2 * USERS - 1) - 0.0001 * 50,
 }
+#: Packages without which a model cannot be trained.
+NEEDS: dict[str, str] = {"VQRec": "faiss"}
 
 
 def write_cycles(root: Path) -> None:
@@ -139,7 +146,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     """Make a run of a model; keys may be given."""
     monkeypatch.chdir(tmp_path)
     write_cycles(tmp_path)
-    return lambda name, **keys: Run(tmp_path, name, **keys)
+
+    def make(name: str, **keys: Any) -> Run:
+        if package := NEEDS.get(name):
+            pytest.importorskip(package, reason=f"{name} needs the package {package}")
+        return Run(tmp_path, name, **keys)
+
+    return make
 
 
 every = pytest.mark.parametrize("name", list(BASELINES))

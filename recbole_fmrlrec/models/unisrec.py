@@ -1,0 +1,93 @@
+"""UniSRec: item vectors out of whitened features, a cosine as score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from recbole_fmrlrec.models.cosine_model import CosineModel
+from recbole_fmrlrec.models.feature_input import FeatureInput
+from recbole_fmrlrec.models.settings import ModelSettings
+from recbole_fmrlrec.nn.devices import send
+from recbole_fmrlrec.nn.projection import FeatureRows, block_rows
+from recbole_fmrlrec.nn.whitening import WhiteningExperts
+
+
+class UniSRec(FeatureInput, CosineModel):
+    """Features whitened by a mixture of experts, SASRec's encoder, the cosine as score.
+
+    Source: Hou et al., "Towards Universal Sequence Representation Learning for Recommender
+    Systems", KDD 2022 (arXiv 2206.05941). The item side is section 2.2 (`nn.whitening`), the loss
+    equation 10: a softmax over all items of the cosine over a temperature of 0.07. The transductive
+    setting (``use_id_embedding: True``, the default of the authors' code) adds a learned vector to
+    each item where it is read and where it is ranked; the inductive one leaves it out, and the
+    model can rank items that it has never seen. Encoder, rates and first values are those of the
+    authors' code, whose encoder is RecBole's SASRec 300 wide.
+
+    What differs here:
+
+    - Trained from scratch on the one dataset. The paper trains on five other domains before, with
+      two contrastive losses over the items and sequences of a batch; that pre-training is left out.
+    - A window is trained at every position; the authors train a row for each prefix of a history,
+      at its last position. The encoder is causal, so both train the same targets; a target in the
+      middle of a window shares its dropout with the others and sees at most the items since the
+      window's start. ``training_windows: prefix`` trains the authors' rows.
+    - A step makes the items once and reads and ranks the same vectors; the authors' code makes them
+      twice, with other noise and other dropout.
+    - The padding is no candidate of the softmax.
+    - The paper reads text. Here all modalities that there are, side by side (``modalities``), each
+      of unit length.
+
+    Args:
+        config: RecBole's or our Config.
+        dataset: the training dataset, for its item vocabulary and feature files.
+
+    Raises:
+        UsageError: ``use_features`` is off.
+        ValueError: RecBole's negative sampling is on, ``loss_type`` is none of ours, or ``n_heads``
+            does not divide ``hidden_size``.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        settings = ModelSettings(config, type(self).__name__)
+        self.check_features()
+        width = int(settings["hidden_size"])
+        self.adaptor = WhiteningExperts(
+            self.feature_width, width, settings["n_exps"], settings["adaptor_dropout_prob"]
+        )
+        self.id_embedding: nn.Embedding | None = None
+        if settings["use_id_embedding"]:
+            self.id_embedding = nn.Embedding(self.n_items, width)
+            nn.init.normal_(self.id_embedding.weight, std=settings["initializer_range"])
+
+    def item_vectors(self, ids: Tensor | None = None) -> Tensor:
+        """Vectors ``(N+1, d)`` of all items, row 0 the padding, or a row for each of ``ids``."""
+        table = self._whitened(ids)
+        if self.id_embedding is None:
+            return table
+        vectors = self.id_embedding.weight
+        return table + (vectors if ids is None else self.id_embedding(send(ids, vectors.device)))
+
+    def _whitened(self, ids: Tensor | None) -> Tensor:
+        features = self.features
+        if isinstance(features, Tensor):
+            rows = features if ids is None else features[send(ids, features.device)]
+            whitened: Tensor = self.adaptor(rows)
+            return whitened
+        assert features is not None
+        wanted = torch.arange(features.shape[0]) if ids is None else ids.cpu()
+        step = features.block_size or block_rows(features.shape[1])
+        # A block's features are read once more for its gradient, and never held with the others'.
+        blocks = [
+            checkpoint(self._whitened_block, features, part, use_reentrant=False)
+            for part in wanted.split(step)
+        ]
+        return torch.cat(blocks)
+
+    def _whitened_block(self, features: FeatureRows, ids: Tensor) -> Tensor:
+        whitened: Tensor = self.adaptor(features.rows(ids).to(self.adaptor.weight))
+        return whitened
