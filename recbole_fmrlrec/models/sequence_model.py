@@ -5,6 +5,9 @@ item's score. `SequenceModel` trains on RecBole's row per prefix, at the row's l
 `CausalModel` on user windows as well, at every position at once. Both rank all items with the exact
 softmax, whose logits are never held in memory (`recbole_fmrlrec.nn.loss`), or a few with a sampled
 one (`recbole_fmrlrec.nn.sampled_loss`).
+
+Rows of a table are read by ``embedding``: the gradient of an index adds up in any order where a CPU
+works with several threads, so that a training would not give the same digits again.
 """
 
 from __future__ import annotations
@@ -194,7 +197,7 @@ class SequenceModel(VectorModel, SequentialRecommender):
         batch, candidates = batch.to(device), candidates.to(device)
         vectors = self.item_vectors(wanted)
         hidden = self.trained_outputs(vectors, batch)
-        items = self.output_items(vectors[ranked], candidates.rows + 1)
+        items = self.output_items(nn.functional.embedding(ranked, vectors), candidates.rows + 1)
         return self.sampled_softmax_loss(self.output(hidden), items, candidates, batch.targets - 1)
 
     def sampled_softmax_loss(
@@ -247,13 +250,15 @@ class CausalModel(WindowModel, SequenceModel):
     def encode_last(self, table: Tensor, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Outputs ``(B, d)`` at the last item of right-padded rows of ``table``, ``(B, L)``."""
         packing = Packing.from_lengths(item_seq_len, item_seq.shape[1])
-        return self.encode(table[packing.pack(item_seq)], packing)[packing.last]
+        return self.encode(nn.functional.embedding(packing.pack(item_seq), table), packing)[
+            packing.last
+        ]
 
     def trained_outputs(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Outputs ``(T, d)`` at the positions of a batch that have a target."""
         if batch.packing is None:
             return super().trained_outputs(vectors, batch)
-        inputs = vectors[batch.packing.pack(batch.item_seq)]
+        inputs = nn.functional.embedding(batch.packing.pack(batch.item_seq), vectors)
         return batch.trained_outputs(self.encode(inputs, batch.packing))
 
     def exact_loss(self, batch: Batch) -> Tensor:
