@@ -19,7 +19,8 @@ from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 from recbole_fmrlrec.evaluation import ranking
 from recbole_fmrlrec.evaluation.counting import RankCounter, read_scores
 from recbole_fmrlrec.evaluation.history import Histories, History
-from recbole_fmrlrec.evaluation.ranking import mean_rank, nested_scores
+from recbole_fmrlrec.evaluation.ranking import mean_rank, nested_scores, whole_ranks
+from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.model_api.registry import get_model_class
 from recbole_fmrlrec.train.trainer import trainer_class
 from tests.conftest import LEAVE_ONE_OUT, write_inter, write_table
@@ -158,6 +159,16 @@ def evaluated(tmp_path: Path, model: str, part: int, **keys: Any) -> tuple[Any, 
     return trainer, loaders[part], result, config
 
 
+def one_size_at_a_time(
+    model: Any, rows: Any, targets: Tensor, histories: Histories, here: slice
+) -> Tensor:
+    """Masked ranks (K, B) of a nested model that has no pass of its own for all sizes."""
+    history = histories.of(here, torch.arange(len(targets)), targets)
+    counter = RankCounter(targets, len(model.sizes), history)
+    NestedModel.full_sort_scores(model, counter, rows, targets)
+    return whole_ranks(counter.masked_mean_ranks())
+
+
 @pytest.mark.parametrize("part", [1, 2], ids=["validation", "test"])
 @pytest.mark.parametrize("model", KEYS)
 def test_item_by_item_as_with_the_history_at_minus_infinity(
@@ -184,6 +195,9 @@ def test_item_by_item_as_with_the_history_at_minus_infinity(
             masked_ranks = mean_rank(masked, targets).floor().int()
             assert trainer.ranks[k, here].tolist() == kept_ranks.tolist()
             assert trainer.masked_ranks[k, here].tolist() == masked_ranks.tolist()
+        if model == "fMRLRec":
+            found = one_size_at_a_time(trainer.model, rows, targets, loader.histories, here)
+            assert found.tolist() == trainer.masked_ranks[:, here].tolist()
         at += len(targets)
     assert at == trainer.ranks.shape[1] > 15
     assert (trainer.masked_ranks < trainer.ranks).any()
