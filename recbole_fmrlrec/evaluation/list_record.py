@@ -8,7 +8,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,21 @@ from recbole_fmrlrec.files.atomic import replacing
 #: The file's name in a run's folder.
 TEST_LISTS = "test_lists.npz"
 
+_DAMAGE: tuple[type[Exception], ...] = (*ARCHIVE_DAMAGE, zipfile.BadZipFile)
 _OPTIONAL = ("masked_items", "distances", "masked_distances")
 _KINDS = {"distances": "f", "masked_distances": "f", "tail_ratio": "f"}
+
+
+class KeepLists(NamedTuple):
+    """Lists that are to be kept.
+
+    Attributes:
+        length: items of a list.
+        distances: whether distances between items are measured too: it takes features.
+    """
+
+    length: int
+    distances: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,8 @@ class ListRecord:
         agree = self.length.shape == () and self.counts.ndim == 1 and len(shape) == 3
         agree = agree and shape[0] == len(self.sizes) and shape[2] == int(self.length)
         if not agree or any(array.shape != shape for array in wide.values()):
-            return "the shapes do not agree: " + ", ".join(f"{n} {a.shape}" for n, a in wide.items())
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in wide.items())
+            return f"the shapes do not agree: {shapes}"
         ids = [array for name, array in wide.items() if name.endswith("items")]
         if any(a.size and (a.min() < 0 or a.max() >= len(self.counts)) for a in ids):
             return "an item is none of those that are counted"
@@ -117,18 +131,18 @@ class ListRecord:
                     raise ValueError(f"it holds {', '.join(unknown)}")
                 there = [name for name in names if name not in _OPTIONAL or name in content]
                 return cls(**{name: content[name] for name in there})
-        except (*ARCHIVE_DAMAGE, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise UsageError(f"{path}: not a file of lists, or damaged: {error}") from None
 
 
-def holds_lists(path: Path, length: int, distances: bool) -> bool:
-    """Whether a file has lists of at least this length, and the distances if they are wanted.
+def holds_lists(path: Path, wanted: KeepLists) -> bool:
+    """Whether a file has lists at least as long, and the distances if they are wanted.
 
     Of a damaged file it says no.
     """
     try:
         with np.load(path, allow_pickle=False) as content:
-            there = "distances" in content or not distances
-            return there and int(content["length"]) >= length
-    except (*ARCHIVE_DAMAGE, zipfile.BadZipFile):
+            there = "distances" in content or not wanted.distances
+            return there and int(content["length"]) >= wanted.length
+    except _DAMAGE:
         return False
