@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 import torch
 from recbole.evaluator import Evaluator
 
+from dataset_tools.features import write_features
 from recbole_fmrlrec.errors import DataError, UsageError
 from recbole_fmrlrec.evaluation.list_record import KeepLists
 from recbole_fmrlrec.evaluation.trainer_mixin import RankCollector
 from tests.evaluation.test_best_lists import by_the_rule
-from tests.evaluation.test_protocols import evaluated, repeating, without  # noqa: F401
+from tests.evaluation.test_protocols import ITEMS, evaluated, repeating, without  # noqa: F401
 from tests.evaluation.test_trainer_mixin import recboles
 
 #: Metrics that RecBole's evaluator computes from lists of its own; Novelty by our formula.
@@ -99,39 +101,47 @@ def trainer_history(loader: Any, events: Events, rows: Any) -> list[set[int]]:
     return [{ids[item] for item in events[user][:-1]} for user in users]
 
 
+def write_axes(folder: Path) -> None:
+    """Features of two modalities: item n points along axis n modulo 3 in both; i16 has none."""
+    items = [f"i{item}" for item in range(ITEMS)]
+    axes = np.eye(3, dtype=np.float32)[np.arange(ITEMS) % 3] * 5
+    for name in ("image", "text"):
+        about = {"encoder": "axes", "empty_items": ["i16"]}
+        write_features(folder / "features", name, axes, items, about)
+
+
 def test_diversity_is_the_mean_distance_of_all_pairs(
     repeating: Events,  # noqa: F811
     tmp_path: Path,
 ) -> None:
+    write_axes(tmp_path / "repeating")
     keys: dict[str, Any] = {"metrics": ["NDCG", "IntraListDiversity"], "metric_decimal_place": 6}
-    evaluated(tmp_path, "fMRLRec", 2)  # makes features of the titles
     trainer, loader, found, _ = evaluated(tmp_path, "SASRec", 2, **keys)
-    titles = {f"i{item}": (item % 4, item % 3) for item in range(17)}
     tokens = loader._dataset.field2id_token["item_id"]
-    lists = trainer.lists.items[0]
-    same, other = [], []
-    vectors = loader.catalogue._features.rows(torch.arange(len(tokens)))
-    cosine = torch.nn.functional.cosine_similarity(vectors[:, None], vectors[None], dim=2).numpy()
-    for row in lists:
-        apart = [1 - cosine[a, b] for at, a in enumerate(row) for b in row[:at]]
-        same.append(np.mean(apart))
-        words = [titles[tokens[item]] for item in row]
-        other.append(len({tuple(pair) for pair in words}))
-    assert found["intralistdiversity@5"] == pytest.approx(float(np.mean(same)), abs=2e-6)
-    assert trainer.lists.distances[0, :, 0].tolist() == [0.0] * len(lists)
-    # Two items of one title are no distance apart, two without a common word the whole one.
-    alike = loader.catalogue.distances(
-        torch.tensor([[ids_of(loader, "i0"), ids_of(loader, "i12")]])
-    )
-    apart = loader.catalogue.distances(torch.tensor([[ids_of(loader, "i0"), ids_of(loader, "i5")]]))
-    assert alike[0, 1].item() == pytest.approx(0, abs=1e-6)
-    assert apart[0, 1].item() == pytest.approx(1, abs=1e-6)
-    padded = loader.catalogue.distances(torch.tensor([[ids_of(loader, "i0"), 0]]))
-    assert padded.tolist() == [[0.0, 0.0]]
+    for prefix in ("", "masked_"):
+        shares = []  # of pairs that lie on two axes
+        for row in getattr(trainer.lists, f"{prefix}items")[0]:
+            on = [int(tokens[item][1:]) % 3 for item in row if tokens[item] != "i16"]
+            shares.append(np.mean([a != b for a, b in itertools.combinations(on, 2)]))
+        mean = float(np.mean(shares))
+        assert found[f"{prefix}intralistdiversity@5"] == pytest.approx(mean, abs=2e-6)
+        assert 0.5 < mean < 1
 
 
-def ids_of(loader: Any, token: str) -> int:
-    return int(loader._dataset.field2token_id["item_id"][token])
+def test_distances_by_hand(
+    repeating: Events,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    write_axes(tmp_path / "repeating")
+    loader = evaluated(tmp_path, "SASRec", 2)[1]
+    ids = loader._dataset.field2token_id["item_id"]
+    rows = [["i0", "i3", "i1", "i16"], ["i0", "i16", "i2", "i2"]]
+    lists = torch.tensor([[ids[item] for item in row] for row in rows])
+    lists[1, 3] = 0  # the list has ended
+    apart = loader.catalogue.distances(lists)
+    assert apart[0].tolist() == pytest.approx([0, 0, 2 / 3, 2 / 3], abs=1e-6)
+    assert apart[1].tolist() == pytest.approx([0, 0, 1, 1], abs=1e-6)
+    assert torch.equal(loader.catalogue.distances(lists[None]), apart[None])
 
 
 def test_diversity_without_features_is_refused_before_any_training(
@@ -180,7 +190,7 @@ def test_lists_need_to_know_the_training(
     tmp_path: Path,
 ) -> None:
     trainer, loader, _, config = evaluated(tmp_path, "SASRec", 2, **LISTS)
-    with pytest.raises(UsageError, match="itemcoverage, .* does not know the training"):
+    with pytest.raises(UsageError, match=r"itemcoverage, .* does not know the training"):
         RankCollector(config)
     del loader.catalogue  # as a loader of RecBole's own: its evaluator does it
     found = trainer.evaluate(loader, load_best_model=False)
