@@ -79,7 +79,8 @@ def compute(cell: Cell) -> None:
     folder = RunFolder.at(cell.path, config)
     folder.begin(config)
     if not (cell.path / RESULT).is_file():
-        run_when_free(cell.model, cell.dataset, config_dict=cell.settings, resume=cell.path)
+        more = {"resume": cell.path, "keep_lists": cell.keep_lists}
+        run_when_free(cell.model, cell.dataset, config_dict=cell.settings, **more)
     if not (cell.path / TEST_RANKS).is_file():
         raise RunError(
             f"{cell.path}: the run left no {TEST_RANKS}; a comparison needs one test item a row "
@@ -88,7 +89,7 @@ def compute(cell: Cell) -> None:
         )
     # A run that was finished before has not set them here.
     take_threads(config["num_threads"], folder.threads())
-    measure(config, cell.path)
+    measure(config, cell.path, cell.keep_lists)
     (cell.path / LAST).unlink(missing_ok=True)  # a finished cell is not continued
 
 
