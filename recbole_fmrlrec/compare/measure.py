@@ -12,15 +12,12 @@ import numpy as np
 import torch
 
 from recbole_fmrlrec.compare.cells import COST, ROWS
-from recbole_fmrlrec.compare.evaluating import evaluate_again
-from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.evaluation.latency import (
     by_clock,
     by_processor,
     least_median,
     processor_name,
 )
-from recbole_fmrlrec.evaluation.list_record import TEST_LISTS, KeepLists, holds_lists
 from recbole_fmrlrec.files.atomic import replacing, write_json
 from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.runs.folder import BEST
@@ -32,14 +29,11 @@ if TYPE_CHECKING:
 TIMED, WARM_UP = 30, 5
 
 
-def measure(config: Config, folder: Path, keep: KeepLists | None = None) -> None:
-    """Write what a run folder whose model is trained and tested does not have yet.
-
-    That is ``rows.npz``, then ``cost.json``; and where lists are wanted and the test has left none,
-    or shorter ones, ``test_lists.npz``.
+def measure(config: Config, folder: Path) -> None:
+    """Write ``rows.npz``, then ``cost.json``, into a run folder whose model is trained and tested.
 
     Raises:
-        RunError: the checkpoint is damaged, or there is none to make lists with.
+        RunError: the checkpoint is damaged.
     """
     from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
     from recbole_fmrlrec.files.checkpoint import load_checkpoint
@@ -48,26 +42,15 @@ def measure(config: Config, folder: Path, keep: KeepLists | None = None) -> None
     dataset = create_dataset(config)
     counts = count_interactions(dataset)
     loaders = data_preparation(config, dataset)
-    cost, lists = folder / COST, folder / TEST_LISTS
-    if not cost.is_file():
-        write_arrays(folder / ROWS, describe_rows(config, dataset, counts, loaders))
+    write_arrays(folder / ROWS, describe_rows(config, dataset, counts, loaders))
     checkpoint = folder / BEST
-    listing = keep is not None and not holds_lists(lists, keep)
     if not checkpoint.is_file():  # a trainer of RecBole's own, whose files are pickles
-        if listing:
-            raise RunError(
-                f"{folder}: this model's trainer keeps no checkpoint that lists could be made "
-                "with; --redo trains it again, and the test then keeps them"
-            )
         note = "not measured: this model's trainer keeps no checkpoint that can be read safely"
         write_json(folder / COST, {"by_size": {}, "note": note})
         return
     state = load_checkpoint(checkpoint, config["device"])
     model = saved_model(checkpoint, config, state, loaders[0])
-    if listing:
-        evaluate_again(config, model, loaders[2], keep).lists.save(lists)
-    if not cost.is_file():
-        write_json(cost, _cost(model, loaders[2]))
+    write_json(folder / COST, _cost(model, loaders[2]))
 
 
 #: Interactions of each user id and of each item id.

@@ -63,6 +63,7 @@ def compute(cell: Cell) -> None:
     from recbole_fmrlrec import compat
 
     compat.apply()
+    from recbole_fmrlrec.compare.evaluating import make_lists
     from recbole_fmrlrec.compare.measure import measure
     from recbole_fmrlrec.config.config import Config
     from recbole_fmrlrec.runs.folder import LAST, RunFolder
@@ -89,7 +90,10 @@ def compute(cell: Cell) -> None:
         )
     # A run that was finished before has not set them here.
     take_threads(config["num_threads"], folder.threads())
-    measure(config, cell.path, cell.keep_lists)
+    if not cell.measured:
+        measure(config, cell.path)
+    if cell.keep_lists is not None and not cell.finished:
+        make_lists(config, cell.path, cell.keep_lists)
     (cell.path / LAST).unlink(missing_ok=True)  # a finished cell is not continued
 
 
