@@ -9,12 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from recbole_fmrlrec.compare.beyond import counting, without_missing_lists
 from recbole_fmrlrec.compare.gather import DatasetRuns, System, out_of_time
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.compare.slices import slices
 from recbole_fmrlrec.compare.statistics import bootstrap_means, by_user, holm, interval, paired
 from recbole_fmrlrec.compare.training_curves import curves, savings
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.evaluation.list_metrics import (
+    is_of_all_lists,
+    is_of_lists,
+    smaller_is_better,
+)
 from recbole_fmrlrec.evaluation.protocol import KEEP, is_masked
 from recbole_fmrlrec.keys.known import our_model_file
 
@@ -38,6 +44,7 @@ def analyse(plan: Plan, datasets: Sequence[DatasetRuns]) -> dict[str, Any]:
     lacking = _without_masked(datasets)
     if lacking:
         plan = _with_history_kept(plan, lacking)
+    plan, without_lists = without_missing_lists(plan, datasets)
     parts = [_OneDataset(plan, runs) for runs in datasets]
     content = {part.runs.dataset: part.content() for part in parts}
     for of_one in content.values():
@@ -48,6 +55,7 @@ def analyse(plan: Plan, datasets: Sequence[DatasetRuns]) -> dict[str, Any]:
         "main": plan.main,
         "mains": plan.mains,
         "without_masked": lacking,
+        "without_lists": without_lists,
         "seeds": sorted({seed for runs in datasets for s in runs.systems for seed in s.seeds}),
         "bootstrap": plan.bootstrap,
         "datasets": content,
@@ -81,13 +89,17 @@ def _correct(tests: Sequence[dict[str, Any]]) -> None:
 
     A family is of all systems and metrics, for Wilcoxon's test and the t-test each: the kinds (the
     best baseline, each baseline, nested against alone) ask different questions of one table. The
-    rankings with the users' histories and without them are a table each.
+    rankings with the users' histories and without them are a table each, and so are metrics of
+    hits and of what is recommended.
     """
-    for family, masked in itertools.product(("best", "each", "nesting"), (False, True)):
+    kinds = ("best", "each", "nesting"), (False, True), (False, True)
+    for family, masked, of_lists in itertools.product(*kinds):
         members = [
             test
             for test in tests
-            if test["family"] == family and is_masked(test["metric"]) == masked
+            if test["family"] == family
+            and is_masked(test["metric"]) == masked
+            and is_of_lists(test["metric"]) == of_lists
         ]
         for name in ("wilcoxon", "t"):
             corrected = holm([test[f"{name}_p"] for test in members])
@@ -99,22 +111,25 @@ def _correct(tests: Sequence[dict[str, Any]]) -> None:
 class _OneDataset:
     plan: Plan
     runs: DatasetRuns
-    metrics: list[str] = field(init=False)
+    whole: list[str] = field(init=False)  # those of all lists: no values by user, no tests
+    metrics: list[str] = field(init=False)  # the others
     values: np.ndarray = field(init=False)  # (systems, metrics, R), averaged over seeds
     means: np.ndarray = field(init=False)  # (systems, metrics, resamples)
     several: np.ndarray | None = field(init=False)  # whose each row is, where users have several
 
     def __post_init__(self) -> None:
-        self.metrics = list(dict.fromkeys([*self.plan.columns, *self.plan.mains]))
-        self.values = np.array(
-            [[s.values(m).mean(axis=0) for m in self.metrics] for s in self.systems]
-        )
-        systems, metrics, rows = self.values.shape
+        every = list(dict.fromkeys([*self.plan.columns, *self.plan.mains]))
+        self.whole = [metric for metric in every if is_of_all_lists(metric)]
+        self.metrics = [metric for metric in every if metric not in self.whole]
+        rows = len(self.runs.rows["users"])
+        by_user = [[s.values(m).mean(axis=0) for m in self.metrics] for s in self.systems]
+        self.values = np.array(by_user).reshape(len(self.systems), len(self.metrics), rows)
+        systems, metrics, _ = self.values.shape
         users = self.runs.rows["users"]
         self.several = users if len(np.unique(users)) < len(users) else None
         columns = self.values.reshape(-1, rows).T
         drawn = bootstrap_means(columns, self.plan.bootstrap, users=self.several)
-        self.means = drawn.T.reshape(systems, metrics, -1)
+        self.means = drawn.T.reshape(systems, metrics, self.plan.bootstrap)
 
     @property
     def systems(self) -> list[System]:
@@ -131,6 +146,7 @@ class _OneDataset:
             "tests": [*self._against_best(), *self._against_each(), *self._nesting()],
             "training": savings(self.systems),
             "curves": curves(self.systems, self.plan.main),
+            "counting": counting(self.systems, [*self.metrics, *self.whole]),
             "machines": sorted({self._machine(system) for system in self.systems}),
         }
 
@@ -146,26 +162,30 @@ class _OneDataset:
             "seeds": system.seeds,
             "missing_seeds": system.missing,
             "parameters": system.parameters,
-            "metrics": {m: self._metric(at, j) for j, m in enumerate(self.metrics)},
-            "slices": {
-                name: {
-                    m: float(self.values[at, j, mask].mean()) for j, m in enumerate(self.metrics)
-                }
-                for name, mask in masks.items()
-            },
+            "metrics": self._metrics(at),
+            "slices": {name: self._in_slice(at, mask) for name, mask in masks.items()},
             "cost": system.cost(),
             "out_of_time": any(out_of_time(run.result) for run in system.runs),
             "cells": [run.cell.name for run in system.runs],
         }
 
-    def _metric(self, at: int, column: int) -> dict[str, Any]:
-        by_seed = self.systems[at].values(self.metrics[column]).mean(axis=1)
-        return {
-            "mean": float(self.values[at, column].mean()),
-            "interval": interval(self.means[at, column]),
-            "by_seed": [float(value) for value in by_seed],
-            "seed_deviation": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None,
-        }
+    def _metrics(self, at: int) -> dict[str, dict[str, Any]]:
+        """Mean, interval and seeds of each metric; those of all lists have no interval."""
+        system, found = self.systems[at], {}
+        for column, metric in enumerate(self.metrics):
+            by_seed = system.values(metric).mean(axis=1)
+            between = interval(self.means[at, column])
+            found[metric] = _over_seeds(by_seed, self.values[at, column].mean(), between)
+        for metric in self.whole:
+            by_seed = system.of_all_lists(metric)
+            found[metric] = _over_seeds(by_seed, by_seed.mean(), None)
+        return found
+
+    def _in_slice(self, at: int, mask: np.ndarray) -> dict[str, float]:
+        found = {m: float(self.values[at, j, mask].mean()) for j, m in enumerate(self.metrics)}
+        for metric in self.whole:
+            found[metric] = float(self.systems[at].of_all_lists(metric, mask).mean())
+        return found
 
     # Tests
 
@@ -188,7 +208,7 @@ class _OneDataset:
     def _against_best(self) -> Iterator[dict[str, Any]]:
         ours, theirs = self._sides()
         for column in range(len(self.metrics)):
-            mean = self.values[:, column].mean(axis=1)
+            mean = _direction(self.metrics[column]) * self.values[:, column].mean(axis=1)
             pairs: dict[frozenset[int], tuple[int, int]] = {}
             # Among models that are all alike a pair may be met from both sides: it counts once,
             # as the better one's test, which is the one that can bear a mark.
@@ -236,6 +256,8 @@ class _OneDataset:
             sums, count = by_user(both.T, self.several)
             found = paired(*(sums.T / count))
             found = found._replace(difference=float((both[0] - both[1]).mean()))
+        if smaller_is_better(self.metrics[column]):
+            found = found.turned()
         return {
             "family": family,
             "metric": self.metrics[column],
@@ -251,6 +273,22 @@ class _OneDataset:
         threads = run.cost.get("threads", run.result["machine"]["threads"])
         device = run.cost.get("device") or run.result["machine"]["device"]
         return f"{device}, {threads} thread{'s' * (threads != 1)}"
+
+
+def _direction(metric: str) -> int:
+    """1 where more is better, -1 where less is."""
+    return -1 if smaller_is_better(metric) else 1
+
+
+def _over_seeds(
+    by_seed: np.ndarray, mean: float, between: tuple[float, float] | None
+) -> dict[str, Any]:
+    return {
+        "mean": float(mean),
+        "interval": between,
+        "by_seed": [float(value) for value in by_seed],
+        "seed_deviation": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None,
+    }
 
 
 def _settings(plan: Plan, datasets: Sequence[DatasetRuns]) -> list[dict[str, Any]]:

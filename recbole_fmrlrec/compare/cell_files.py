@@ -14,6 +14,7 @@ import numpy as np
 
 from recbole_fmrlrec.compare.cells import COST, ROWS, Cell
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.evaluation.list_record import TEST_LISTS, ListRecord
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord, check_unpacked
 from recbole_fmrlrec.runs.folder import RESULT
 from recbole_fmrlrec.runs.result import epochs_from_one
@@ -77,6 +78,14 @@ def read_ranks(cell: Cell) -> RankRecord:
     """``test_ranks.npz``."""
     with _reading(cell, TEST_RANKS) as file:
         return RankRecord.load(file)
+
+
+def read_lists(cell: Cell) -> ListRecord | None:
+    """``test_lists.npz``; None where there is none."""
+    if not (cell.path / TEST_LISTS).is_file():
+        return None
+    with _reading(cell, TEST_LISTS) as file:
+        return ListRecord.load(file)
 
 
 def read_rows(cell: Cell) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from typing import Any
 from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.evaluation.list_record import TEST_LISTS, KeepLists, holds_lists
 from recbole_fmrlrec.files.atomic import write_json
 from recbole_fmrlrec.files.names import check_name
 from recbole_fmrlrec.runs.folder import CONFIG
@@ -36,6 +37,8 @@ class Cell:
         root: folder of the comparison.
         trained: the nested sizes that its training makes; empty for a model without.
         shown: those of them that the tables show.
+        list_length: items of the lists that the tables' metrics need; 0 for none.
+        distances: whether they need distances between listed items too.
     """
 
     dataset: str
@@ -48,6 +51,8 @@ class Cell:
     root: Path
     trained: tuple[int, ...] = ()
     shown: tuple[int, ...] = ()
+    list_length: int = 0
+    distances: bool = False
 
     @property
     def name(self) -> str:
@@ -84,14 +89,27 @@ class Cell:
         return Lock(self.path)
 
     @property
-    def finished(self) -> bool:
-        """Whether all of it is there."""
+    def keep_lists(self) -> KeepLists | None:
+        """The lists that it is to keep."""
+        return KeepLists(self.list_length, self.distances) if self.list_length else None
+
+    @property
+    def measured(self) -> bool:
+        """Whether it is trained, tested and measured; lists may be missing."""
         return (self.path / COST).is_file()
 
+    @property
+    def finished(self) -> bool:
+        """Whether all of it is there."""
+        keep = self.keep_lists
+        return self.measured and (keep is None or holds_lists(self.path / TEST_LISTS, keep))
+
     def state(self) -> str:
-        """``finished``, ``running``, ``interrupted`` or ``to do``."""
+        """``finished``, ``running``, ``interrupted``, ``to do``, or what is missing."""
         if self.finished:
             return "finished"
+        if self.measured and not self.lock.is_held():
+            return "trained, its lists are to be made"
         if self.lock.is_held():
             return f"running ({self.lock.owner()})"
         return "interrupted" if (self.path / CONFIG).is_file() else "to do"

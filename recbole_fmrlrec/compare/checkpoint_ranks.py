@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recbole_fmrlrec.compare.evaluating import evaluate_again
 from recbole_fmrlrec.compare.gather import order_rows
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.list_record import KeepLists, ListRecord
 from recbole_fmrlrec.evaluation.protocol import BOTH
 from recbole_fmrlrec.evaluation.rank_record import RankRecord
 
@@ -114,7 +115,16 @@ class PartRows:
     known: dict[str, np.ndarray]
 
     def rank(self) -> tuple[RankRecord, dict[str, np.ndarray]]:
+        """As `rank_and_list`, without lists."""
+        return self.rank_and_list(None)[:2]
+
+    def rank_and_list(
+        self, keep: KeepLists | None
+    ) -> tuple[RankRecord, dict[str, np.ndarray], ListRecord | None]:
         """The ranks of all targets at every size, and ``known`` in the order of their rows.
+
+        Args:
+            keep: the lists that are wanted, in the order of the ranks' rows; None for none.
 
         Raises:
             UsageError: the dataset's items or features have changed since the training.
@@ -125,25 +135,17 @@ class PartRows:
         config, source = self.source.config, self.source
         model = saved_model(source.checkpoint, config, source.state, self.train_loader)
         sizes = tuple(getattr(model, "sizes", ()))
-        ranks, masked_ranks = self._ranks(model)
-        record = rank_record(ranks, sizes, self.loader, masked_ranks)
-        return record, _in_order_of(record, self.known)
+        trainer = evaluate_again(config, model, self.loader, keep)
+        record = rank_record(trainer.ranks, sizes, self.loader, trainer.masked_ranks)
+        return record, _in_order_of(record, self.known), trainer.lists
 
-    def _ranks(self, model: Any) -> Any:
-        from recbole_fmrlrec.train.tensorboard import tensorboard_in
-        from recbole_fmrlrec.train.trainer import trainer_class
+    def check_features(self) -> None:
+        """Refuse data without features, before anything is ranked.
 
-        config = self.source.config
-        with (
-            tempfile.TemporaryDirectory() as scratch
-        ):  # RecBole's trainers write when they are made
-            config["checkpoint_dir"] = scratch
-            tensorboard_in(Path(scratch))
-            trainer = trainer_class(config)(config, model)
-            shown = config["show_progress"]
-            trainer.evaluate(self.loader, load_best_model=False, show_progress=shown)
-            trainer.tensorboard.close()
-        return trainer.ranks, trainer.masked_ranks
+        Raises:
+            DataError: it says how to make them.
+        """
+        self.loader.catalogue.check_features()
 
 
 def _in_order_of(record: RankRecord, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

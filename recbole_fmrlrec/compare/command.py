@@ -145,7 +145,7 @@ def _say_what_is_trained(cells: Sequence[Any]) -> None:
     """A line on standard error for each training of a model with sizes that is to be done."""
     todo: dict[str, list[str]] = {}
     for cell in cells:
-        if cell.trained and not cell.finished:
+        if cell.trained and not cell.measured:
             alone = ", alone" if cell.alone is not None else ""
             line = f"{cell.variant}{alone} on {cell.dataset}, {cell.about_sizes}"
             todo.setdefault(line, []).append(str(cell.seed))
@@ -161,7 +161,7 @@ def _compute_and_report(plan: Any, cells: list[Any], chosen: list[Any], workers:
     unfinished = [cell for cell in chosen if not cell.finished]
     for cell in unfinished:
         print(f"error: {cell.label}: {failed.get(cell.key, 'not finished')}", file=sys.stderr)
-    if not any(cell.finished for cell in cells):
+    if not any(cell.measured for cell in cells):
         raise RunError("no cell is finished")
     _report(plan, cells)
     return 1 if unfinished else 0

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from recbole_fmrlrec.compare.checkpoint_ranks import PARTS, TrainedPart
-from recbole_fmrlrec.compare.plan import METRICS
+from recbole_fmrlrec.compare.plan import METRICS, lists_for
 from recbole_fmrlrec.compare.slices import NAMES, WITHOUT, slices
 from recbole_fmrlrec.config.command_line import Parser, whole_numbers
 from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.list_metrics import is_of_lists
+from recbole_fmrlrec.evaluation.list_record import ListRecord
 from recbole_fmrlrec.evaluation.protocol import BOTH, HISTORY, shown_names
 from recbole_fmrlrec.evaluation.rank_record import RankRecord
 from recbole_fmrlrec.files.atomic import write_json
@@ -107,12 +109,15 @@ def main(words: Sequence[str]) -> int:
     print(f"threads: {take_threads(source.config['num_threads'])}", file=sys.stderr)
     rows = source.read()
     _masks(rows.known, names)
-    record, known = rows.rank()
+    keep = lists_for(columns)
+    if keep is not None and keep.distances:
+        rows.check_features()
+    record, known, lists = rows.rank_and_list(keep)
     found = [
         {"size": size or None, "slice": name, "rows": int(mask.sum()), "metrics": values}
         for name, mask in _masks(known, names).items()
         for size in sizes
-        for values in [_values(record, size, mask, columns)]
+        for values in [_values(record, lists, size, mask, columns)]
     ]
     if options.output:
         about = {"checkpoint": str(options.checkpoint), "part": options.part, "values": found}
@@ -170,15 +175,23 @@ def _masks(rows: Mapping[str, np.ndarray], names: list[str] | None) -> dict[str,
 
 
 def _values(
-    record: RankRecord, size: int, mask: np.ndarray, columns: Sequence[str]
+    record: RankRecord,
+    lists: ListRecord | None,
+    size: int,
+    mask: np.ndarray,
+    columns: Sequence[str],
 ) -> dict[str, float]:
     from recbole_fmrlrec.compare.statistics import per_user
 
-    at = record.sizes.tolist().index(size)
-    return {
-        column: float(per_user(record.ranks_of(column)[at][mask], column).mean())
-        for column in columns
-    }
+    at, found = record.sizes.tolist().index(size), {}
+    for column in columns:
+        if is_of_lists(column):
+            own = None if lists is None else lists.lists(size, column, mask)
+            assert own is not None  # they were asked for
+            found[column] = own.value(column, int(column.partition("@")[2]))
+        else:
+            found[column] = float(per_user(record.ranks_of(column)[at][mask], column).mean())
+    return found
 
 
 def _table(found: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

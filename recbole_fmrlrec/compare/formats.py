@@ -80,7 +80,8 @@ def csv_table(analysis: dict[str, Any]) -> str:
             seeds, missing = (" ".join(map(str, system[key])) for key in ("seeds", "missing_seeds"))
             for metric in analysis["metrics"]:
                 values = system["metrics"][metric]
-                numbers = [values["mean"], values["seed_deviation"], *values["interval"]]
+                between = values["interval"] or (None, None)
+                numbers = [values["mean"], values["seed_deviation"], *between]
                 stars = marks(dataset, system["label"], metric)
                 about = [name, *own, seeds, system["parameters"]]
                 history = "masked" if is_masked(metric) else "kept"

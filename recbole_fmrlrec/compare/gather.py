@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from recbole_fmrlrec.compare.cell_files import (
     DamagedError,
     read_cost,
+    read_lists,
     read_ranks,
     read_result,
     read_rows,
@@ -21,6 +22,8 @@ from recbole_fmrlrec.compare.cells import ROWS, Cell
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.statistics import per_user
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.evaluation.list_metrics import Lists, is_of_lists
+from recbole_fmrlrec.evaluation.list_record import TEST_LISTS, ListRecord
 from recbole_fmrlrec.evaluation.protocol import is_masked
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS
 from recbole_fmrlrec.runs.folder import RESULT
@@ -37,6 +40,8 @@ class Run:
         masked_ranks: likewise without the user's history; None in cells of earlier versions.
         rows: what is known of each test row (see `measure`), in the same order.
         cost: ``cost.json``.
+        lists: those of the test rows, in the same order; None where the comparison needs none, or
+            they are missing.
     """
 
     cell: Cell
@@ -46,6 +51,7 @@ class Run:
     rows: dict[str, np.ndarray]
     cost: dict[str, Any]
     masked_ranks: np.ndarray | None = None
+    lists: ListRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,24 @@ class System:
     masked_ranks: np.ndarray | None = None
 
     def values(self, metric: str) -> np.ndarray:
-        """Values ``(S, R)`` of ``ndcg@10``, ``masked_ndcg@10`` and the like."""
+        """Values ``(S, R)`` of ``ndcg@10``, ``masked_novelty@10`` and the like."""
+        if is_of_lists(metric):
+            k = int(metric.partition("@")[2])
+            return np.stack([lists.per_list(metric, k) for lists in self._lists(metric)])
         ranks = self.masked_ranks if is_masked(metric) else self.ranks
         assert ranks is not None  # else `analyse` leaves the metric out
         return per_user(ranks, metric)
+
+    def of_all_lists(self, metric: str, rows: Any = slice(None)) -> np.ndarray:
+        """Values ``(S,)`` of ``itemcoverage@10`` and the like over the lists of some rows."""
+        k = int(metric.partition("@")[2])
+        return np.array([lists.value(metric, k) for lists in self._lists(metric, rows)])
+
+    def _lists(self, metric: str, rows: Any = slice(None)) -> Iterator[Lists]:
+        for run in self.runs:
+            found = None if run.lists is None else run.lists.lists(self.size, metric, rows)
+            assert found is not None  # else `analyse` leaves the metric out
+            yield found
 
     @property
     def complete(self) -> bool:
@@ -149,7 +169,7 @@ def read_runs(cells: Sequence[Cell]) -> list[Run]:
     runs, faults = [], []
     for cell in cells:
         try:
-            if cell.finished:
+            if cell.measured:
                 runs.append(_read_run(cell))
         except DamagedError as error:
             faults.append(error)
@@ -183,7 +203,17 @@ def _read_run(cell: Cell) -> Run:
         way = "this version says which ranks are without the user's history, and that one did not"
         raise DamagedError(cell, TEST_RANKS, f"written by an earlier version: {way}")
     masked = None if stored.masked_ranks is None else stored.masked_ranks[:, order]
-    return Run(cell, result, sizes, stored.ranks[:, order], rows, read_cost(cell), masked)
+    cost = read_cost(cell)
+    return Run(cell, result, sizes, stored.ranks[:, order], rows, cost, masked, _lists(cell, order))
+
+
+def _lists(cell: Cell, order: np.ndarray) -> ListRecord | None:
+    """The lists that a cell has, where it is to have some."""
+    if cell.keep_lists is None or (found := read_lists(cell)) is None:
+        return None
+    if found.items.shape[1] != len(order):
+        raise DamagedError(cell, TEST_LISTS, "its rows are not those of the ranks")
+    return found.reordered(order)
 
 
 def _rows(run: Run) -> Rows:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from recbole_fmrlrec.compare.analysis import LEVEL, MASKED_AGAIN
-from recbole_fmrlrec.compare.tables import unfinished
+from recbole_fmrlrec.compare.beyond import LISTS_AGAIN
+from recbole_fmrlrec.compare.tables import short, unfinished
+from recbole_fmrlrec.evaluation.list_metrics import is_of_all_lists, is_of_lists
 from recbole_fmrlrec.evaluation.protocol import is_masked
 
 
@@ -16,6 +18,7 @@ def notes(analysis: dict[str, Any]) -> list[str]:
         "All models were tested on the same rows (same users, same targets), each target ranked "
         "against all items.",
         *_history_notes(analysis),
+        *_lists_notes(analysis),
         _seeds_note(analysis["seeds"]),
         *_tests_notes(analysis),
         f"Intervals: 95 %, percentile bootstrap over users, {analysis['bootstrap']:,} resamples.",
@@ -45,6 +48,38 @@ def _history_notes(analysis: dict[str, Any]) -> list[str]:
             "There are no masked figures, as cells of an earlier version have none: "
             f"{', '.join(analysis['without_masked'])}; {MASKED_AGAIN}."
         )
+    return found
+
+
+def _lists_notes(analysis: dict[str, Any]) -> list[str]:
+    """What metrics of recommended items are, and what they do not have."""
+    columns, found = [m for m in analysis["metrics"] if is_of_lists(m)], []
+    if columns:
+        found.append(
+            "Metrics of recommended items do not ask for the target. The smaller value counts as "
+            "the better one of Gini and Popularity, the larger one of the others, as in RecBole: "
+            "neither is a merit by itself."
+        )
+    whole = sorted({short(m).partition("@")[0] for m in columns if is_of_all_lists(m)})
+    if whole:
+        found.append(
+            f"{', '.join(whole)}: one value for the lists of all users together, so that there are "
+            "no values by user, and neither an interval nor a test."
+        )
+    for name, dataset in analysis["datasets"].items():
+        groups = [
+            f"{one['interactions']:,} interactions for {', '.join(one['models'])}"
+            for one in dataset["counting"]
+        ]
+        if groups:
+            found.append(
+                f"Popularity, Tail and Novelty on {name} go by how often training has an item, as "
+                f"RecBole counts it: {'; '.join(groups)}. Sequence models do not predict a user's "
+                "first interaction, and it does not count for them. Do not compare these metrics "
+                "between the groups."
+            )
+    for metric, cells in analysis["without_lists"].items():
+        found.append(f"There is no {metric}: no lists in {', '.join(cells)}; {LISTS_AGAIN}.")
     return found
 
 
@@ -94,8 +129,14 @@ def _tests_notes(analysis: dict[str, Any]) -> list[str]:
         f"{best} is the best on the test rows, metric by metric.",
         "Holm's correction is over one dataset's table: over all its models, sizes and "
         f"metrics, by itself for the tests against the best {best}, against each, and of "
-        "nested against trained alone, and for masked figures and the others.",
+        "nested against trained alone, and for masked figures and the others."
+        f"{_lists_family(analysis)}",
     ]
+
+
+def _lists_family(analysis: dict[str, Any]) -> str:
+    of_lists = any(is_of_lists(metric) for metric in analysis["metrics"])
+    return " Metrics of recommended items are corrected by themselves too." * of_lists
 
 
 def _cut_short(analysis: dict[str, Any]) -> list[str]:

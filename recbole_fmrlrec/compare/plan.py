@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recbole_fmrlrec.evaluation.list_metrics import DIVERSITY, LIST_METRICS, is_of_lists
+from recbole_fmrlrec.evaluation.list_record import KeepLists
 from recbole_fmrlrec.evaluation.protocol import BOTH, plain_name, shown_names
 
-#: Metrics that follow from the rank of the one target of a test row.
-METRICS = ("NDCG", "Recall", "Hit", "MRR", "MAP", "Precision")
+#: Metrics that follow from the rank of the one target of a test row, and those of the lists.
+METRICS = ("NDCG", "Recall", "Hit", "MRR", "MAP", "Precision", *LIST_METRICS)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ class Plan:
         """The main metric, and the same one of the other ranking where both are shown."""
         return list(dict.fromkeys([self.main, *shown_names([plain_name(self.main)], self.history)]))
 
+    @property
+    def keep_lists(self) -> KeepLists | None:
+        """The lists that the metrics need of each cell; None where they need none."""
+        return lists_for([*self.columns, *self.mains])
+
     def settings_of(self, dataset: str, variant: Variant) -> dict[str, Any]:
         """All settings of a model on a dataset, the seed left out."""
         budget: dict[str, Any] = {}
@@ -128,3 +135,12 @@ class Plan:
         ]
         changed = {key: tuple(content[key]) for key in listed}
         return cls(**{**content, **changed, "models": tuple(models), "output": output})
+
+
+def lists_for(columns: Iterable[str]) -> KeepLists | None:
+    """The lists that metrics such as ``itemcoverage@10`` need; None where none is of lists."""
+    of_lists = [column for column in columns if is_of_lists(column)]
+    if not of_lists:
+        return None
+    longest = max(int(column.partition("@")[2]) for column in of_lists)
+    return KeepLists(longest, any(DIVERSITY in column for column in of_lists))

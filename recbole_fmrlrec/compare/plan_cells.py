@@ -13,6 +13,7 @@ from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.plan_checks import rows_fault
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.list_record import KeepLists
 from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.program import command_name
 from recbole_fmrlrec.runs.folder import run_fingerprint
@@ -42,12 +43,31 @@ def make_cells(plan: Plan, look_only: bool = False) -> list[Cell]:
         for variant in plan.models
     ]
     key_of = _known_key if look_only else _key
-    return [
+    cells = [
         _cell(plan, dataset, variant, seed, alone, key_of)
         for dataset, variant, sizes in checked
         for alone in sizes
         for seed in plan.seeds
     ]
+    if not look_only:
+        _check_features(plan)  # now those are made that can be
+    return cells
+
+
+def _check_features(plan: Plan) -> None:
+    """Refuse IntraListDiversity on data without features."""
+    from recbole_fmrlrec.data.item_features import find_features
+
+    if plan.keep_lists is None or not plan.keep_lists.distances:
+        return
+    for dataset in plan.datasets:
+        config = _config(plan, dataset, plan.models[0], plan.seeds[0], None)
+        if find_features(config) is None:
+            raise UsageError(
+                f"{plan.line_of('datasets', dataset)}: IntraListDiversity compares features of "
+                f"items, and {dataset} has none: `python -m dataset_tools encode-text --help` "
+                "makes some; or leave it out of metrics"
+            )
 
 
 def _sizes_alone(plan: Plan, dataset: str, variant: Variant, config: Config) -> list[int | None]:
@@ -98,7 +118,8 @@ def _cell(
     trained = tuple(config["sizes"]) if issubclass(config.model_class, NestedModel) else ()
     wanted = variant.sizes if alone is None else None
     shown = tuple(size for size in trained if wanted is None or size in wanted)
-    return Cell(*names, seed, alone, settings, key_of(config), plan.output, trained, shown)
+    keep = plan.keep_lists or KeepLists(0)
+    return Cell(*names, seed, alone, settings, key_of(config), plan.output, trained, shown, *keep)
 
 
 def _key(config: Config) -> str:

@@ -106,7 +106,8 @@ def _draw_sizes(axes: Any, main: str, content: dict[str, Any]) -> None:
                 linewidth=1.2,
                 label=_named(content, name),
             )
-            axes.axhspan(*value["interval"], color=colour, alpha=0.12, linewidth=0)
+            if value["interval"]:
+                axes.axhspan(*value["interval"], color=colour, alpha=0.12, linewidth=0)
     sizes = sorted({system["size"] for system in content["systems"] if system["size"]})
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])
@@ -120,6 +121,8 @@ def _band(axes: Any, points: list[Any], main: str, style: dict[str, Any], label:
     sizes = [system["size"] for system in points]
     metrics = [system["metrics"][main] for system in points]
     axes.plot(sizes, [metric["mean"] for metric in metrics], label=label, **style)
+    if not all(metric["interval"] for metric in metrics):
+        return
     low, high = zip(*(metric["interval"] for metric in metrics), strict=True)
     axes.fill_between(sizes, low, high, color=style["color"], alpha=0.12, linewidth=0)
 

@@ -34,7 +34,7 @@ def write_report(plan: Plan, cells: Sequence[Cell]) -> dict[str, Any]:
     Raises:
         RunError: nothing is finished, or the cells were tested on different rows.
     """
-    missing = [cell.label for cell in cells if not cell.finished]
+    missing = [cell.label for cell in cells if not cell.measured]
     analysis = {**analyse(plan, gather(plan, cells)), "unfinished": missing}
     folder = plan.output
     write_json(folder / "results.json", analysis)

@@ -93,6 +93,10 @@ class Paired(NamedTuple):
     cohens_d: float | None
     rank_biserial: float
 
+    def turned(self) -> Paired:
+        """The same where a smaller value wins; difference and effect stay ours less theirs."""
+        return self._replace(wins=self.losses, losses=self.wins, rank_biserial=-self.rank_biserial)
+
 
 def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
     """Compare two models' values ``(R,)`` of the same users, two-sided.

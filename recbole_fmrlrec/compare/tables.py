@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from recbole_fmrlrec.compare.analysis import LEVEL
+from recbole_fmrlrec.evaluation.list_metrics import smaller_is_better
 from recbole_fmrlrec.evaluation.protocol import is_masked, plain_name
 
 #: Head, rows, and how many first columns hold text.
@@ -14,6 +15,15 @@ Grid = tuple[list[str], list[list[Any]], int]
 Decorate = Callable[[str, bool, bool, str], Any]
 
 _SHORT = {"ndcg": "N", "recall": "R", "hit": "H", "mrr": "MRR", "map": "MAP", "precision": "P"}
+_SHORT |= {
+    "itemcoverage": "Coverage",
+    "giniindex": "Gini",
+    "shannonentropy": "Entropy",
+    "tailpercentage": "Tail",
+    "averagepopularity": "Popularity",
+    "novelty": "Novelty",
+    "intralistdiversity": "Diversity",
+}
 
 
 def short(metric: str) -> str:
@@ -34,10 +44,10 @@ def ranking(systems: Sequence[dict[str, Any]], metric: str) -> tuple[set[str], s
     Those of which a seed is missing are not ranked.
     """
     whole = [system for system in systems if not system["missing_seeds"]]
-    shown = {s["label"]: number(s["metrics"][metric]["mean"]) for s in whole}
-    values = sorted(set(shown.values()), reverse=True)
-    best = {label for label, text in shown.items() if text in values[:1]}
-    second = {label for label, text in shown.items() if text in values[1:2]}
+    shown = {s["label"]: float(number(s["metrics"][metric]["mean"])) for s in whole}
+    values = sorted(set(shown.values()), reverse=not smaller_is_better(metric))
+    best = {label for label, value in shown.items() if value in values[:1]}
+    second = {label for label, value in shown.items() if value in values[1:2]}
     return best, second
 
 
@@ -48,7 +58,8 @@ def marks(dataset: dict[str, Any], label: str, metric: str) -> str:
     """
     for test in dataset["tests"]:
         key = (test["family"], test["system"], test["metric"])
-        if key == ("best", label, metric) and test["difference"] > 0:
+        gain = -test["difference"] if smaller_is_better(metric) else test["difference"]
+        if key == ("best", label, metric) and gain > 0:
             stars = "*" if test["wilcoxon_holm"] < LEVEL else ""
             return stars + ("†" if test["t_holm"] < LEVEL else "")
     return ""

@@ -63,6 +63,7 @@ def compute(cell: Cell) -> None:
     from recbole_fmrlrec import compat
 
     compat.apply()
+    from recbole_fmrlrec.compare.evaluating import make_lists
     from recbole_fmrlrec.compare.measure import measure
     from recbole_fmrlrec.config.config import Config
     from recbole_fmrlrec.runs.folder import LAST, RunFolder
@@ -79,7 +80,8 @@ def compute(cell: Cell) -> None:
     folder = RunFolder.at(cell.path, config)
     folder.begin(config)
     if not (cell.path / RESULT).is_file():
-        run_when_free(cell.model, cell.dataset, config_dict=cell.settings, resume=cell.path)
+        more = {"resume": cell.path, "keep_lists": cell.keep_lists}
+        run_when_free(cell.model, cell.dataset, config_dict=cell.settings, **more)
     if not (cell.path / TEST_RANKS).is_file():
         raise RunError(
             f"{cell.path}: the run left no {TEST_RANKS}; a comparison needs one test item a row "
@@ -88,7 +90,10 @@ def compute(cell: Cell) -> None:
         )
     # A run that was finished before has not set them here.
     take_threads(config["num_threads"], folder.threads())
-    measure(config, cell.path)
+    if not cell.measured:
+        measure(config, cell.path)
+    if cell.keep_lists is not None and not cell.finished:
+        make_lists(config, cell.path, cell.keep_lists)
     (cell.path / LAST).unlink(missing_ok=True)  # a finished cell is not continued
 
 

@@ -4,7 +4,8 @@
 when it is obsolete. No file of RecBole is changed, and what still works with the installed
 versions is left alone. Faults that pandas 3 brings are in :mod:`recbole_fmrlrec.compat.pandas`,
 those of single models and of trainers in :mod:`recbole_fmrlrec.compat.models`, sampling that never
-ends in :mod:`recbole_fmrlrec.compat.sampling`, the cost of imports in
+ends in :mod:`recbole_fmrlrec.compat.sampling`, metrics that it does not know in
+:mod:`recbole_fmrlrec.compat.metrics`, the cost of imports in
 :mod:`recbole_fmrlrec.compat.imports`, and code that RecBole would execute while reading a file in
 :mod:`recbole_fmrlrec.compat.safety`.
 """
@@ -35,6 +36,7 @@ def apply() -> None:
     from recbole_fmrlrec.compat import imports as compat_imports
 
     compat_imports.sklearn_on_demand()
+    from recbole_fmrlrec.compat import metrics as compat_metrics
     from recbole_fmrlrec.compat import models as compat_models
     from recbole_fmrlrec.compat import pandas as compat_pandas
     from recbole_fmrlrec.compat import safety as compat_safety
@@ -51,6 +53,7 @@ def apply() -> None:
     unknown_model_name()
     download_in_one_process()
     collector_of_counts()
+    compat_metrics.more_metrics()
     preloaded_weights()
     compat_models.interactions_of_pop()
     compat_models.advice_on_divergence()

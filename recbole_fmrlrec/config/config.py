@@ -19,7 +19,7 @@ from recbole_fmrlrec.config import evaluation_checks, settings
 from recbole_fmrlrec.config.history_checks import settle_history
 from recbole_fmrlrec.config.needed_columns import load_needed
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.evaluation.protocol import BOTH
+from recbole_fmrlrec.evaluation.protocol import BOTH, plain_name
 from recbole_fmrlrec.files import trust
 from recbole_fmrlrec.files.names import check_name
 from recbole_fmrlrec.keys.class_keys import class_keys
@@ -181,8 +181,16 @@ class Config(RecBoleConfig):
             super()._set_default_parameters()
         except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
             raise UsageError(str(error)) from error
+        values["valid_metric_bigger"] = self._bigger_is_better()
         values["data_path"] = self._data_path(values["dataset_root"])
         load_needed(values, self._given, self.dataset)
+
+    def _bigger_is_better(self) -> bool:
+        """RecBole's own answer for valid_metric, of ``masked_GiniIndex@10`` as of GiniIndex."""
+        from recbole.evaluator import smaller_metrics
+
+        name = plain_name(self.final_config_dict["valid_metric"]).partition("@")[0]
+        return name.lower() not in smaller_metrics
 
     def _load_timestamps(self) -> None:
         """Load the column that gives the order; RecBole's sample.yaml leaves it out."""

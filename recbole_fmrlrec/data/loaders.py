@@ -21,6 +21,7 @@ from recbole.utils import ModelType
 from recbole_fmrlrec.config import evaluation_checks
 from recbole_fmrlrec.config.refusals import told_as_usage
 from recbole_fmrlrec.data.batch import LaidOut, lay_out
+from recbole_fmrlrec.data.catalogue import TrainingCatalogue, check_diversity
 from recbole_fmrlrec.data.exact_order import in_exact_order
 from recbole_fmrlrec.data.histories import sequence_histories, user_histories
 from recbole_fmrlrec.data.negatives import check_negatives
@@ -91,8 +92,7 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
     if saved is not None:
         dataset._change_feat_format()
         loaders = _loaders_of(config, saved)
-        check_negatives(config, loaders)
-        evaluation_checks.check_best_lists(config, loaders[1:])
+        _check_evaluation(config, loaders, saved[0]._dataset)
         return loaders
     evaluation_checks.check_labels(config, dataset)
     evaluation_checks.check_topk(config, dataset)
@@ -107,11 +107,20 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
             _eval_loader("valid", config, built[1], samplers[1], built[:1]),
             _eval_loader("test", config, built[2], samplers[2], built[:2]),
         )
-    check_negatives(config, loaders)
-    evaluation_checks.check_best_lists(config, loaders[1:])
+    _check_evaluation(config, loaders, built[0])
     if config["save_dataloaders"]:
         save_loaders(config, loaders)
     return loaders
+
+
+def _check_evaluation(config: Any, loaders: tuple[Any, Any, Any], training: Any) -> None:
+    """Give the evaluation what it needs of the training part, and refuse what it cannot measure."""
+    check_negatives(config, loaders)
+    catalogue = TrainingCatalogue(config, training)
+    for loader in loaders[1:]:
+        loader.catalogue = catalogue
+    evaluation_checks.check_best_lists(config, loaders[1:])
+    check_diversity(config, loaders[1:])
 
 
 def _loaders_of(config: Any, saved: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:

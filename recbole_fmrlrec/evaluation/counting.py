@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recbole_fmrlrec.errors import DIVERGED, RunError
-from recbole_fmrlrec.evaluation.history import History
+from recbole_fmrlrec.evaluation.history import History, HistoryBlocks
 
 #: Bytes of scores that are counted together, so that they stay in the cache.
 CACHED_BYTES = 3 * 2**20
@@ -71,15 +71,13 @@ class RankCounter:
         unranked: Tensor | None = None,
     ) -> None:
         self.targets = targets
-        self.history = None if history is None else history.to(targets.device)
         self.unranked = None if unranked is None else unranked.to(targets.device)
-        if self.unranked is not None and self.history is not None:
-            ranked = torch.isin(self.history.items, self.unranked, invert=True)
-            self.history = History(self.history.rows[ranked], self.history.items[ranked])
+        self.history = None
+        if history is not None:
+            self.history = HistoryBlocks(history.to(targets.device), self.unranked)
         self._all, self._left_out = (_Counts.zero(num_sizes, targets) for _ in range(2))
         self._dtype = torch.float32
         self._scratch: Tensor | None = None
-        self._sorted: tuple[slice, History] | None = None
 
     def read(self, block: ScoreBlock) -> None:
         """Count a block of scores, of any number type.
@@ -98,7 +96,7 @@ class RankCounter:
         if self.unranked is not None:
             self._take_back(block, self.unranked)
         if self.history is not None:
-            self._count_history(block)
+            self._count_history(block, self.history)
 
     def _take_back(self, block: ScoreBlock, unranked: Tensor) -> None:
         """What `_count` has counted of items that are no candidates."""
@@ -126,29 +124,13 @@ class RankCounter:
         counts.signs[place] -= torch.lt(scores, own, out=scratch).sum(1)
         counts.absent[place] += (scores == -torch.inf).sum(1)
 
-    def _count_history(self, block: ScoreBlock) -> None:
-        rows, columns = self._inside(block)
+    def _count_history(self, block: ScoreBlock, history: HistoryBlocks) -> None:
+        rows, columns = history.inside(block.rows, block.first, block.scores.shape[1])
         scores, own = block.scores[rows, columns], block.own[rows, 0]
         place, counts = (block.size, block.rows), self._left_out
         counts.signs[place].index_add_(0, rows, (scores > own).double() - (scores < own).double())
         counts.columns[place].index_add_(0, rows, torch.ones_like(rows, dtype=torch.float64))
         counts.absent[place].index_add_(0, rows, (scores == -torch.inf).double())
-
-    def _inside(self, block: ScoreBlock) -> History:
-        """The pairs of row and column of the history's items in a block."""
-        if self._sorted is None or self._sorted[0] != block.rows:
-            self._sorted = block.rows, self._by_item(block.rows)
-        rows, items = self._sorted[1]
-        ends = torch.tensor([block.first, block.first + block.scores.shape[1]], device=items.device)
-        low, high = torch.searchsorted(items, ends).tolist()
-        return History(rows[low:high], items[low:high] - block.first)
-
-    def _by_item(self, rows: slice) -> History:
-        assert self.history is not None
-        ends = torch.tensor([rows.start, rows.stop], device=self.history.rows.device)
-        low, high = torch.searchsorted(self.history.rows, ends).tolist()
-        items, order = self.history.items[low:high].sort()
-        return History(self.history.rows[low:high][order] - rows.start, items)
 
     def mean_ranks(self) -> Tensor:
         """``(K, B)``, the history kept: float64 where scores or the number of items need it."""

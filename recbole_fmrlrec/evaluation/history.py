@@ -64,3 +64,38 @@ class Histories:
         targets = (positive_rows * self._base + positive_items)[known]
         pairs = pairs[torch.isin(pairs, targets, invert=True)]
         return History(pairs // self._base, pairs % self._base)
+
+
+class HistoryBlocks:
+    """The history of a batch where scores come a block of rows and items at a time.
+
+    Args:
+        history: of the batch.
+        unranked: ids of items that are no candidates in any case: no history holds them.
+    """
+
+    def __init__(self, history: History, unranked: Tensor | None = None) -> None:
+        if unranked is not None:
+            ranked = torch.isin(history.items, unranked, invert=True)
+            history = History(history.rows[ranked], history.items[ranked])
+        self._history = history
+        self._sorted: tuple[slice, History] | None = None
+
+    def inside(self, rows: slice, first: int, width: int) -> History:
+        """What lies in a block of some rows and of the items ``first`` to ``first + width - 1``.
+
+        Returns:
+            Pairs of row and column in the block.
+        """
+        if self._sorted is None or self._sorted[0] != rows:
+            self._sorted = rows, self._by_item(rows)
+        at, items = self._sorted[1]
+        ends = torch.tensor([first, first + width], device=items.device)
+        low, high = torch.searchsorted(items, ends).tolist()
+        return History(at[low:high], items[low:high] - first)
+
+    def _by_item(self, rows: slice) -> History:
+        ends = torch.tensor([rows.start, rows.stop], device=self._history.rows.device)
+        low, high = torch.searchsorted(self._history.rows, ends).tolist()
+        items, order = self._history.items[low:high].sort()
+        return History(self._history.rows[low:high][order] - rows.start, items)

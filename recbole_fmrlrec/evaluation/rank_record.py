@@ -51,8 +51,8 @@ def metric_values(ranks: np.ndarray, metric: str, k: int) -> np.ndarray:
 #: What files of earlier versions do not have.
 _OPTIONAL = "masked_ranks"
 
-# What reading the bytes of somebody's archive raises.
-_DAMAGE: tuple[type[Exception], ...] = (
+#: What reading the bytes of somebody's archive raises, beside `zipfile.BadZipFile`.
+ARCHIVE_DAMAGE: tuple[type[Exception], ...] = (
     OSError,
     ValueError,
     KeyError,
@@ -61,7 +61,7 @@ _DAMAGE: tuple[type[Exception], ...] = (
     TypeError,
     MemoryError,
 )
-_DAMAGE += (zlib.error, NotImplementedError, RuntimeError)
+ARCHIVE_DAMAGE += (zlib.error, NotImplementedError, RuntimeError)
 # Ids in columns of the longest one's width shrink a hundred times; zeros a thousand times.
 _SMALL, _RATIO = 2**28, 200
 
@@ -169,7 +169,7 @@ class RankRecord:
                 f"{path}: there is no such file; a run whose metrics follow from ranks writes it "
                 "at its end, so run it again"
             ) from None
-        except _DAMAGE as error:
+        except ARCHIVE_DAMAGE as error:
             raise UsageError(f"{path}: not a file of ranks, or damaged: {error}") from None
         except zipfile.BadZipFile as error:
             raise UsageError(f"{path}: cut off or damaged: {error}") from None

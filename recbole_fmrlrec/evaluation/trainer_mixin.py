@@ -13,8 +13,11 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from torch import Tensor
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.evaluation.counting import RankCounter, read_scores
+from recbole_fmrlrec.evaluation.collected_lists import Catalogue, CountAndList, wanted_lists
+from recbole_fmrlrec.evaluation.counting import RankCounter, ScoreReader, read_scores
 from recbole_fmrlrec.evaluation.history import Histories
+from recbole_fmrlrec.evaluation.list_metrics import is_of_lists, list_metrics
+from recbole_fmrlrec.evaluation.list_record import KeepLists, ListRecord
 from recbole_fmrlrec.evaluation.protocol import KEEP, MASK, masked_name
 from recbole_fmrlrec.evaluation.rank_record import RankRecord
 from recbole_fmrlrec.evaluation.ranking import can_rank, rank_metrics, whole_ranks
@@ -25,15 +28,18 @@ Metrics = dict[str, float]
 def serves_ranks(config: Any, eval_data: Any) -> bool:
     """Whether an evaluation is one of ranks alone; RecBole's own evaluator does the others.
 
-    It is with full ranking, one target in every row, metrics of `evaluation.RANK_METRICS`, in one
-    process.
+    It is with full ranking, one target in every row, metrics of ranks (`ranking.RANK_METRICS`) and
+    of lists (`list_metrics.LIST_METRICS`), in one process. Metrics of lists need to know the
+    training: the ``catalogue`` that our loaders have.
     """
     if not isinstance(eval_data, FullSortEvalDataLoader) or not config["single_spec"]:
         return False
     one_target = eval_data.is_sequential or bool(
         (eval_data.uid2items_num[eval_data.uid_list] == 1).all()
     )
-    return one_target and can_rank(config["metrics"])
+    others = [metric for metric in config["metrics"] if not can_rank([metric])]
+    known = getattr(eval_data, "catalogue", None) is not None
+    return one_target and (not others or (known and all(map(is_of_lists, others))))
 
 
 def wanted_histories(config: Any, eval_data: Any) -> Histories | None:
@@ -76,13 +82,18 @@ def main_metrics(found: Metrics, masked: Metrics | None, config: Any) -> Metrics
 
 
 class RankCollector:
-    """Takes what an evaluation needs of each batch of scores: mean ranks and candidates.
+    """Takes what an evaluation needs of each batch of scores: mean ranks, candidates, lists.
 
     Args:
         config: metrics, cut-offs, what is shown.
         histories: what each row leaves out; None ranks all items only.
         num_sizes: K, 1 for a model without sizes.
         unranked: items that are no candidates of any row, as in `RankCounter`.
+        catalogue: the items, for metrics of lists.
+        keep: lists to be kept whatever the metrics.
+
+    Raises:
+        UsageError: as `wanted_lists`.
     """
 
     def __init__(
@@ -91,14 +102,17 @@ class RankCollector:
         histories: Histories | None = None,
         num_sizes: int = 1,
         unranked: Tensor | None = None,
+        catalogue: Catalogue | None = None,
+        keep: KeepLists | None = None,
     ) -> None:
         self.config, self.histories, self.num_sizes = config, histories, num_sizes
         self.unranked = unranked
+        self._lists = wanted_lists(config, catalogue, num_sizes, keep)
         self.rows = 0
         self._parts: list[list[Tensor]] = []
 
     @contextmanager
-    def batch(self, targets: Tensor) -> Iterator[RankCounter]:
+    def batch(self, targets: Tensor) -> Iterator[ScoreReader]:
         """What is to be shown the scores of the next batch, whose targets are ``(B,)``."""
         history = None
         if self.histories is not None:
@@ -106,7 +120,12 @@ class RankCollector:
             positives = torch.arange(len(targets)), targets.cpu()
             history = self.histories.of(rows, *positives)
         counter = RankCounter(targets, self.num_sizes, history, self.unranked)
-        yield counter
+        if self._lists is None:
+            yield counter
+        else:
+            best = self._lists.reader(counter)
+            yield CountAndList(counter, best)
+            self._lists.add(best)
         self.rows += len(targets)
         found = [counter.mean_ranks(), counter.candidates()]
         if history is not None:
@@ -140,18 +159,31 @@ class RankCollector:
         mean_ranks, _, *masked = self._columns()
         return whole_ranks(mean_ranks), whole_ranks(masked[0]) if masked else None
 
+    def lists(self, sizes: tuple[int, ...]) -> ListRecord | None:
+        """The lists of all rows at the nested sizes; None where none were kept."""
+        return None if self._lists is None else self._lists.record(sizes)
+
     def metrics(self) -> list[Metrics]:
         """The metrics of the configuration at each size."""
-        config = self.config
-        shown = config["metrics"], config["topk"], config["metric_decimal_place"]
-        kinds = self._columns()
-        found = []
+        kinds, found = self._columns(), []
         for k in range(self.num_sizes):
             kept, *masked = (
-                rank_metrics(kinds[at][k], kinds[at + 1][k], *shown)
+                self._metrics(k, kinds[at][k], kinds[at + 1][k], masked=at > 0)
                 for at in range(0, len(kinds), 2)
             )
-            found.append(main_metrics(kept, masked[0] if masked else None, config))
+            found.append(main_metrics(kept, masked[0] if masked else None, self.config))
+        return found
+
+    def _metrics(self, size: int, ranks: Tensor, candidates: Tensor, masked: bool) -> Metrics:
+        """Those of one ranking, in the order of the configuration."""
+        shown = self.config["topk"], self.config["metric_decimal_place"]
+        lists = None if self._lists is None else self._lists.lists(size, masked)
+        found: Metrics = {}
+        for metric in self.config["metrics"]:
+            if lists is not None and is_of_lists(metric):
+                found |= list_metrics(lists, [metric], *shown)
+            else:
+                found |= rank_metrics(ranks, candidates, [metric], *shown)
         return found
 
 
@@ -220,6 +252,8 @@ class RankEvaluation:
         ranks: int32 ``(K, R)`` of the last evaluation, rows in the order of its loader, K = 1 for
             a model without sizes; None where RecBole's evaluator was used.
         masked_ranks: likewise without the users' histories; None where they were not ranked.
+        keep_lists: lists that the evaluations to come are to keep, whatever the metrics.
+        lists: those of the last evaluation; None where none were kept.
     """
 
     config: Any
@@ -227,10 +261,12 @@ class RankEvaluation:
     evaluator: Any
     ranks: Tensor | None = None
     masked_ranks: Tensor | None = None
+    keep_lists: KeepLists | None = None
+    lists: ListRecord | None = None
 
     def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
         """RecBole's `evaluate`, with the same arguments and the same result."""
-        self.ranks = self.masked_ranks = None
+        self.ranks = self.masked_ranks = self.lists = None
         evaluate = super().evaluate  # type: ignore[misc]
         if not eval_data:
             return evaluate(eval_data, *args, **kwargs)
@@ -239,7 +275,7 @@ class RankEvaluation:
         theirs = self.eval_collector, self.evaluator
         ours: RankCollector | ListCollector
         if serves_ranks(self.config, eval_data):
-            ours = RankCollector(self.config, histories, unranked=unranked)
+            ours = self._rank_collector(eval_data, 1)
         elif histories is not None or unranked is not None:
             ours = ListCollector(*theirs, self.config, histories, unranked)
         else:
@@ -250,8 +286,24 @@ class RankEvaluation:
         finally:
             self.eval_collector, self.evaluator = theirs
         if isinstance(ours, RankCollector):
-            self.ranks, self.masked_ranks = ours.ranks()
+            self._take(ours, ())
         return result
+
+    def _rank_collector(self, eval_data: Any, num_sizes: int) -> RankCollector:
+        """What takes ranks, and lists where they are wanted, of a loader's rows."""
+        return RankCollector(
+            self.config,
+            wanted_histories(self.config, eval_data),
+            num_sizes,
+            unranked=getattr(eval_data, "unranked", None),
+            catalogue=getattr(eval_data, "catalogue", None),
+            keep=self.keep_lists,
+        )
+
+    def _take(self, collector: RankCollector, sizes: tuple[int, ...]) -> None:
+        """Keep what is more than metrics."""
+        self.ranks, self.masked_ranks = collector.ranks()
+        self.lists = collector.lists(sizes)
 
     def _full_sort_batch_eval(self, batched_data: Any) -> Any:
         """RecBole's own, of all items: the history is left out afterwards."""

@@ -19,6 +19,7 @@ from recbole_fmrlrec.runs.folder import BEST, RESULT
 
 if TYPE_CHECKING:
     from recbole_fmrlrec.config.config import Config
+    from recbole_fmrlrec.evaluation.collected_lists import Catalogue
     from recbole_fmrlrec.evaluation.history import Histories
 
 #: Columns of a ``.item`` file with titles of items; the first that is there is used.
@@ -32,6 +33,7 @@ class Rows:
     Attributes:
         histories: all that the users had before the targets; None where that is not asked for.
         unranked: ids of items that are not ranked, ascending; None for none.
+        catalogue: what metrics of recommended items need to know.
     """
 
     items: Tensor
@@ -39,6 +41,7 @@ class Rows:
     targets: Tensor
     histories: Histories | None
     unranked: Tensor | None = None
+    catalogue: Catalogue | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,8 @@ def _rows(config: Config, model: Any, loader: Any) -> Rows:
         parts.append((interaction[model.ITEM_SEQ], lengths, targets))
     items, lengths, targets = (torch.cat(column) for column in zip(*parts, strict=True))
     histories = wanted_histories(config, loader)
-    return Rows(items, lengths, targets, histories, getattr(loader, "unranked", None))
+    about = (getattr(loader, name, None) for name in ("unranked", "catalogue"))
+    return Rows(items, lengths, targets, histories, *about)
 
 
 def _recorded_metrics(checkpoint: Path) -> dict[int, dict[str, float]]:

@@ -56,7 +56,8 @@ def _metrics(
     trained: Trained, network: FMRLRecNetwork, vectors: Tensor, sizes: Sequence[int]
 ) -> dict[int, Metrics]:
     rows = trained.test
-    collector = RankCollector(trained.config, rows.histories, len(sizes), rows.unranked)
+    about = rows.histories, len(sizes), rows.unranked, rows.catalogue
+    collector = RankCollector(trained.config, *about)
     network.eval()
     for at in range(0, len(rows.targets), BATCH):
         part = slice(at, at + BATCH)

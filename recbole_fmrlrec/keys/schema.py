@@ -6,6 +6,7 @@ import io
 import re
 from typing import Any
 
+from recbole_fmrlrec.evaluation.list_metrics import OURS
 from recbole_fmrlrec.evaluation.protocol import HISTORY, MASKED, is_masked, plain_name
 from recbole_fmrlrec.files.names import name_fault
 from recbole_fmrlrec.keys import time_split
@@ -25,7 +26,7 @@ from recbole_fmrlrec.rules import (
 
 METRICS = ["Recall", "MRR", "NDCG", "Hit", "Precision", "MAP", "GAUC", "AUC", "LogLoss", "MAE"]
 METRICS += ["RMSE", "ItemCoverage", "AveragePopularity", "ShannonEntropy", "GiniIndex"]
-METRICS += ["TailPercentage"]
+METRICS += ["TailPercentage", *OURS]
 MAX_SEED = 2**32 - 1  # numpy takes none above
 VALUE_METRICS = {"auc", "logloss", "mae", "rmse"}  # the others rank
 NO_K_METRICS = VALUE_METRICS | {"gauc"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.evaluation.list_record import TEST_LISTS, ListRecord
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord
 from recbole_fmrlrec.runs.folder import BEST, CONFIG, LAST, RESULT, RunFolder
 from recbole_fmrlrec.runs.result import RunResult
@@ -34,6 +35,7 @@ def remove_damaged(folder: Path) -> list[str]:
         CONFIG: lambda file: RunFolder.open(file.parent),
         RESULT: _load_result,
         TEST_RANKS: RankRecord.load,
+        TEST_LISTS: ListRecord.load,
         BEST: _load_checkpoint,
         LAST: _load_checkpoint,
     }
@@ -53,6 +55,8 @@ def _with_dependents(name: str) -> Sequence[str]:
     """A file, and the others that are of no use without it."""
     if name == CONFIG:
         return [CONFIG]
+    if name == TEST_LISTS:  # the trained model makes others
+        return [TEST_LISTS]
     of_test = [RESULT, TEST_RANKS]
     return of_test if name in of_test else [*of_test, BEST, LAST]
 
@@ -60,6 +64,8 @@ def _with_dependents(name: str) -> Sequence[str]:
 def _becomes(name: str, goes_on: bool) -> str:
     if name == CONFIG:
         return "it is written again"
+    if name == TEST_LISTS:
+        return "they are made again"
     return "the test is run again" if goes_on else "the training starts from the beginning"
 
 

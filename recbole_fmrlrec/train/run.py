@@ -40,6 +40,7 @@ from recbole_fmrlrec.train.typed_settings import RunSettings
 
 if TYPE_CHECKING:
     from recbole_fmrlrec.config.config import Config
+    from recbole_fmrlrec.evaluation.list_record import KeepLists
 
 #: Seconds between two looks at a run folder in which another process is at work.
 WAIT = 5.0
@@ -54,6 +55,7 @@ def run(
     resume: bool | str | Path = False,
     test: bool = True,
     after_validation: Callable[[int, float], None] | None = None,
+    keep_lists: KeepLists | None = None,
 ) -> RunResult:
     """Train a model on a dataset and test it.
 
@@ -68,6 +70,8 @@ def run(
             ``resume`` tests it later, without training again.
         after_validation: called with the epoch (from 0) and its validation score; what it raises
             ends the run. Models whose RecBole trainer takes no such function do without.
+        keep_lists: write the lists of the test rows to ``test_lists.npz`` whatever the metrics, at
+            least so long; with metrics of lists they are written anyway.
 
     Returns:
         The result: metrics, times, places; `RunResult.table` is the table of test metrics.
@@ -96,7 +100,7 @@ def run(
     if (finished := folder.result()) is not None:
         print(f"{folder.path} is finished: this is its result", file=sys.stderr)
         return finished
-    attempt = _Run(config, folder, bool(resume), started, test, after_validation)
+    attempt = _Run(config, folder, bool(resume), started, test, after_validation, keep_lists)
     is_new = not folder.is_begun()
     with folder.held():
         try:
@@ -169,6 +173,7 @@ class _Run:
     started: float
     test: bool
     after_validation: Callable[[int, float], None] | None
+    keep_lists: KeepLists | None = None
 
     @property
     def settings(self) -> RunSettings:
@@ -245,6 +250,7 @@ class _Run:
         test = None
         if self.test:
             clock = time.perf_counter()
+            trainer.keep_lists = self.keep_lists
             test = trainer.evaluate(test_data, load_best_model=True, show_progress=shown)
             seconds["test"] = time.perf_counter() - clock
             self._save_ranks(trainer, test_data)
@@ -295,9 +301,12 @@ class _Run:
         ranks = getattr(trainer, "ranks", None)
         if ranks is None:
             return
+        from recbole_fmrlrec.evaluation.list_record import TEST_LISTS
         from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS
         from recbole_fmrlrec.evaluation.trainer_mixin import rank_record
 
         sizes = getattr(trainer, "by_size", None) or ()
         record = rank_record(ranks, tuple(sizes), test_data, trainer.masked_ranks)
+        if trainer.lists is not None:  # before the ranks, which say that all is there
+            trainer.lists.save(self.folder.path / TEST_LISTS)
         record.save(self.folder.path / TEST_RANKS)

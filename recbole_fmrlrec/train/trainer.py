@@ -23,12 +23,7 @@ from recbole_fmrlrec.config.typed import typed
 from recbole_fmrlrec.console import say
 from recbole_fmrlrec.data.trimming import encode_by_length
 from recbole_fmrlrec.evaluation.protocol import masked_name, plain_name
-from recbole_fmrlrec.evaluation.trainer_mixin import (
-    RankCollector,
-    RankEvaluation,
-    serves_ranks,
-    wanted_histories,
-)
+from recbole_fmrlrec.evaluation.trainer_mixin import RankEvaluation, serves_ranks
 from recbole_fmrlrec.files.checkpoint import load_model_state
 from recbole_fmrlrec.model_api.protocols import NestedModel, SparesDecay, WindowModel
 from recbole_fmrlrec.nn.devices import emulates
@@ -213,7 +208,7 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, RecBoleTrainer):
         Returns:
             Metrics, for a nested model at its largest size; None without data.
         """
-        self.ranks = self.masked_ranks = None
+        self.ranks = self.masked_ranks = self.lists = None
         if not eval_data:
             return None
         if load_best_model:
@@ -234,16 +229,14 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, RecBoleTrainer):
 
     def _rank_metrics(self, eval_data: Any, show_progress: bool) -> dict[int, Metrics]:
         """All sizes in one pass over the users."""
-        histories = wanted_histories(self.config, eval_data)
-        unranked = getattr(eval_data, "unranked", None)
-        collector = RankCollector(self.config, histories, len(self.model.sizes), unranked)
+        collector = self._rank_collector(eval_data, len(self.model.sizes))
         for interaction, _, _, positives in tqdm(
             eval_data, desc="Evaluate", disable=None if show_progress else True, leave=False
         ):
             targets = positives.to(self.device)
             with collector.batch(targets) as reader:
                 self.model.full_sort_scores(reader, interaction.to(self.device), targets)
-        self.ranks, self.masked_ranks = collector.ranks()
+        self._take(collector, tuple(self.model.sizes))
         return dict(zip(self.model.sizes, collector.metrics(), strict=True))
 
     def _metrics_at_each_size(self, eval_data: Any, show_progress: bool) -> dict[int, Metrics]:

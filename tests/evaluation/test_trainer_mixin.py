@@ -73,9 +73,8 @@ def test_the_numbers_are_recboles(config: MakeConfig, rich: Path, model: str, ma
                 "mode": "full",
             }
         },
-        {"metrics": ["Recall", "ItemCoverage"]},
     ],
-    ids=["sampled", "several positives", "lists"],
+    ids=["sampled", "several positives"],
 )
 def test_what_ranks_cannot_say_comes_from_recbole(
     config: MakeConfig, rich: Path, keys: dict[str, Any]
