@@ -161,12 +161,17 @@ def test_the_old_word_for_the_sizes_shown_works_and_says_what_it_does(tmp_path, 
     )
 
 
-@pytest.mark.parametrize("name", ["ml-100k-quick", "amazon-beauty", "modalities"])
+@pytest.mark.parametrize("name", ["ml-100k-quick", "paper-table", "strongest", "modalities"])
 def test_shipped_files(name):
     plan = read_plan(properties_dir() / "comparison" / f"{name}.yaml")
     assert plan.name == name
     if name == "modalities":
         assert [m.name for m in plan.models] == ["text", "image", "both", "ids", "hybrid"]
+    elif name == "strongest":
+        assert {m.model for m in plan.models} == {
+            *("SASRecM", "LRURec", "gSASRec", "eSASRec", "BSARec", "DIFF", "fMRLRecID")
+        }
+        assert [m.name for m in plan.models if not m.baseline] == ["fMRLRecID"]
     else:
         assert {m.name for m in plan.models} >= {"SASRec", "fMRLRec", "fMRLRecID"}
 
