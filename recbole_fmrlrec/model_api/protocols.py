@@ -102,6 +102,28 @@ class WindowModel:
     own_keys: ClassVar[tuple[str, ...]] = ("training_windows", "MAX_ITEM_LIST_LENGTH", "loss_type")
 
 
+class TextModel:
+    """A model that reads items as text, by an encoder in the folder of the key ``encoder``.
+
+    The encoder's files belong to what a run is.
+    """
+
+
+class StagedModel:
+    """A model that is trained in stages.
+
+    When validation stops a stage (``stopping_step``) and another one follows, that one goes on from
+    the best weights so far, with the same optimizer and schedule.
+
+    Attributes:
+        stages: how many there are.
+        stage: the present one, from 0.
+    """
+
+    stages: int
+    stage: int = 0
+
+
 class ExportableModel(ABC):
     """A nested model that `recbole_fmrlrec.deploy` can serve: its network is an `FMRLRecNetwork`.
 

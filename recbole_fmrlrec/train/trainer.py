@@ -32,6 +32,7 @@ from recbole_fmrlrec.runs.folder import BEST
 from recbole_fmrlrec.train.epoch_lines import EpochLines
 from recbole_fmrlrec.train.optimization import adamw, learning_rate_factor
 from recbole_fmrlrec.train.resume import Metrics, ResumableTraining
+from recbole_fmrlrec.train.stages import StagedTraining
 from recbole_fmrlrec.train.typed_settings import TrainerSettings
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class _TimeIsUp(Exception):
     """The epochs have used ``max_minutes``."""
 
 
-class Trainer(EpochLines, RankEvaluation, ResumableTraining, RecBoleTrainer):
+class Trainer(EpochLines, RankEvaluation, ResumableTraining, StagedTraining, RecBoleTrainer):
     """Train, validate, stop early, checkpoint, resume.
 
     Args:
@@ -77,8 +78,9 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, RecBoleTrainer):
     @property
     def finished(self) -> bool:
         """Whether training has reached its last epoch, was stopped early, or has used its time."""
-        stopped = self.cur_step > self.stopping_step or self._time_is_up()
-        return self.start_epoch >= self._epochs_of_stage() or stopped
+        if self._time_is_up() or self.start_epoch >= self._epochs_of_stage():
+            return True
+        return self.cur_step > self.stopping_step and not self._stage_follows()
 
     def _epochs_of_stage(self) -> int:
         """Epochs of the training, or of the pretraining where the model is at that stage."""
@@ -146,10 +148,14 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, RecBoleTrainer):
             if self._time_is_up():
                 raise _TimeIsUp
 
+        options = verbose, saved, show_progress, after_validation
         try:
-            result: tuple[float, Metrics | None] = super().fit(
-                train_data, valid_data, verbose, saved, show_progress, after_validation
-            )
+            if self._stage_follows():  # the run ended between two stages
+                self._begin_next_stage(saved)
+            result: tuple[float, Metrics | None] = super().fit(train_data, valid_data, *options)
+            while self._stage_follows():
+                self._begin_next_stage(saved)
+                result = super().fit(train_data, valid_data, *options)
         except _TimeIsUp:  # RecBole's loop has no other way out of it
             say(f"stopped: max_minutes: {self.settings.max_minutes} is reached")
             return self.best_valid_score, self.best_valid_result
