@@ -324,6 +324,7 @@ MODEL: dict[str, Rule] = {
     ),
     **dict.fromkeys(["max_attribute_tokens", "encoding_batch_size"], whole(1)),
     "max_tokens": whole(2),
+    "first_stage_epochs": null_or(whole(1)),
     "attention_window": Rule(
         "an even integer of at least 2", lambda v: is_whole(v) and v > 0 and v % 2 == 0
     ),

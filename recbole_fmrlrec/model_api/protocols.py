@@ -112,16 +112,20 @@ class TextModel:
 class StagedModel:
     """A model that is trained in stages.
 
-    When validation stops a stage (``stopping_step``) and another one follows, that one goes on from
-    the best weights so far, with the same optimizer and schedule.
+    A stage is over when validation stops it (``stopping_step``), or after the last of its epochs.
+    Where another one follows, that one goes on from the best weights so far, with the same
+    optimizer and schedule.
 
     Attributes:
         stages: how many there are.
         stage: the present one, from 0.
+        last_epoch_of_stage: epochs of the training at which the present one is over; None for no
+            such limit.
     """
 
     stages: int
     stage: int = 0
+    last_epoch_of_stage: int | None = None
 
 
 class ExportableModel(ABC):

@@ -45,7 +45,10 @@ class RecFormer(StagedModel, TextModel, SequenceModel):
     - RecBole's row for each prefix of a history; the authors draw one prefix of each user an epoch.
       Encoders read in both directions, so windows trained at every position would see the future.
     - One patience for both stages (``stopping_step``); the authors validate every third epoch, and
-      wait for five validations in the first stage and for three in the second.
+      wait for five validations in the first stage and for three in the second. An item's vector is
+      that of a history of this item alone, so training a history to be like the next item draws the
+      vectors of items that follow each other together from epoch to epoch: validation stops that,
+      or ``first_stage_epochs`` does.
 
     Args:
         config: RecBole's or our Config.
@@ -66,6 +69,7 @@ class RecFormer(StagedModel, TextModel, SequenceModel):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         settings = ModelSettings(config, type(self).__name__)
+        self.first_stage_epochs: int | None = settings["first_stage_epochs"]
         self.temperature = float(settings["temperature"])
         self.encoding_batch_size = int(settings["encoding_batch_size"])
         loaded = load_text_encoder(settings["encoder"], int(settings["attention_window"]))
@@ -88,6 +92,11 @@ class RecFormer(StagedModel, TextModel, SequenceModel):
         # Part of the state: a checkpoint ranks with the items that it was validated with.
         self.register_buffer("table", torch.zeros(self.n_items, self.text.width))
         self._outdated = True
+
+    @property
+    def last_epoch_of_stage(self) -> int | None:  # type: ignore[override]
+        """Epochs at which the first stage is over whatever validation says."""
+        return self.first_stage_epochs if self.stage == 0 else None
 
     @property
     def tokens(self) -> ItemTokens:

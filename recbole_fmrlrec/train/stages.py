@@ -1,4 +1,4 @@
-"""Trainings in several stages, each of which ends when validation has stopped it."""
+"""Trainings in several stages: the next one goes on from the best weights of the one before."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from recbole_fmrlrec.files.checkpoint import load_checkpoint, load_model_state
 from recbole_fmrlrec.model_api.protocols import StagedModel
 
 
+class StageIsOver(Exception):
+    """A stage has had all its epochs; RecBole's loop has no other way out of it."""
+
+
 class StagedTraining:
     """Mixin before a trainer of RecBole: the stages of a `StagedModel`.
 
-    A checkpoint holds the stage among the attributes of the model, and the counter of validations
-    without a better value: a run that ended between two stages begins the next one.
+    Whether a stage is over follows from what a checkpoint holds, so a run that ended between two
+    stages begins the next one.
     """
 
     model: Any
@@ -29,16 +33,16 @@ class StagedTraining:
         raise NotImplementedError
 
     def _stage_follows(self) -> bool:
-        """Whether validation has stopped a stage that another one follows, and epochs are left."""
+        """Whether a stage is over that another one follows, and epochs are left for it."""
         if not isinstance(self.model, StagedModel) or not self.history:
             return False
-        stopped = self.cur_step > self.stopping_step
-        left = self.history[-1]["epoch"] + 1 < self._epochs_of_stage()
-        return stopped and left and self.model.stage + 1 < self.model.stages
+        done, last = self.history[-1]["epoch"] + 1, self.model.last_epoch_of_stage
+        over = self.cur_step > self.stopping_step or (last is not None and done >= last)
+        return over and done < self._epochs_of_stage() and self.model.stage + 1 < self.model.stages
 
     def _begin_next_stage(self, saved: bool) -> None:
-        """Go on from the best weights; from the present ones where no checkpoint is written."""
-        if saved:
+        """Go on from the best weights; from the present ones where none were validated and kept."""
+        if saved and any("valid" in epoch for epoch in self.history):
             load_model_state(self.model, load_checkpoint(Path(self.saved_model_file), self.device))
         self.model.stage += 1
         self.cur_step = 0

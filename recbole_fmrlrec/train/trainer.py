@@ -32,7 +32,7 @@ from recbole_fmrlrec.runs.folder import BEST
 from recbole_fmrlrec.train.epoch_lines import EpochLines
 from recbole_fmrlrec.train.optimization import adamw, learning_rate_factor
 from recbole_fmrlrec.train.resume import Metrics, ResumableTraining
-from recbole_fmrlrec.train.stages import StagedTraining
+from recbole_fmrlrec.train.stages import StagedTraining, StageIsOver
 from recbole_fmrlrec.train.typed_settings import TrainerSettings
 
 if TYPE_CHECKING:
@@ -149,21 +149,24 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, StagedTraining, Rec
                 raise _TimeIsUp
 
         options = verbose, saved, show_progress, after_validation
-        try:
-            if self._stage_follows():  # the run ended between two stages
+        while True:
+            if self._stage_follows():
                 self._begin_next_stage(saved)
-            result: tuple[float, Metrics | None] = super().fit(train_data, valid_data, *options)
-            while self._stage_follows():
-                self._begin_next_stage(saved)
-                result = super().fit(train_data, valid_data, *options)
-        except _TimeIsUp:  # RecBole's loop has no other way out of it
-            say(f"stopped: max_minutes: {self.settings.max_minutes} is reached")
-            return self.best_valid_score, self.best_valid_result
-        return result
+            try:
+                result: tuple[float, Metrics | None] = super().fit(train_data, valid_data, *options)
+            except StageIsOver:
+                continue
+            except _TimeIsUp:  # RecBole's loop has no other way out of it
+                say(f"stopped: max_minutes: {self.settings.max_minutes} is reached")
+                return self.best_valid_score, self.best_valid_result
+            if not self._stage_follows():
+                return result
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> Any:
+        if self._stage_follows():
+            raise StageIsOver
         started = time.perf_counter()
         with torch.autocast(
             self.device.type, dtype=self.settings.low_dtype, enabled=bool(self.enable_amp)
