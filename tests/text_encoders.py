@@ -21,9 +21,12 @@ def save_words(folder: Path, words: Iterable[str]) -> list[str]:
 
 
 def save_encoder(
-    folder: Path, words: Iterable[str], width: int = 32, layers: int = 2, positions: int = 64
+    folder: Path, words: Iterable[str], width: int = 32, positions: int = 64, dropout: float = 0.0
 ) -> Path:
-    """A BERT with a vocabulary of whole words."""
+    """A BERT of one layer with a vocabulary of whole words.
+
+    Its weights are large, so that it tells texts apart as a pretrained one does.
+    """
     import torch
     from transformers import BertConfig, BertModel
 
@@ -32,10 +35,13 @@ def save_encoder(
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=width,
-        num_hidden_layers=layers,
+        num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=2 * width,
         max_position_embeddings=positions,
+        initializer_range=0.5,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )
     BertModel(config).save_pretrained(folder)
     return folder

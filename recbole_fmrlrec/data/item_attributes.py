@@ -96,7 +96,9 @@ def tokenize_items(
     for item, (row, kind) in enumerate(zip(ids, kinds, strict=True)):
         tables[0, item, : len(row)] = row
         tables[1, item, : len(row)] = kind
-    return ItemTokens(*torch.from_numpy(tables), torch.from_numpy(counts))
+    return ItemTokens(
+        torch.from_numpy(tables[0]), torch.from_numpy(tables[1]), torch.from_numpy(counts)
+    )
 
 
 def _numbers(tokenizer: Any, texts: Sequence[str], longest: int) -> list[list[int]]:

@@ -61,7 +61,13 @@ KEYS: dict[str, dict[str, Any]] = {
     "UniSRec": {"hidden_size": 16, "inner_size": 32, "n_exps": 2},
     "VQRec": {"hidden_size": 32, "inner_size": 64, "code_dim": 4, "code_cap": 16},
     "MMSSL": {"embedding_size": 16, "train_batch_size": 512},
-    "RecFormer": {"encoder": "encoder", "learning_rate": 0.003},
+    "RecFormer": {
+        "encoder": "encoder",
+        "text_columns": ["title"],
+        "first_stage_epochs": 1,
+        "learning_rate": 0.005,
+        "MAX_ITEM_LIST_LENGTH": 2,  # no place that the tests have and the training has not
+    },
 }
 #: Epochs in which a model learns the rule; 60 where it is not named.
 EPOCHS: dict[str, int] = {"BSARec": 15, "DIFF": 8, "FMLPRec": 15}
@@ -73,8 +79,7 @@ LOSS_AT_ZERO: dict[str, float] = {
     "MMSSL": math.log(2) + 0.03 * math.log(2 * USERS - 1) - 0.0001 * 50,
 }
 #: The words of the items and of the names of their columns.
-WORDS = ["title", "brand", "categories"]
-WORDS += [f"{word}{n}" for word in ("kind", "place", "c", "p", "b") for n in range(IN_GROUP)]
+WORDS = ["title", *(f"{word}{n}" for word in ("kind", "place") for n in range(IN_GROUP))]
 #: Packages without which a model cannot be trained.
 NEEDS: dict[str, str] = {"VQRec": "faiss", "RecFormer": "transformers"}
 
