@@ -25,7 +25,7 @@ def save_encoder(
 ) -> Path:
     """A BERT of one layer with a vocabulary of whole words.
 
-    Its weights are large, so that it tells texts apart as a pretrained one does.
+    Its weights are ten times those of BERT, so that it tells texts apart as a pretrained one does.
     """
     import torch
     from transformers import BertConfig, BertModel
@@ -39,7 +39,7 @@ def save_encoder(
         num_attention_heads=2,
         intermediate_size=2 * width,
         max_position_embeddings=positions,
-        initializer_range=0.5,
+        initializer_range=0.2,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )

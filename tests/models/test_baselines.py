@@ -65,7 +65,7 @@ KEYS: dict[str, dict[str, Any]] = {
         "encoder": "encoder",
         "text_columns": ["title"],
         "first_stage_epochs": 1,
-        "learning_rate": 0.005,
+        "learning_rate": 0.003,
         "MAX_ITEM_LIST_LENGTH": 2,  # no place that the tests have and the training has not
     },
 }
