@@ -5,10 +5,11 @@
 
 Items are ids for all models, the maximum length is 50, the softmax runs over all items. Data is
 amazon-beauty where it is below --data_path, else drawn in its shape. Batches are those of each
-model's defaults: 2,048 prefixes for RecBole's SASRec, 128 users for the others (fMRLRec too, whose
-own is 32). Each model trains in a process of its own that waits while another works; in a round all
-of them train, the quick ones several batches, so that a ratio compares the same state of the
-machine. The median time of a batch is scaled to the epoch.
+model's defaults: 2,048 prefixes for RecBole's SASRec (fewer above d = 64, so that they take no more
+than its 3 GB), 128 users for the others (fMRLRec too, whose own is 32). Each model trains in a
+process of its own that waits while another works; in a round all of them train, the quick ones
+several batches, so that a ratio compares the same state of the machine. The median time of a batch
+is scaled to the epoch.
 
 RecTools takes part where it can be imported by the Python that --rectools_python names, which is
 that of an environment of its own: its SASRec of the same width, blocks and heads.
@@ -125,7 +126,11 @@ def model_keys(model: str, width: int) -> dict[str, Any]:
         sizes = [2**power for power in range(3, width.bit_length()) if 2**power < width]
         return {"sizes": [*sizes, width], "use_features": False, "train_batch_size": 128}
     keys: dict[str, Any] = {"hidden_size": width}
-    return keys if model == "LRURec" else keys | {"inner_size": 4 * width}
+    if model != "LRURec":
+        keys["inner_size"] = 4 * width
+    if model == REFERENCE:  # every layer holds rows of 50 positions: 12 GB for 2,048 at d = 256
+        keys["train_batch_size"] = min(2048, 2048 * 64 // width)
+    return keys
 
 
 def _compare(width: int, options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,17 @@ import numpy as np
 from recbole_fmrlrec.compare.gather import DatasetRuns, System, out_of_time
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.compare.slices import slices
-from recbole_fmrlrec.compare.statistics import (
-    bootstrap_means,
-    by_user,
-    holm,
-    interval,
-    paired,
-    per_user,
-)
+from recbole_fmrlrec.compare.statistics import bootstrap_means, by_user, holm, interval, paired
 from recbole_fmrlrec.compare.training_curves import curves, savings
+from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.evaluation.protocol import KEEP, is_masked
 from recbole_fmrlrec.keys.known import our_model_file
+
+#: How cells of an earlier version get ranks without the users' histories.
+MASKED_AGAIN = (
+    "the `compare` command of this comparison computes them with this version, and `evaluate "
+    "--checkpoint=CELL/best.pth` shows both rankings of a trained model"
+)
 
 #: p-values below it bear a mark.
 LEVEL = 0.05
@@ -33,6 +35,9 @@ def analyse(plan: Plan, datasets: Sequence[DatasetRuns]) -> dict[str, Any]:
         plan: the comparison.
         datasets: its systems on each dataset, from `gather`.
     """
+    lacking = _without_masked(datasets)
+    if lacking:
+        plan = _with_history_kept(plan, lacking)
     parts = [_OneDataset(plan, runs) for runs in datasets]
     content = {part.runs.dataset: part.content() for part in parts}
     for of_one in content.values():
@@ -41,6 +46,8 @@ def analyse(plan: Plan, datasets: Sequence[DatasetRuns]) -> dict[str, Any]:
         "name": plan.name,
         "metrics": plan.columns,
         "main": plan.main,
+        "mains": plan.mains,
+        "without_masked": lacking,
         "seeds": sorted({seed for runs in datasets for s in runs.systems for seed in s.seeds}),
         "bootstrap": plan.bootstrap,
         "datasets": content,
@@ -48,14 +55,40 @@ def analyse(plan: Plan, datasets: Sequence[DatasetRuns]) -> dict[str, Any]:
     }
 
 
+def _without_masked(datasets: Sequence[DatasetRuns]) -> list[str]:
+    """The cells that hold no ranks without the users' histories: earlier versions wrote none."""
+    systems = [system for runs in datasets for system in runs.systems]
+    lacking = [run for s in systems for run in s.runs if run.masked_ranks is None]
+    return list(dict.fromkeys(f"{run.cell.label} ({run.cell.key})" for run in lacking))
+
+
+def _with_history_kept(plan: Plan, lacking: Sequence[str]) -> Plan:
+    """The plan without the metrics that some cells do not have.
+
+    Raises:
+        RunError: nothing would be left of what is asked for.
+    """
+    if is_masked(plan.main):
+        raise RunError(
+            f"no ranks without the users' histories, which {plan.valid_metric} is of, in cells of "
+            f"an earlier version: {', '.join(lacking)}; {MASKED_AGAIN}"
+        )
+    return replace(plan, history=KEEP)
+
+
 def _correct(tests: Sequence[dict[str, Any]]) -> None:
     """Add p-values corrected over all tests of one kind in a dataset's table.
 
     A family is of all systems and metrics, for Wilcoxon's test and the t-test each: the kinds (the
-    best baseline, each baseline, nested against alone) ask different questions of one table.
+    best baseline, each baseline, nested against alone) ask different questions of one table. The
+    rankings with the users' histories and without them are a table each.
     """
-    for family in ("best", "each", "nesting"):
-        members = [test for test in tests if test["family"] == family]
+    for family, masked in itertools.product(("best", "each", "nesting"), (False, True)):
+        members = [
+            test
+            for test in tests
+            if test["family"] == family and is_masked(test["metric"]) == masked
+        ]
         for name in ("wilcoxon", "t"):
             corrected = holm([test[f"{name}_p"] for test in members])
             for test, p in zip(members, corrected, strict=True):
@@ -72,9 +105,9 @@ class _OneDataset:
     several: np.ndarray | None = field(init=False)  # whose each row is, where users have several
 
     def __post_init__(self) -> None:
-        self.metrics = list(dict.fromkeys([*self.plan.columns, self.plan.main]))
+        self.metrics = list(dict.fromkeys([*self.plan.columns, *self.plan.mains]))
         self.values = np.array(
-            [[per_user(s.ranks, m).mean(axis=0) for m in self.metrics] for s in self.systems]
+            [[s.values(m).mean(axis=0) for m in self.metrics] for s in self.systems]
         )
         systems, metrics, rows = self.values.shape
         users = self.runs.rows["users"]
@@ -126,7 +159,7 @@ class _OneDataset:
         }
 
     def _metric(self, at: int, column: int) -> dict[str, Any]:
-        by_seed = per_user(self.systems[at].ranks, self.metrics[column]).mean(axis=1)
+        by_seed = self.systems[at].values(self.metrics[column]).mean(axis=1)
         return {
             "mean": float(self.values[at, column].mean()),
             "interval": interval(self.means[at, column]),

@@ -13,6 +13,7 @@ import numpy as np
 
 from recbole_fmrlrec.compare.gather import order_rows
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.protocol import BOTH
 from recbole_fmrlrec.evaluation.rank_record import RankRecord
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class TrainedPart:
         from recbole_fmrlrec.train.restore import saved_config
 
         # Any metrics of ranks will do: it is ranks that are asked for.
-        watched = {"metrics": ["NDCG"], "topk": [1], "valid_metric": "NDCG@1"}
+        watched: dict[str, Any] = {"metrics": ["NDCG"], "topk": [1], "valid_metric": "NDCG@1"}
+        watched["history"] = BOTH
         config, state = saved_config(
             checkpoint, data_path, settings={**watched, **files}, machine=machine
         )
@@ -122,7 +124,9 @@ class PartRows:
 
         config, source = self.source.config, self.source
         model = saved_model(source.checkpoint, config, source.state, self.train_loader)
-        record = rank_record(self._ranks(model), tuple(getattr(model, "sizes", ())), self.loader)
+        sizes = tuple(getattr(model, "sizes", ()))
+        ranks, masked_ranks = self._ranks(model)
+        record = rank_record(ranks, sizes, self.loader, masked_ranks)
         return record, _in_order_of(record, self.known)
 
     def _ranks(self, model: Any) -> Any:
@@ -139,7 +143,7 @@ class PartRows:
             shown = config["show_progress"]
             trainer.evaluate(self.loader, load_best_model=False, show_progress=shown)
             trainer.tensorboard.close()
-        return trainer.ranks
+        return trainer.ranks, trainer.masked_ranks
 
 
 def _in_order_of(record: RankRecord, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

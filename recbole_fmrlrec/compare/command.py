@@ -53,6 +53,12 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--valid_metric", metavar="M@K", help="stops training (the file's; NDCG@10)"
     )
+    parser.add_argument(
+        "--history",
+        metavar="keep|mask|both",
+        help="show rankings with the user's history among the items, without it, or both (the "
+        "file's; both)",
+    )
     parser.add_argument("--output", metavar="DIR", help="folder of cells and tables")
     parser.add_argument(
         "--only",

@@ -15,6 +15,7 @@ from recbole_fmrlrec.compare.slices import NAMES, WITHOUT, slices
 from recbole_fmrlrec.config.command_line import Parser, whole_numbers
 from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.protocol import BOTH, HISTORY, shown_names
 from recbole_fmrlrec.evaluation.rank_record import RankRecord
 from recbole_fmrlrec.files.atomic import write_json
 from recbole_fmrlrec.files.trust import FILE_KEYS
@@ -57,6 +58,13 @@ def build_parser() -> Parser:
         "--metrics", default="NDCG,Recall", metavar="M,M", help=f"of {', '.join(METRICS)}"
     )
     parser.add_argument("--topk", default="5,10", metavar="K,K", help="cut-offs (5,10)")
+    parser.add_argument(
+        "--history",
+        choices=HISTORY,
+        default=BOTH,
+        help="rank the items of the user's history too (keep), leave them out (mask, columns "
+        "masked_...), or both (both)",
+    )
     parser.add_argument("--sizes", default="all", metavar="S,S", help="nested sizes (all)")
     parser.add_argument(
         "--slices", default="", metavar="A,B", help="rows by slice, as head,tail; all for each"
@@ -88,7 +96,7 @@ def main(words: Sequence[str]) -> int:
     if options.model:
         model_name(options.model)
     machine = {key: value for key in MACHINE if (value := getattr(options, key)) is not None}
-    columns = _columns(options.metrics, options.topk)
+    columns = shown_names(_columns(options.metrics, options.topk), options.history)
     wanted = _numbers("--sizes", options.sizes) if options.sizes != "all" else None
     names = _slice_names(options.slices)
     if options.output:
@@ -166,8 +174,11 @@ def _values(
 ) -> dict[str, float]:
     from recbole_fmrlrec.compare.statistics import per_user
 
-    ranks = record.ranks[record.sizes.tolist().index(size)][mask]
-    return {column: float(per_user(ranks, column).mean()) for column in columns}
+    at = record.sizes.tolist().index(size)
+    return {
+        column: float(per_user(record.ranks_of(column)[at][mask], column).mean())
+        for column in columns
+    }
 
 
 def _table(found: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

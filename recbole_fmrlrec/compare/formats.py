@@ -12,6 +12,7 @@ from tabulate import tabulate
 from recbole_fmrlrec.compare.analysis import LEVEL
 from recbole_fmrlrec.compare.notes import notes
 from recbole_fmrlrec.compare.tables import marks, quality_grid, sections
+from recbole_fmrlrec.evaluation.protocol import is_masked
 
 
 def text(analysis: dict[str, Any]) -> str:
@@ -23,7 +24,9 @@ def text(analysis: dict[str, Any]) -> str:
         )
         align = ["left"] * texts + ["right"] * (len(head) - texts)
         table = tabulate(rows, head, disable_numparse=True, colalign=align)
-        parts.append(f"Test on {name}, {dataset['rows']:,} rows\n{table}")
+        masked = any(map(is_masked, analysis["metrics"]))
+        said = "; masked: without the items of the user's history" * masked
+        parts.append(f"Test on {name}, {dataset['rows']:,} rows{said}\n{table}")
     return "\n\n".join(parts)
 
 
@@ -69,6 +72,7 @@ def csv_table(analysis: dict[str, Any]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     head = ["dataset", "variant", "model", "size", "alone", "baseline", "seeds", "parameters"]
     columns = ["metric", "mean", "seed_deviation", "low", "high", "marks", "missing_seeds"]
+    columns.append("history")
     writer.writerow([*head, *columns])
     for name, dataset in analysis["datasets"].items():
         for system in dataset["systems"]:
@@ -79,7 +83,8 @@ def csv_table(analysis: dict[str, Any]) -> str:
                 numbers = [values["mean"], values["seed_deviation"], *values["interval"]]
                 stars = marks(dataset, system["label"], metric)
                 about = [name, *own, seeds, system["parameters"]]
-                writer.writerow([*about, metric, *numbers, stars, missing])
+                history = "masked" if is_masked(metric) else "kept"
+                writer.writerow([*about, metric, *numbers, stars, missing, history])
     return stream.getvalue()
 
 
@@ -108,7 +113,7 @@ def _latex_table(analysis: dict[str, Any], name: str, dataset: dict[str, Any]) -
             r"\begin{table}",
             r"\centering",
             rf"\caption{{Test metrics on {tex_escape(name)}, {dataset['rows']:,} test rows. Best "
-            rf"bold, second underlined.{_latex_marks(dataset)}}}",
+            rf"bold, second underlined.{_latex_history(analysis)}{_latex_marks(dataset)}}}",
             rf"\label{{tab:{''.join(c if c.isalnum() else '-' for c in name)}}}",
             r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}",
             r"\toprule",
@@ -119,6 +124,17 @@ def _latex_table(analysis: dict[str, Any], name: str, dataset: dict[str, Any]) -
             r"\end{tabular}",
             r"\end{table}",
         ]
+    )
+
+
+def _latex_history(analysis: dict[str, Any]) -> str:
+    """What the columns are of."""
+    if not any(map(is_masked, analysis["metrics"])):
+        return " The user's history is ranked too."
+    return (
+        " Masked: without the items of the user's history; the other columns rank them too."
+        if not all(map(is_masked, analysis["metrics"]))
+        else " Masked: without the items of the user's history."
     )
 
 

@@ -19,7 +19,10 @@ from recbole_fmrlrec.compare.cell_files import (
 )
 from recbole_fmrlrec.compare.cells import ROWS, Cell
 from recbole_fmrlrec.compare.plan import Plan, Variant
+from recbole_fmrlrec.compare.statistics import per_user
 from recbole_fmrlrec.errors import RunError
+from recbole_fmrlrec.evaluation.protocol import is_masked
+from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS
 from recbole_fmrlrec.runs.folder import RESULT
 
 
@@ -31,6 +34,7 @@ class Run:
         result: ``result.json`` of the run.
         sizes: ``(K,)``, 0 for a model without sizes.
         ranks: ``(K, R)`` rank of the target of each test row, rows in the order of `order_rows`.
+        masked_ranks: likewise without the user's history; None in cells of earlier versions.
         rows: what is known of each test row (see `measure`), in the same order.
         cost: ``cost.json``.
     """
@@ -41,6 +45,7 @@ class Run:
     ranks: np.ndarray
     rows: dict[str, np.ndarray]
     cost: dict[str, Any]
+    masked_ranks: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class System:
         size: 0 for a model without sizes.
         alone: whether it was trained for this size alone.
         ranks: ``(S, R)``, a row for each seed.
+        masked_ranks: likewise without the user's history; None where a seed has none.
         missing: seeds of the comparison that are not finished.
     """
 
@@ -61,6 +67,13 @@ class System:
     ranks: np.ndarray
     runs: list[Run]
     missing: list[int]
+    masked_ranks: np.ndarray | None = None
+
+    def values(self, metric: str) -> np.ndarray:
+        """Values ``(S, R)`` of ``ndcg@10``, ``masked_ndcg@10`` and the like."""
+        ranks = self.masked_ranks if is_masked(metric) else self.ranks
+        assert ranks is not None  # else `analyse` leaves the metric out
+        return per_user(ranks, metric)
 
     @property
     def complete(self) -> bool:
@@ -166,7 +179,11 @@ def _read_run(cell: Cell) -> Run:
     sizes = [int(size) for size in stored.sizes]
     if {row["size"] or 0 for row in result["test"]} != set(sizes):
         raise DamagedError(cell, RESULT, f"its sizes are not those of the ranks, {sizes}")
-    return Run(cell, result, sizes, stored.ranks[:, order], rows, read_cost(cell))
+    if stored.masked_ranks is None and result["config"].get("mask_history"):
+        way = "this version says which ranks are without the user's history, and that one did not"
+        raise DamagedError(cell, TEST_RANKS, f"written by an earlier version: {way}")
+    masked = None if stored.masked_ranks is None else stored.masked_ranks[:, order]
+    return Run(cell, result, sizes, stored.ranks[:, order], rows, read_cost(cell), masked)
 
 
 def _rows(run: Run) -> Rows:
@@ -223,7 +240,12 @@ def _system(
     variant: Variant, size: int, alone: bool, runs: list[Run], missing: list[int]
 ) -> System:
     ranks = np.stack([run.ranks[run.sizes.index(size)] for run in runs])
-    return System(variant, size, alone, [run.cell.seed for run in runs], ranks, runs, missing)
+    found = [
+        run.masked_ranks[run.sizes.index(size)] for run in runs if run.masked_ranks is not None
+    ]
+    masked = np.stack(found) if len(found) == len(runs) else None
+    seeds = [run.cell.seed for run in runs]
+    return System(variant, size, alone, seeds, ranks, runs, missing, masked)
 
 
 def _to_best(result: dict[str, Any]) -> float | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbole_fmrlrec.compare.analysis import LEVEL
+from recbole_fmrlrec.compare.analysis import LEVEL, MASKED_AGAIN
 from recbole_fmrlrec.compare.tables import unfinished
+from recbole_fmrlrec.evaluation.protocol import is_masked
 
 
 def notes(analysis: dict[str, Any]) -> list[str]:
@@ -14,6 +15,7 @@ def notes(analysis: dict[str, Any]) -> list[str]:
         *unfinished_notes(analysis),
         "All models were tested on the same rows (same users, same targets), each target ranked "
         "against all items.",
+        *_history_notes(analysis),
         _seeds_note(analysis["seeds"]),
         *_tests_notes(analysis),
         f"Intervals: 95 %, percentile bootstrap over users, {analysis['bootstrap']:,} resamples.",
@@ -21,6 +23,29 @@ def notes(analysis: dict[str, Any]) -> list[str]:
         *_settings_notes(analysis),
     ]
     return [" ".join(note.split()) for note in found]  # a text of the user's may have lines
+
+
+def _history_notes(analysis: dict[str, Any]) -> list[str]:
+    """Which rankings the columns are of, and which cells do not have both."""
+    kinds = {is_masked(metric) for metric in analysis["metrics"]}
+    found = []
+    if kinds != {True}:
+        found.append(
+            "Figures without a word beside them: the items of the user's history are ranked too, "
+            "as in RecBole's evaluation of sequential models."
+        )
+    if True in kinds:
+        found.append(
+            "Masked: the items that the user had before the target are left out of the ranking "
+            "(the target itself never is). Of one model these figures are the higher ones; a "
+            "masked figure cannot be compared with one that is not."
+        )
+    if analysis["without_masked"]:
+        found.append(
+            "There are no masked figures, as cells of an earlier version have none: "
+            f"{', '.join(analysis['without_masked'])}; {MASKED_AGAIN}."
+        )
+    return found
 
 
 def unfinished_notes(analysis: dict[str, Any]) -> list[str]:
@@ -69,7 +94,7 @@ def _tests_notes(analysis: dict[str, Any]) -> list[str]:
         f"{best} is the best on the test rows, metric by metric.",
         "Holm's correction is over one dataset's table: over all its models, sizes and "
         f"metrics, by itself for the tests against the best {best}, against each, and of "
-        "nested against trained alone.",
+        "nested against trained alone, and for masked figures and the others.",
     ]
 
 

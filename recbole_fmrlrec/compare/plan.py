@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recbole_fmrlrec.evaluation.protocol import BOTH, plain_name, shown_names
+
 #: Metrics that follow from the rank of the one target of a test row.
 METRICS = ("NDCG", "Recall", "Hit", "MRR", "MAP", "Precision")
 
@@ -46,13 +48,15 @@ class Plan:
         seeds: each model is trained with each.
         metrics: names in small letters, of `METRICS`.
         topk: cut-offs.
-        valid_metric: stops training, and is the metric of plots and slices: ``NDCG@10``.
+        valid_metric: stops training, and is the metric of plots and slices: ``NDCG@10``, or
+            ``masked_NDCG@10`` of the rankings without the users' histories.
         settings: hold for all models on all datasets.
         epochs: epochs of every model whose own settings do not say; None for its default.
         minutes: training stops after the first epoch that ends later than this.
         overrides: settings of the command line, which override the file's.
         bootstrap: resamples behind a confidence interval.
         output: folder of cells, tables and plots.
+        history: which rankings the tables show, of `HISTORY`; the cells hold both.
         places: file and line of what a message may be about, by ``datasets/NAME`` and
             ``sizes/VARIANT``.
     """
@@ -71,6 +75,7 @@ class Plan:
     bootstrap: int = 2000
     overrides: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
+    history: str = BOTH
 
     def line_of(self, kind: str, name: str) -> str:
         """File and line of an entry, see ``places``."""
@@ -79,12 +84,18 @@ class Plan:
     @property
     def columns(self) -> list[str]:
         """Metrics with their cut-offs, ``ndcg@10``, in the order of the tables."""
-        return [f"{metric}@{k}" for k in self.topk for metric in self.metrics]
+        plain = [f"{metric}@{k}" for k in self.topk for metric in self.metrics]
+        return shown_names(plain, self.history)
 
     @property
     def main(self) -> str:
         """The metric of plots and slices, ``ndcg@10``."""
         return self.valid_metric.lower()
+
+    @property
+    def mains(self) -> list[str]:
+        """The main metric, and the same one of the other ranking where both are shown."""
+        return list(dict.fromkeys([self.main, *shown_names([plain_name(self.main)], self.history)]))
 
     def settings_of(self, dataset: str, variant: Variant) -> dict[str, Any]:
         """All settings of a model on a dataset, the seed left out."""
@@ -93,7 +104,7 @@ class Plan:
             budget["epochs"] = self.epochs
         if self.minutes is not None:
             budget["max_minutes"] = self.minutes
-        metric, _, k = self.valid_metric.partition("@")
+        metric, _, k = plain_name(self.valid_metric).partition("@")
         watched = {"metrics": [metric], "topk": [int(k)], "valid_metric": self.valid_metric}
         listed = {**budget, **self.settings, **self.datasets[dataset], **variant.settings}
         # In the order in which they are applied: `a.b` must come after an `a` that it changes.

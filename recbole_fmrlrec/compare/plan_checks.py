@@ -21,6 +21,11 @@ ELSEWHERE = {
     "metrics": ("the key `metrics` at the top level of this file", "--metrics"),
     "topk": ("the key `topk` at the top level of this file", "--topk"),
     "valid_metric": ("the key `valid_metric` at the top level of this file", "--valid_metric"),
+    "history": ("the key `history` at the top level of this file", "--history"),
+    "mask_history": (
+        "`valid_metric: masked_NDCG@10` at the top level of this file",
+        "--valid_metric=masked_NDCG@10",
+    ),
     "checkpoint_dir": ("the key `output` at the top level of this file", "--output"),
     "max_minutes": ("`budget: {minutes: ...}` at the top level of this file", "--max_minutes"),
 }

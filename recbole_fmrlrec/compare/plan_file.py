@@ -11,6 +11,16 @@ from recbole_fmrlrec.compare.plan_checks import check_labels, check_setting
 from recbole_fmrlrec.compare.plan_values import PlanValues
 from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.protocol import (
+    BOTH,
+    HISTORY,
+    KEEP,
+    MASK,
+    MASKED,
+    is_masked,
+    masked_name,
+    plain_name,
+)
 from recbole_fmrlrec.keys.schema import MAX_SEED
 from recbole_fmrlrec.keys.yaml_files import EntryPath, load_with_entry_lines
 from recbole_fmrlrec.model_api.registry import check_model_name, is_nested
@@ -18,7 +28,7 @@ from recbole_fmrlrec.rules import is_number, is_whole, shown
 
 #: Keys of the file.
 KEYS: tuple[str, ...] = ("name", "datasets", "models", "seeds", "metrics", "topk", "valid_metric")
-KEYS += ("settings", "budget", "output", "bootstrap")
+KEYS += ("settings", "budget", "output", "bootstrap", "history")
 #: Keys of one model in it.
 MODEL_KEYS = ("model", "settings", "show_sizes", "independent", "baseline", "tuned")
 #: What `show_sizes` was called before, too like the setting `sizes`, which says what is trained.
@@ -73,6 +83,7 @@ class _Reader(PlanValues):
             metrics=self._metrics(),
             topk=tuple(self.wholes("topk", [5, 10], 1)),
             valid_metric=self._valid_metric(),
+            history=self._history(),
             settings=self.mapping(("settings",), self.values.get("settings")),
             epochs=self._budget(budget, "epochs", is_whole, "an integer of at least 1"),
             minutes=self._budget(budget, "minutes", is_number, "a number above 0"),
@@ -189,12 +200,26 @@ class _Reader(PlanValues):
 
     def _valid_metric(self) -> str:
         given = self.values.get("valid_metric", "NDCG@10")
-        name, _, k = str(given).partition("@")
+        name, _, k = plain_name(str(given)).partition("@")
         if name.lower() not in {m.lower() for m in METRICS} or not k.isdecimal() or int(k) < 1:
             raise self.wrong(
                 ("valid_metric",),
-                f"valid_metric = {shown(given)}: must be a metric with its K, such as NDCG@10",
+                f"valid_metric = {shown(given)}: must be a metric with its K, such as NDCG@10, or "
+                f"{MASKED}NDCG@10 for the ranking without the user's history",
             )
+        if is_masked(str(given)) and self.values.get("history") == KEEP:
+            raise self.wrong(
+                ("valid_metric",),
+                f"valid_metric = {shown(given)} is of rankings without the user's history, which "
+                "`history: keep` does not show: set history to both or mask",
+            )
+        return masked_name(str(given)) if self.values.get("history") == MASK else str(given)
+
+    def _history(self) -> str:
+        given = self.values.get("history", BOTH)
+        if given not in HISTORY:
+            says = "keep (the user's history is ranked too), mask (it is left out) or both"
+            raise self.wrong(("history",), f"history = {shown(given)}: must be {says}")
         return str(given)
 
     def _bootstrap(self) -> int:

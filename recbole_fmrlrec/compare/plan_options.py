@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from recbole_fmrlrec.compare.plan import Plan
 
 #: Options with a text for their value.
-_VALUED = ("dataset", "seeds", "metrics", "topk", "valid_metric", "output")
+_VALUED = ("dataset", "seeds", "metrics", "topk", "valid_metric", "history", "output")
 _OPTIONS = ["model", *_VALUED, "only", "redo", "workers", "list", "debug"]
 
 
@@ -124,6 +124,8 @@ def _evaluation_keys(options: argparse.Namespace, settings: dict[str, str]) -> d
         found["metrics"] = names(options.metrics.strip("[]() "))
     if options.valid_metric:
         found["valid_metric"] = options.valid_metric
+    if options.history:
+        found["history"] = options.history
     if options.output:
         found["output"] = options.output
     return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dataset_tools.page.figures import COLOURS, drawing, inline_svg, legend_below, logarithmic
 from recbole_fmrlrec.compare.tables import short
+from recbole_fmrlrec.evaluation.protocol import is_masked
 from recbole_fmrlrec.files.atomic import replacing
 
 #: Lines that printers tell apart.
@@ -24,7 +25,7 @@ def write_plots(analysis: dict[str, Any], folder: Path) -> list[tuple[str, str, 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for dataset, content in analysis["datasets"].items():
-        for name, title, draw in _plots(content):
+        for name, title, draw in _plots(content, analysis["mains"]):
             stem = f"{dataset}-{name}"
             written.append((dataset, title, _write(folder / stem, analysis, content, draw)))
     return written
@@ -33,10 +34,14 @@ def write_plots(analysis: dict[str, Any], folder: Path) -> list[tuple[str, str, 
 Draw = Callable[[Any, dict[str, Any], dict[str, Any]], None]
 
 
-def _plots(content: dict[str, Any]) -> Iterator[tuple[str, str, Draw]]:
+def _plots(content: dict[str, Any], mains: Sequence[str]) -> Iterator[tuple[str, str, Draw]]:
     systems = content["systems"]
     if any(system["size"] for system in systems):
-        yield "size", "Quality by size", _by_size
+        main, *others = mains
+        yield "size", "Quality by size", _by_size(main)
+        for metric in others:
+            kind = "masked" if is_masked(metric) else "kept"
+            yield f"size-{kind}", f"Quality by size, {short(metric)}", _by_size(metric)
     if any(system["cost"]["latency_ms"] for system in systems):
         yield "latency", "Quality and latency", _by_cost("latency_ms", "one user, ms")
     if any(system["cost"]["bytes_per_item"] for system in systems):
@@ -75,8 +80,15 @@ def _looks(content: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
     }
 
 
-def _by_size(axes: Any, analysis: dict[str, Any], content: dict[str, Any]) -> None:
-    main, looks = analysis["main"], _looks(content)
+def _by_size(metric: str) -> Draw:
+    def draw(axes: Any, analysis: dict[str, Any], content: dict[str, Any]) -> None:
+        _draw_sizes(axes, metric, content)
+
+    return draw
+
+
+def _draw_sizes(axes: Any, main: str, content: dict[str, Any]) -> None:
+    looks = _looks(content)
     for name, (colour, line, marker) in looks.items():
         own = [system for system in content["systems"] if system["variant"] == name]
         for alone in (False, True):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recbole_fmrlrec.evaluation.protocol import plain_name
 from recbole_fmrlrec.evaluation.rank_record import metric_values
 
 #: Seed of the resamples: the same users are drawn for every model.
@@ -14,8 +15,12 @@ SEED = 2020
 
 
 def per_user(ranks: np.ndarray, metric: str) -> np.ndarray:
-    """Values of ``ndcg@10`` and the like, float64, for ranks of any shape (1 is best)."""
-    name, _, k = metric.partition("@")
+    """Values of ``ndcg@10`` and the like, float64, for ranks of any shape (1 is best).
+
+    Args:
+        ranks: those that the metric is of: without the history for ``masked_ndcg@10``.
+    """
+    name, _, k = plain_name(metric).partition("@")
     return metric_values(ranks, name, int(k))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from recbole_fmrlrec.compare.analysis import LEVEL
+from recbole_fmrlrec.evaluation.protocol import is_masked, plain_name
 
 #: Head, rows, and how many first columns hold text.
 Grid = tuple[list[str], list[list[Any]], int]
@@ -16,9 +17,9 @@ _SHORT = {"ndcg": "N", "recall": "R", "hit": "H", "mrr": "MRR", "map": "MAP", "p
 
 
 def short(metric: str) -> str:
-    """``ndcg@10`` as tables write it: ``N@10``."""
-    name, _, k = metric.partition("@")
-    return f"{_SHORT[name]}@{k}"
+    """``ndcg@10`` as tables write it: ``N@10``; ``N@10 masked`` without the user's history."""
+    name, _, k = plain_name(metric).partition("@")
+    return f"{_SHORT[name]}@{k}" + " masked" * is_masked(metric)
 
 
 def number(value: float) -> str:
@@ -88,12 +89,19 @@ def sections(
     analysis: dict[str, Any], dataset: dict[str, Any], decorate: Decorate
 ) -> list[tuple[str, Grid]]:
     """Titles and tables of one dataset; those without a row are left out."""
+    tests, nesting, by_slice = [], [], []
+    for main in analysis["mains"]:
+        name = short(main)
+        tests.append((f"Tests, {name}", tests_grid(main, dataset, ("best", "each"))))
+        title = "Nested against trained alone" + f", {name}" * (main != analysis["main"])
+        nesting.append((title, tests_grid(main, dataset, ("nesting",))))
+        by_slice.append((f"Slices, {name}", slices_grid(main, dataset)))
     found = [
         ("Quality", quality_grid(analysis, dataset, decorate)),
-        (f"Tests, {short(analysis['main'])}", tests_grid(analysis, dataset, ("best", "each"))),
-        ("Nested against trained alone", tests_grid(analysis, dataset, ("nesting",))),
+        *tests,
+        *nesting,
         ("Training for all sizes", training_grid(dataset)),
-        (f"Slices, {short(analysis['main'])}", slices_grid(analysis, dataset)),
+        *by_slice,
         ("Cost", cost_grid(dataset)),
     ]
     return [(title, grid) for title, grid in found if grid[1]]
@@ -121,21 +129,21 @@ def unfinished(system: dict[str, Any]) -> str:
     return f" (unfinished: {there} of {there + missing} seeds)" if missing else ""
 
 
-def tests_grid(analysis: dict[str, Any], dataset: dict[str, Any], families: Sequence[str]) -> Grid:
-    """Paired tests on the main metric."""
+def tests_grid(metric: str, dataset: dict[str, Any], families: Sequence[str]) -> Grid:
+    """Paired tests on a metric."""
     head = ["model", "against", "difference", "95 % interval", "wins / ties / losses"]
     head += ["Wilcoxon p", "Holm", "t-test p", "Holm", "d", "rank r"]
     best = {
         frozenset((t["system"], t["against"]))
         for t in dataset["tests"]
-        if t["family"] == "best" and t["metric"] == analysis["main"]
+        if t["family"] == "best" and t["metric"] == metric
     }
     suffix = " (best)" if dataset["against"] == "baseline" else " (best other)"
     rows = []
     for family in families:
         for test in dataset["tests"]:
             pair = frozenset((test["system"], test["against"]))
-            if test["family"] != family or test["metric"] != analysis["main"]:
+            if test["family"] != family or test["metric"] != metric:
                 continue
             if family == "each" and pair in best and "best" in families:
                 continue  # shown with the stricter family already
@@ -170,9 +178,9 @@ def training_grid(dataset: dict[str, Any]) -> Grid:
     return head, rows, 1
 
 
-def slices_grid(analysis: dict[str, Any], dataset: dict[str, Any]) -> Grid:
-    """The main metric of every system in every slice."""
-    names, metric = list(dataset["slices"]), analysis["main"]
+def slices_grid(metric: str, dataset: dict[str, Any]) -> Grid:
+    """A metric of every system in every slice."""
+    names = list(dataset["slices"])
     head = ["model", "size", *(f"{name} ({dataset['slices'][name]:,})" for name in names)]
     rows = [
         [*_naming(system), *(number(system["slices"][name][metric]) for name in names)]

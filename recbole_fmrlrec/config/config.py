@@ -16,8 +16,10 @@ from recbole.config import Config as RecBoleConfig
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.config import evaluation_checks, settings
+from recbole_fmrlrec.config.history_checks import settle_history
 from recbole_fmrlrec.config.needed_columns import load_needed
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.protocol import BOTH
 from recbole_fmrlrec.files import trust
 from recbole_fmrlrec.files.names import check_name
 from recbole_fmrlrec.keys.class_keys import class_keys
@@ -103,6 +105,8 @@ class Config(RecBoleConfig):
         evaluation_checks.check_training(self.final_config_dict, self.model, self.model_class)
         # Taken now: RecBole's models and transforms add entries of their own to a Config.
         kept = {k: v for k, v in self.effective().items() if k not in NOT_IN_FINGERPRINT}
+        if kept.get("history") == BOTH:  # so that runs of versions without the key are found
+            del kept["history"]
         self._fingerprint = hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
 
     # RecBole's own steps, in the order in which its __init__ takes them.
@@ -165,6 +169,7 @@ class Config(RecBoleConfig):
     def _set_default_parameters(self) -> None:
         values = self.final_config_dict
         evaluation_checks.check_modes(values)
+        settle_history(values, self._given)
         self._load_timestamps()
         self._train_without_negatives()
         if "show_progress" not in self._given and not sys.stderr.isatty():

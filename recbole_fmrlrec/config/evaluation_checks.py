@@ -33,7 +33,7 @@ def check_modes(values: Mapping[str, Any]) -> None:
             f"metrics = {metrics}: {', '.join(of_values)} compare values and {', '.join(ranking)} "
             "rank; a run measures one kind only"
         )
-    for phase, mode in _modes(values).items():
+    for phase, mode in evaluation_modes(values).items():
         if mode == "labeled" and ranking:
             raise UsageError(
                 f"eval_args.mode = labeled ({phase}) cannot be combined with the ranking metrics "
@@ -48,7 +48,8 @@ def check_modes(values: Mapping[str, Any]) -> None:
             )
 
 
-def _modes(values: Mapping[str, Any]) -> dict[str, str]:
+def evaluation_modes(values: Mapping[str, Any]) -> dict[str, str]:
+    """``eval_args.mode`` of validation and of test."""
     mode = (values["eval_args"] or {}).get("mode") or "full"
     if isinstance(mode, str):
         return {"valid": mode, "test": mode}
@@ -159,7 +160,7 @@ def check_labels(config: Any, dataset: Any) -> None:
         f"threshold: {{{config['RATING_FIELD']}: 3}} makes labels of a column of numbers, "
         f"LABEL_FIELD names a column of 0 and 1 that load_col loads"
     )
-    labelled, modes = label in feat, _modes(config.final_config_dict)
+    labelled, modes = label in feat, evaluation_modes(config.final_config_dict)
     if "labeled" in modes.values() and not labelled:
         raise DataError(f"eval_args.mode = labeled needs labels, and there is no {label!r}: {ways}")
     used = {metric.lower() for metric in config["metrics"]} & _OF_CLASSES
@@ -206,7 +207,7 @@ def check_topk(config: Any, dataset: Any) -> None:
     """
     if all(metric.lower() in NO_K_METRICS for metric in config["metrics"]):
         return
-    for phase, mode in _modes(config.final_config_dict).items():
+    for phase, mode in evaluation_modes(config.final_config_dict).items():
         drawn = int(mode[3:]) if mode[:3] in ("uni", "pop") else 0
         items = dataset.item_num - 1
         ranked = min(drawn + 1, items) if drawn else items

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.protocol import plain_name
 from recbole_fmrlrec.keys.known import check_key, rule_of
 from recbole_fmrlrec.keys.yaml_files import load_with_lines, parse_value
 from recbole_fmrlrec.rules import Rule, shown
@@ -167,7 +168,7 @@ def check_together(values: Mapping[str, Any]) -> None:
 
 def _check_metrics(values: Mapping[str, Any]) -> None:
     wanted, metrics, topk = values["valid_metric"], values["metrics"], values["topk"]
-    name, at, k = wanted.partition("@")
+    name, at, k = plain_name(wanted).partition("@")
     if name.lower() not in {metric.lower() for metric in metrics}:
         raise UsageError(
             f"valid_metric is {wanted} but metrics is {metrics}: add {name} to metrics, or set "

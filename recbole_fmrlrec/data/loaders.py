@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from typing import Any
 
@@ -21,6 +22,7 @@ from recbole_fmrlrec.config import evaluation_checks
 from recbole_fmrlrec.config.refusals import told_as_usage
 from recbole_fmrlrec.data.batch import LaidOut, lay_out
 from recbole_fmrlrec.data.exact_order import in_exact_order
+from recbole_fmrlrec.data.histories import sequence_histories, user_histories
 from recbole_fmrlrec.data.negatives import check_negatives
 from recbole_fmrlrec.data.saved_data import save_dataset, save_loaders, saved_dataset, saved_parts
 from recbole_fmrlrec.data.time_loaders import TimeEvalDataLoader, time_samplers
@@ -28,6 +30,7 @@ from recbole_fmrlrec.data.time_split import check_evaluated
 from recbole_fmrlrec.data.trimming import TRIMMABLE
 from recbole_fmrlrec.data.windows import UserWindowDataset
 from recbole_fmrlrec.errors import DataError
+from recbole_fmrlrec.evaluation.history import Histories
 
 __all__ = ["DataError", "create_dataset", "data_preparation", "dataset_class"]
 
@@ -83,7 +86,6 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
     Raises:
         DataError: a part that is needed has no rows, or a key asks for what the data cannot give.
     """
-    _check_history(config)
     _check_trimming(config)
     saved = saved_parts(config, dataset_class(config))
     if saved is not None:
@@ -102,8 +104,8 @@ def data_preparation(config: Any, dataset: Dataset) -> tuple[Any, Any, Any]:
         samplers = _samplers(config, dataset, built)
         loaders = (
             _train_loader(config, built[0], samplers[0], _triples(config, dataset)),
-            _eval_loader("valid", config, built[1], samplers[1]),
-            _eval_loader("test", config, built[2], samplers[2]),
+            _eval_loader("valid", config, built[1], samplers[1], built[:1]),
+            _eval_loader("test", config, built[2], samplers[2], built[:2]),
         )
     check_negatives(config, loaders)
     evaluation_checks.check_best_lists(config, loaders[1:])
@@ -120,17 +122,11 @@ def _loaders_of(config: Any, saved: tuple[Any, Any, Any]) -> tuple[Any, Any, Any
         sampler, triples = train.general_dataloader._sampler, train.kg_dataloader._sampler
     return (
         _train_loader(config, train._dataset, sampler, triples),
-        _eval_loader("valid", config, valid._dataset, valid._sampler),
-        _eval_loader("test", config, test._dataset, test._sampler),
+        _eval_loader("valid", config, valid._dataset, valid._sampler, [train._dataset]),
+        _eval_loader(
+            "test", config, test._dataset, test._sampler, [train._dataset, valid._dataset]
+        ),
     )
-
-
-def _check_history(config: Any) -> None:
-    if config["mask_history"] and config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
-        raise DataError(
-            "mask_history: True leaves a user's history out of the ranking of general models only; "
-            f"{config['model']} is a sequential model, so set mask_history: False"
-        )
 
 
 def _check_trimming(config: Any) -> None:
@@ -195,13 +191,13 @@ def _train_loader(config: Any, part: Any, sampler: Any, triples: KGSampler | Non
     return loader(config, part, sampler, triples, shuffle=True)
 
 
-def _eval_loader(phase: str, config: Any, part: Any, sampler: Any) -> Any:
+def _eval_loader(phase: str, config: Any, part: Any, sampler: Any, earlier: list[Any]) -> Any:
     loader = get_dataloader(config, phase)
-    if loader is FullSortEvalDataLoader and getattr(part, "past", None) is not None:
-        loader = TimeEvalDataLoader
-    elif loader is FullSortEvalDataLoader and not config["mask_history"]:
-        loader = UnmaskedFullSortEvalDataLoader
-    return loader(config, part, sampler, shuffle=False)
+    if loader is not FullSortEvalDataLoader:
+        return loader(config, part, sampler, shuffle=False)
+    if getattr(part, "past", None) is not None:
+        return TimeEvalDataLoader(config, part, sampler)
+    return UnmaskedFullSortEvalDataLoader(config, part, sampler, earlier)
 
 
 class WindowTrainDataLoader(TrainDataLoader):
@@ -220,13 +216,30 @@ class WindowTrainDataLoader(TrainDataLoader):
 
 
 class UnmaskedFullSortEvalDataLoader(FullSortEvalDataLoader):
-    """Full ranking over all items, those of the user's history included, for every kind of model.
+    """Full ranking over all items, that knows the history of every row, for every kind of model.
 
     RecBole leaves the history out of the ranking of general models and leaves it in for sequential
-    ones; numbers of the two cannot be compared.
+    ones; numbers of the two cannot be compared. Here batches hold no history, so that all items
+    are ranked, unless ``mask_history`` is True; the evaluation takes it from `histories`.
+
+    Args:
+        earlier: the parts before this one in time.
     """
+
+    def __init__(self, config: Any, part: Any, sampler: Any, earlier: list[Any]) -> None:
+        super().__init__(config, part, sampler, shuffle=False)
+        self.earlier = earlier
+
+    @functools.cached_property
+    def histories(self) -> Histories:
+        """What stands before each row, in the order of the batches."""
+        if self.is_sequential:
+            return sequence_histories(self._dataset, self.earlier)
+        return user_histories(self.uid_list, self.earlier)
 
     def collate_fn(self, index: list[int]) -> tuple[Any, ...]:
         """Make a batch: users or rows, no history, positives by place and by item."""
-        rows, _, positive_u, positive_i = super().collate_fn(index)
-        return rows, None, positive_u, positive_i
+        rows, _, *positives = super().collate_fn(index)
+        masked = bool(self.config["mask_history"])
+        history = self.histories.of(torch.as_tensor(index), *positives) if masked else None
+        return rows, history, *positives

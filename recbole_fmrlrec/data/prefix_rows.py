@@ -23,6 +23,18 @@ def gather_rows(
     return rows
 
 
+class Before(NamedTuple):
+    """What stands before the targets of R rows, whatever of it the rows' lists have room for.
+
+    Attributes:
+        items: the items of all interactions, (M,), as in ``flat``.
+        first: the place in ``items`` of each row's user's first interaction, (R,).
+    """
+
+    items: torch.Tensor
+    first: torch.Tensor
+
+
 class _From(NamedTuple):
     """Where a column comes from: the target's value of a field, or the list of what was before."""
 
@@ -40,9 +52,12 @@ class PrefixColumns(MutableMapping[str, torch.Tensor]):
         length: the number of its inputs, (R,).
         width: L, to which lists are padded.
         target: the place of its target, (R,); None where that follows the inputs.
+        before: the whole history of each row.
     """
 
-    target: torch.Tensor | None = None  # here for files of rows that were saved without it
+    # Files of rows that earlier versions have saved hold neither.
+    target: torch.Tensor | None = None
+    before: Before | None = None
 
     def __init__(
         self,
@@ -52,11 +67,13 @@ class PrefixColumns(MutableMapping[str, torch.Tensor]):
         length: torch.Tensor,
         width: int,
         target: torch.Tensor | None = None,
+        before: Before | None = None,
     ) -> None:
         used = {source.field for source in columns.values() if isinstance(source, _From)}
         self.flat = {field: values for field, values in flat.items() if field in used}
         self.columns = dict(columns)
-        self.start, self.length, self.width, self.target = start, length, width, target
+        self.start, self.length, self.width = start, length, width
+        self.target, self.before = target, before
 
     def __getitem__(self, name: str) -> torch.Tensor:
         source = self.columns[name]
@@ -90,7 +107,8 @@ class PrefixColumns(MutableMapping[str, torch.Tensor]):
         }
         start, length = self.start[index].clone(), self.length[index].clone()
         target = None if self.target is None else self.target[index].clone()
-        return PrefixColumns(self.flat, columns, start, length, self.width, target)
+        before = self.before and self.before._replace(first=self.before.first[index].clone())
+        return PrefixColumns(self.flat, columns, start, length, self.width, target, before)
 
 
 class PrefixRows(Interaction):
@@ -167,7 +185,8 @@ def sequence_rows(
         if field != dataset.uid_field:
             columns[getattr(dataset, f"{field}_list_field")] = _From(field, is_list=True)
     flat = {field: feat[field] for field in feat}
-    return PrefixRows(PrefixColumns(flat, columns, start, end - start, width, apart))
+    before = Before(feat[dataset.iid_field], first)
+    return PrefixRows(PrefixColumns(flat, columns, start, end - start, width, apart, before))
 
 
 def prefix_rows(dataset: Any) -> None:

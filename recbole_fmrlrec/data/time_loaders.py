@@ -14,6 +14,7 @@ from recbole.utils import ModelType
 from torch import Tensor
 
 from recbole_fmrlrec.data.time_split import Past
+from recbole_fmrlrec.evaluation.history import Histories
 from recbole_fmrlrec.model_api.protocols import FeatureModel
 from recbole_fmrlrec.model_api.registry import is_shipped
 
@@ -85,19 +86,19 @@ class TimeEvalDataLoader(FullSortEvalDataLoader):
     numbers would be others' only where each user has one target.
 
     Attributes:
-        candidates: item ids that are ranked; None for all. The others are cold items, where the
-            model knows ids only or ``eval_args.cold`` drops them: they come after all candidates.
+        unranked: ids of items that are not ranked, ascending; None for none. They are the cold
+            ones, where the model knows ids only or ``eval_args.cold`` drops them.
+        histories: what each row is predicted from.
     """
 
-    def __init__(self, config: Any, dataset: Any, sampler: Any, shuffle: bool = False) -> None:
+    def __init__(self, config: Any, dataset: Any, sampler: Any) -> None:
         self.logger = getLogger()
         self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
         self.makes_sequences = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
-        self.past: Past = dataset.past
-        self.hidden = self.past.cold
-        if not (self.past.dropping or knows_ids_only(config)):
-            self.hidden = self.hidden[:0]
-        self.candidates = _without(self.hidden, dataset.item_num) if len(self.hidden) else None
+        past: Past = dataset.past
+        hides = len(past.cold) > 0 and (past.dropping or knows_ids_only(config))
+        self.unranked: Tensor | None = past.cold if hides else None
+        self.histories = Histories(past.items.int(), past.start, past.end)
         self.sample_size = len(dataset)
         AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
         self.is_sequential = True  # for RecBole: a row has one target
@@ -110,7 +111,7 @@ class TimeEvalDataLoader(FullSortEvalDataLoader):
         self.set_batch_size(step)
 
     def collate_fn(self, index: Any) -> tuple[Any, ...]:
-        """Make a batch: rows or their users, what is not ranked, positives by place and by item."""
+        """Make a batch: rows or their users, nothing to mask, positives by place and by item."""
         rows, dataset = torch.as_tensor(index), self._dataset
         if self.makes_sequences:
             made = self.transform(dataset, dataset[rows])
@@ -119,20 +120,4 @@ class TimeEvalDataLoader(FullSortEvalDataLoader):
             feat = dataset.inter_feat
             made = dataset.join(Interaction({self.uid_field: feat[self.uid_field][rows]}))
             items = feat[self.iid_field][rows]
-        return made, self._unranked(rows), torch.arange(len(rows)), items
-
-    def _unranked(self, rows: Tensor) -> tuple[Any, ...] | None:
-        """An index into the scores of a batch: history where that is masked, and hidden items."""
-        if not self.config["mask_history"]:
-            return (slice(None), self.hidden) if len(self.hidden) else None
-        place, items = self.past.history(rows)
-        hidden = self.hidden.repeat(len(rows))
-        places = torch.arange(len(rows)).repeat_interleave(len(self.hidden))
-        return torch.cat([place, places]), torch.cat([items, hidden])
-
-
-def _without(hidden: Tensor, number: int) -> Tensor:
-    kept = torch.ones(number, dtype=torch.bool)
-    kept[0] = False
-    kept[hidden] = False
-    return torch.nonzero(kept).flatten()
+        return made, None, torch.arange(len(rows)), items

@@ -130,22 +130,6 @@ class Past:
         """Which rows are of a user that training never saw, ``(R,)``."""
         return self.user_counts[self.users[self.target]] == 0
 
-    def history(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The items before some rows, the targets themselves left out.
-
-        Args:
-            rows: ``(B,)``.
-
-        Returns:
-            Pairs ``(P,)``: the place in ``rows``, and an item.
-        """
-        length = self.length[rows]
-        place = torch.repeat_interleave(torch.arange(len(rows)), length)
-        skipped = torch.repeat_interleave(length.cumsum(0) - length, length)
-        items = self.items[self.start[rows][place] + torch.arange(len(place)) - skipped]
-        other = items != self.items[self.target[rows]][place]
-        return place[other], items[other]
-
 
 def time_rows(dataset: Any) -> tuple[ByUser, list[Past]]:
     """Choose the rows of validation and test.

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.protocol import is_masked, plain_name
 from recbole_fmrlrec.files.atomic import replacing
 
 #: The file's name in a run's folder.
@@ -46,6 +47,9 @@ def metric_values(ranks: np.ndarray, metric: str, k: int) -> np.ndarray:
     exact = np.asarray(ranks, dtype=np.float64)
     return np.where(exact <= k, _WITHIN_K[metric.lower()](exact, k), 0.0)
 
+
+#: What files of earlier versions do not have.
+_OPTIONAL = "masked_ranks"
 
 # What reading the bytes of somebody's archive raises.
 _DAMAGE: tuple[type[Exception], ...] = (
@@ -83,38 +87,67 @@ class RankRecord:
         users: user of each row as its token, (R,).
         targets: item to be found as its token, (R,).
         sizes: nested sizes, (K,) int64; one 0 for a model that has none.
-        ranks: rank of the target among all candidates, 1 is best, (K, R) int32. Items of the same
-            score count half, rounded down.
+        ranks: rank of the target among all items, 1 is best, (K, R) int32. Items of the same score
+            count half, rounded down.
+        masked_ranks: likewise among the items that are not in the user's history, (K, R) int32;
+            None in files of earlier versions, and of ``history: keep``.
     """
 
     users: np.ndarray
     targets: np.ndarray
     sizes: np.ndarray
     ranks: np.ndarray
+    masked_ranks: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if (fault := self._fault()) is not None:
             raise ValueError(fault)
 
     def _fault(self) -> str | None:
-        wanted = {"users": "U", "targets": "U", "sizes": "iu", "ranks": "iu"}
-        for name, kinds in wanted.items():
-            if getattr(self, name).dtype.kind not in kinds:
-                return f"{name} is of type {getattr(self, name).dtype}"
+        arrays = self._arrays()
+        for name, array in arrays.items():
+            if array.dtype.kind not in ("U" if name in ("users", "targets") else "iu"):
+                return f"{name} is of type {array.dtype}"
         rows, sizes = self.users.shape, self.sizes.shape
-        if len(rows) != 1 or self.targets.shape != rows or self.ranks.shape != sizes + rows:
-            shapes = ", ".join(f"{f.name} {getattr(self, f.name).shape}" for f in fields(self))
+        ranks = [array for name, array in arrays.items() if name.endswith("ranks")]
+        agree = len(rows) == 1 and self.targets.shape == rows
+        if not agree or any(array.shape != sizes + rows for array in ranks):
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
             return f"the shapes do not agree: {shapes}"
-        return "a rank is below 1" if (self.ranks < 1).any() else None
+        if any((array < 1).any() for array in ranks):
+            return "a rank is below 1"
+        if self.masked_ranks is not None and (self.masked_ranks > self.ranks).any():
+            return "a rank without the history is above that with it"
+        return None
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: array for name, array in found.items() if array is not None}
 
     def metric(self, name: str, k: int) -> np.ndarray:
-        """Values (K, R) of a metric at k, before any mean."""
-        return metric_values(self.ranks, name, k)
+        """Values (K, R) of a metric at k, before any mean: ``ndcg``, ``masked_ndcg`` ...
+
+        Raises:
+            ValueError: it is of ranks without the history, and there are none.
+        """
+        return metric_values(self.ranks_of(name), plain_name(name), k)
+
+    def ranks_of(self, metric: str) -> np.ndarray:
+        """The ranks (K, R) that a metric is of.
+
+        Raises:
+            ValueError: they are those without the history, and there are none.
+        """
+        if not is_masked(metric):
+            return self.ranks
+        if self.masked_ranks is None:
+            raise ValueError("the record has no ranks without the history")
+        return self.masked_ranks
 
     def save(self, path: Path) -> None:
         """Write an .npz file without pickle, whole or not at all."""
         with replacing(path) as beside, beside.open("wb") as file:
-            np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
+            np.savez_compressed(file, **self._arrays())  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> RankRecord:
@@ -126,7 +159,11 @@ class RankRecord:
         try:
             check_unpacked(path)
             with np.load(path, allow_pickle=False) as content:
-                return cls(*(content[field.name] for field in fields(cls)))
+                names = [field.name for field in fields(cls)]
+                if unknown := sorted(set(content.files).difference(names)):
+                    raise ValueError(f"it holds {', '.join(unknown)}")
+                there = [name for name in names if name != _OPTIONAL or name in content]
+                return cls(**{name: content[name] for name in there})
         except FileNotFoundError:
             raise UsageError(
                 f"{path}: there is no such file; a run whose metrics follow from ranks writes it "

@@ -10,22 +10,26 @@ are RecBole's own.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from recbole_fmrlrec.errors import DIVERGED, RunError
+from recbole_fmrlrec.evaluation.counting import (
+    CACHED_BYTES,
+    RankCounter,
+    ScoreBlock,
+    ScoreReader,
+    read_scores,
+)
 from recbole_fmrlrec.evaluation.rank_record import TOPK_METRICS, metric_values
 from recbole_fmrlrec.nn.linear import chunk_bounds
 from recbole_fmrlrec.nn.loss import ALIGNED
 
 #: Bytes of scores held at once. Products need a few hundred rows to reach their full speed.
 BLOCK_BYTES = 20 * 2**20
-
-#: Bytes of scores that are counted together, so that they stay in the cache.
-CACHED_BYTES = 3 * 2**20
 
 #: Above so many items a row of scores is too long for blocks of whole rows: the table would come
 #: from memory again for every few users. Users that then share one reading of the table.
@@ -34,8 +38,8 @@ LARGE, LARGE_ROWS = 98_304, 512
 #: Metrics that follow from the rank of one target a row.
 RANK_METRICS = (*TOPK_METRICS, "gauc")
 
-#: Up to so many items float32 holds every mean rank, halves included.
-EXACT_ITEMS = 2**23
+#: Id of the item in the first row of a table without padding.
+FIRST_ITEM = 1
 
 _NO_SCORES = (
     "the model's outputs hold NaN or infinite values, or such large ones that scores would be "
@@ -43,24 +47,33 @@ _NO_SCORES = (
 )
 
 
-def _cached_rows(items: int) -> int:
-    return max(1, CACHED_BYTES // (4 * max(1, items)))
-
-
 def nested_mean_ranks(
     hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int]
 ) -> Tensor:
     """Mean rank of each target among all items at every size.
 
-    Args:
-        hidden: ``(B, d)`` outputs of the sequence encoder.
-        items: ``(N, d)`` item table without padding.
-        targets: ``(B,)`` row of ``items`` that was next.
-        sizes: nested sizes, strictly ascending.
+    Args, Raises: as `nested_scores`.
 
     Returns:
         ``(K, B)`` exact mean ranks, 1 is best: float64 where ``hidden`` is or where there are more
         than 2^23 items, else float32.
+    """
+    counter = RankCounter(targets + 1, len(sizes))
+    nested_scores(counter, hidden, items, targets, sizes)
+    return counter.mean_ranks()
+
+
+def nested_scores(
+    reader: ScoreReader, hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int]
+) -> None:
+    """Show a reader the scores of all items at every size, in one pass.
+
+    Args:
+        reader: takes what it needs of each block, see `counting.ScoreReader`.
+        hidden: ``(B, d)`` outputs of the sequence encoder.
+        items: ``(N, d)`` item table without padding.
+        targets: ``(B,)`` row of ``items`` that was next.
+        sizes: nested sizes, strictly ascending.
 
     Raises:
         RunError: the outputs or the table hold NaN or infinite values, or a score could overflow.
@@ -71,15 +84,20 @@ def nested_mean_ranks(
     if not bound <= torch.finfo(hidden.dtype).max:  # NaN is not
         raise RunError(_NO_SCORES)
     if len(items) > LARGE:
-        pairs = zip(hidden.split(LARGE_ROWS), targets.split(LARGE_ROWS), strict=True)
-        return torch.cat([_ranks_by_item_blocks(h, items, t, sizes) for h, t in pairs], dim=1)
+        for rows in _stretches(len(hidden), LARGE_ROWS):
+            _read_item_blocks(reader, rows, hidden[rows], items, targets[rows], sizes)
+        return
     items = items.to(hidden.dtype)
-    rows = max(16, min(len(hidden), BLOCK_BYTES // (4 * max(1, len(items)))))
+    step = max(16, min(len(hidden), BLOCK_BYTES // (4 * max(1, len(items)))))
     # Rows that begin at aligned addresses: see loss.ALIGNED.
     padded = -(-len(items) // ALIGNED) * ALIGNED
-    buffer = hidden.new_empty(rows, padded)[:, : len(items)]
-    parts = zip(hidden.split(rows), targets.split(rows), strict=True)
-    return torch.cat([_block_ranks(h, items, t, sizes, buffer) for h, t in parts], dim=1)
+    buffer = hidden.new_empty(step, padded)[:, : len(items)]
+    for rows in _stretches(len(hidden), step):
+        _read_rows(reader, rows, hidden[rows], items, targets[rows], sizes, buffer)
+
+
+def _stretches(count: int, step: int) -> Iterator[slice]:
+    return (slice(at, min(at + step, count)) for at in range(0, count, step))
 
 
 def _largest(values: Tensor) -> float:
@@ -90,76 +108,66 @@ def _largest(values: Tensor) -> float:
     return max(-low, high)
 
 
-def _block_ranks(
-    hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int], buffer: Tensor
-) -> Tensor:
+def _read_rows(
+    reader: ScoreReader,
+    rows: slice,
+    hidden: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    sizes: Sequence[int],
+    buffer: Tensor,
+) -> None:
     logits, column = buffer[: len(hidden)], targets[:, None]
-    cached = _cached_rows(len(items))
-    scratch = torch.empty_like(logits[:cached])
-    ranks = []
-    for start, end in chunk_bounds(sizes):
+    for k, (start, end) in enumerate(chunk_bounds(sizes)):
         chunk, items_t = hidden[:, start:end], items[:, start:end].t()
         if start == 0:
             torch.mm(chunk, items_t, out=logits)
         else:
             logits.addmm_(chunk, items_t)
-        pairs = zip(logits.split(cached), logits.gather(1, column).split(cached), strict=True)
-        ranks.append(torch.cat([_finite_mean_rank(part, own, scratch) for part, own in pairs]))
-    return torch.stack(ranks)
+        own = logits.gather(1, column)
+        reader.read(ScoreBlock(k, rows, FIRST_ITEM, logits, own, finite=True))
 
 
-def _ranks_by_item_blocks(
-    hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int]
-) -> Tensor:
-    """`_block_ranks` for a table that is far larger than the cache, a block of items at a time.
+def _read_item_blocks(
+    reader: ScoreReader,
+    rows: slice,
+    hidden: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    sizes: Sequence[int],
+) -> None:
+    """`_read_rows` for a table that is far larger than the cache, a block of items at a time.
 
-    The target's own column is left out; its score comes from a product of its own, of the same
-    kind, so that items of the same vector still tie.
+    The target's own score comes from a product of its own, of the same kind as the others, so that
+    items of the same vector still tie; it takes its place in the block.
     """
     bounds = chunk_bounds(sizes)
     own_items = items[targets].to(hidden.dtype)
     own = torch.stack([(hidden[:, a:b] @ own_items[:, a:b].t()).diagonal() for a, b in bounds])
     own = own.cumsum(0)[:, :, None]
-    # The own column counts as worse below.
-    signs = own.new_ones(len(sizes), len(hidden), dtype=torch.float64)
     width = CACHED_BYTES // (4 * LARGE_ROWS)
     for start in range(0, len(items), width):
         block = items[start : start + width].to(hidden.dtype)
-        if len(block) < width:  # a product of another width may round otherwise
-            block = torch.cat([block, block.new_zeros(width - len(block), block.shape[1])])
-        inside = torch.nonzero((targets >= start) & (targets < start + len(block))).flatten()
-        logits = hidden.new_zeros(len(hidden), len(block))
-        logits[inside, targets[inside] - start] = -torch.inf
-        scratch = torch.empty_like(logits)
-        items_here = len(items) - start
+        here = len(block)
+        if here < width:  # a product of another width may round otherwise
+            block = torch.cat([block, block.new_zeros(width - here, block.shape[1])])
+        inside = torch.nonzero((targets >= start) & (targets < start + here)).flatten()
+        place = inside, targets[inside] - start
+        logits = hidden.new_zeros(len(hidden), width)
         for k, (a, b) in enumerate(bounds):
             logits.addmm_(hidden[:, a:b], block[:, a:b].t())
-            signs[k] += torch.sub(logits, own[k], out=scratch).sign_()[:, :items_here].sum(1)
-    ranks = (signs + (len(items) + 1)) / 2
-    return ranks if len(items) > EXACT_ITEMS else ranks.to(hidden.dtype)
+            logits[place] = own[k, inside, 0]
+            first = start + FIRST_ITEM
+            reader.read(ScoreBlock(k, rows, first, logits[:, :here], own[k], finite=True))
 
 
-def _finite_mean_rank(scores: Tensor, own: Tensor, scratch: Tensor) -> Tensor:
-    """`mean_rank` where no score is infinite: better minus worse is a sum of signs."""
-    signs = torch.sub(scores, own, out=scratch[: len(scores)]).sign_().sum(1)
-    return (signs + (scores.shape[1] + 1)) / 2
+def mean_rank(scores: Tensor, targets: Tensor) -> Tensor:
+    """The rule by itself: mean rank ``(B,)`` of column ``targets[i]`` in row i of ``scores``.
 
-
-def mean_rank(scores: Tensor, targets: Tensor, scratch: Tensor | None = None) -> Tensor:
-    """Mean rank ``(B,)`` of column ``targets[i]`` in row i of ``scores`` ``(B, N)``.
-
-    Comparisons are written as numbers and summed, which runs at memory speed where sums of
-    booleans do not; float32 holds the result exactly up to 2^23 items.
-
-    Args:
-        scores: ``(B, N)``, float32 or float64.
-        targets: ``(B,)`` columns.
-        scratch: ``(B, N)`` work space of the dtype of ``scores``; made when None.
+    `RankCounter` counts the same faster, in blocks.
     """
-    scratch = torch.empty_like(scores) if scratch is None else scratch
-    target = scores.gather(1, targets[:, None])
-    better = torch.gt(scores, target, out=scratch).sum(1)
-    ties = torch.eq(scores, target, out=scratch).sum(1) - 1
+    own = scores.gather(1, targets[:, None])
+    better, ties = (scores > own).sum(1), (scores == own).sum(1) - 1
     return 1 + better + ties / 2
 
 
@@ -178,17 +186,9 @@ def score_ranks(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         RunError: a score is NaN.
     """
-    exact = scores.dtype == torch.float64 or not scores.dtype.is_floating_point
-    dtype = torch.float64 if exact else torch.float32
-    ranks, candidates = [], []
-    rows = _cached_rows(scores.shape[1])
-    for block, wanted in zip(scores.split(rows), targets.split(rows), strict=True):
-        values = block.to(dtype)
-        if torch.isnan(values).any():
-            raise RunError(f"the model's scores hold NaN: {DIVERGED}")
-        ranks.append(mean_rank(values, wanted))
-        candidates.append((values > -torch.inf).sum(1))
-    return torch.cat(ranks), torch.cat(candidates)
+    counter = RankCounter(targets)
+    read_scores(counter, scores, targets)
+    return counter.mean_ranks()[0], counter.candidates()[0]
 
 
 def whole_ranks(mean_ranks: Tensor) -> Tensor:

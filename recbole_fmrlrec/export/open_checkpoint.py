@@ -19,6 +19,7 @@ from recbole_fmrlrec.runs.folder import BEST, RESULT
 
 if TYPE_CHECKING:
     from recbole_fmrlrec.config.config import Config
+    from recbole_fmrlrec.evaluation.history import Histories
 
 #: Columns of a ``.item`` file with titles of items; the first that is there is used.
 TITLE_COLUMNS = ("title", "movie_title", "name", "item_name")
@@ -28,13 +29,16 @@ TITLE_COLUMNS = ("title", "movie_title", "name", "item_name")
 class Rows:
     """Evaluation rows: ``(B, L)`` right-padded items, ``(B,)`` lengths, ``(B,)`` targets 1..N.
 
-    ``candidates`` are the items ranked, ascending; None for all.
+    Attributes:
+        histories: all that the users had before the targets; None where that is not asked for.
+        unranked: ids of items that are not ranked, ascending; None for none.
     """
 
     items: Tensor
     lengths: Tensor
     targets: Tensor
-    candidates: Tensor | None = None
+    histories: Histories | None
+    unranked: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,8 @@ class Trained:
     @property
     def ranked(self) -> int:
         """How many items an evaluation ranks."""
-        candidates = self.test.candidates
-        return len(self.ids) if candidates is None else len(candidates)
+        unranked = self.test.unranked
+        return len(self.ids) - (0 if unranked is None else len(unranked))
 
 
 def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
@@ -92,7 +96,7 @@ def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
     ids = [str(token) for token in dataset.field2id_token[dataset.iid_field][1:]]
     titles = read_titles(Path(dataset.dataset_path) / f"{dataset.dataset_name}.item", ids)
     recorded = _recorded_metrics(path)
-    return Trained(model, config, ids, titles, _rows(model, loaders[2]), recorded)
+    return Trained(model, config, ids, titles, _rows(config, model, loaders[2]), recorded)
 
 
 def read_titles(path: Path, ids: Sequence[str]) -> list[str | None]:
@@ -111,13 +115,16 @@ def read_titles(path: Path, ids: Sequence[str]) -> list[str | None]:
     return [titles.get(item) for item in ids]
 
 
-def _rows(model: Any, loader: Any) -> Rows:
+def _rows(config: Config, model: Any, loader: Any) -> Rows:
+    from recbole_fmrlrec.evaluation.trainer_mixin import wanted_histories
+
     parts = []
     for interaction, _, _, targets in loader:
         lengths = interaction[model.ITEM_SEQ_LEN]
         parts.append((interaction[model.ITEM_SEQ], lengths, targets))
     items, lengths, targets = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Rows(items, lengths, targets, getattr(loader, "candidates", None))
+    histories = wanted_histories(config, loader)
+    return Rows(items, lengths, targets, histories, getattr(loader, "unranked", None))
 
 
 def _recorded_metrics(checkpoint: Path) -> dict[int, dict[str, float]]:

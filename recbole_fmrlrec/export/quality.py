@@ -10,9 +10,9 @@ from torch import Tensor
 
 from recbole_fmrlrec.deploy.description import TABLE_DTYPES
 from recbole_fmrlrec.deploy.items import restore_vectors, store_vectors
-from recbole_fmrlrec.evaluation.candidates import candidate_mean_ranks
-from recbole_fmrlrec.evaluation.ranking import rank_metrics
-from recbole_fmrlrec.export.open_checkpoint import Rows, Trained
+from recbole_fmrlrec.evaluation.ranking import nested_scores
+from recbole_fmrlrec.evaluation.trainer_mixin import RankCollector
+from recbole_fmrlrec.export.open_checkpoint import Trained
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
 Metrics = dict[str, float]
@@ -55,24 +55,16 @@ def deployed_metrics(trained: Trained, sizes: Sequence[int]) -> dict[int, dict[s
 def _metrics(
     trained: Trained, network: FMRLRecNetwork, vectors: Tensor, sizes: Sequence[int]
 ) -> dict[int, Metrics]:
-    config = trained.config
-    ranks = _ranks(network.eval(), vectors, trained.test, sizes)
-    settings = config["metrics"], config["topk"], config["metric_decimal_place"]
-    return {
-        size: dict(rank_metrics(ranks[k], trained.ranked, *settings))
-        for k, size in enumerate(sizes)
-    }
-
-
-def _ranks(network: FMRLRecNetwork, vectors: Tensor, rows: Rows, sizes: Sequence[int]) -> Tensor:
-    """Mean ranks ``(K, B)`` of the targets."""
-    parts = []
+    rows = trained.test
+    collector = RankCollector(trained.config, rows.histories, len(sizes), rows.unranked)
+    network.eval()
     for at in range(0, len(rows.targets), BATCH):
         part = slice(at, at + BATCH)
-        hidden = network.encode_last(vectors, rows.items[part], rows.lengths[part])
         targets = rows.targets[part]
-        parts.append(candidate_mean_ranks(hidden, vectors, targets, sizes, rows.candidates))
-    return torch.cat(parts, dim=1)
+        hidden = network.encode_last(vectors, rows.items[part], rows.lengths[part])
+        with collector.batch(targets) as reader:
+            nested_scores(reader, hidden, vectors[1:], targets - 1, sizes)
+    return dict(zip(sizes, collector.metrics(), strict=True))
 
 
 def _compare_with_record(trained: Trained, found: dict[int, dict[str, Metrics]]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_fmrlrec.deploy.description import TABLE_DTYPES
+from recbole_fmrlrec.evaluation.protocol import is_masked
 from recbole_fmrlrec.files.atomic import write_json, write_text
 
 if TYPE_CHECKING:
@@ -96,10 +97,12 @@ class SizesPage:
 
     def notes(self) -> list[str]:
         """What the numbers are, in sentences."""
+        masked = any(map(is_masked, self._metrics()))
+        history = ", in masked_ columns without those that the user had before" * masked
         quality = (
             f"Quality is that of the deployed files on the {self.rows:,} test rows of "
-            f"{self.dataset}, each ranked against all {self.num_items:,} items; in brackets the "
-            "difference from the float32 table."
+            f"{self.dataset}, each ranked against all {self.num_items:,} items{history}; in "
+            "brackets the difference from the float32 table."
             if self.rows
             else "Quality was not evaluated."
         )

@@ -6,6 +6,7 @@ import io
 import re
 from typing import Any
 
+from recbole_fmrlrec.evaluation.protocol import HISTORY, MASKED, is_masked, plain_name
 from recbole_fmrlrec.files.names import name_fault
 from recbole_fmrlrec.keys import time_split
 from recbole_fmrlrec.rules import (
@@ -37,8 +38,8 @@ def _is_metric(value: Any) -> bool:
 def _is_valid_metric(value: Any) -> bool:
     if not isinstance(value, str):
         return False
-    name, at, k = value.partition("@")
-    if not _is_metric(name):
+    name, at, k = plain_name(value).partition("@")
+    if not _is_metric(name) or (is_masked(value) and name.lower() in VALUE_METRICS):
         return False
     if name.lower() in NO_K_METRICS:
         return not at
@@ -235,12 +236,14 @@ EVALUATION: dict[str, Rule] = {
         "a metric with its K such as NDCG@10 ("
         + ", ".join(METRICS)
         + "; AUC, GAUC, LogLoss, MAE and "
-        "RMSE without @K)",
+        f"RMSE without @K), or {MASKED}NDCG@10 and the like for the ranking without the user's "
+        "history",
         _is_valid_metric,
         text=True,
     ),
     "metric_decimal_place": whole(0),
     "tail_ratio": number(0, above=True),
+    "history": choice(*HISTORY),
 }
 
 _FIELDS = ["USER_ID_FIELD", "ITEM_ID_FIELD", "RATING_FIELD", "TIME_FIELD", "LABEL_FIELD"]

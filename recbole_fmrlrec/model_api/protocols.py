@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from recbole_fmrlrec.evaluation.ranking import score_ranks
+from recbole_fmrlrec.evaluation.counting import RankCounter, ScoreReader, read_scores
 
 
 class NestedModel(ABC):
@@ -24,12 +24,9 @@ class NestedModel(ABC):
 
     Attributes:
         size: the size at which ``predict`` and ``full_sort_predict`` score.
-        candidates: ids of the items that `full_sort_mean_ranks` ranks, ascending; None for all. An
-            evaluation sets it.
     """
 
     size: int
-    candidates: Tensor | None = None
 
     @property
     @abstractmethod
@@ -50,23 +47,26 @@ class NestedModel(ABC):
             self.size = before
 
     @torch.no_grad()
-    def full_sort_mean_ranks(self, interaction: Any, targets: Tensor) -> Tensor:
-        """Mean ranks ``(K, B)`` of the target items ``(B,)`` among all items, at every size.
+    def full_sort_scores(self, reader: ScoreReader, interaction: Any, targets: Tensor) -> None:
+        """Show a reader the scores of all items at every size.
 
-        Items that are not among ``candidates`` share the places after them.
+        Args:
+            reader: is shown a block of scores at a time.
+            interaction: a batch of rows.
+            targets: their target items, (B,).
         """
-        ranks = []
-        for size in self.sizes:
+        for place, size in enumerate(self.sizes):
             with self.at_size(size):
                 scores = self.full_sort_predict(interaction)  # type: ignore[attr-defined]
             scores = scores.view(len(targets), -1)
             scores[:, 0] = -torch.inf  # the padding is not a candidate
-            if self.candidates is not None:
-                hidden = torch.ones_like(scores[0], dtype=torch.bool)
-                hidden[self.candidates] = False
-                scores[:, hidden] = -torch.inf
-            ranks.append(score_ranks(scores, targets)[0])
-        return torch.stack(ranks)
+            read_scores(reader, scores, targets, place)
+
+    def full_sort_mean_ranks(self, interaction: Any, targets: Tensor) -> Tensor:
+        """Mean ranks ``(K, B)`` of the target items ``(B,)`` among all items, at every size."""
+        counter = RankCounter(targets, len(self.sizes))
+        self.full_sort_scores(counter, interaction, targets)
+        return counter.mean_ranks()
 
 
 class FeatureModel:
@@ -126,6 +126,21 @@ class StagedModel:
     stages: int
     stage: int = 0
     last_epoch_of_stage: int | None = None
+
+
+class VectorModel(ABC):
+    """A model whose score of an item is a product: of a vector of the history and one of the item.
+
+    Both may be wider than the model by what a bias of the item takes.
+    """
+
+    @abstractmethod
+    def history_vectors(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Vectors ``(B, e)`` of right-padded histories ``(B, L)`` of items 1..N."""
+
+    @abstractmethod
+    def ranked_vectors(self) -> Tensor:
+        """Vectors ``(N, e)`` of the items 1..N."""
 
 
 class ExportableModel(ABC):

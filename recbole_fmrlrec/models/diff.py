@@ -121,7 +121,8 @@ class DIFF(SequenceModel):
         padding = self.item_embedding.weight[0].detach()
         padding = functional.pad(padding, (0, table.shape[1] - self.width))
         valid = (place < lengths[:, None])[..., None]
-        return list(torch.where(valid, table[rows], padding).split(self.width, dim=2))
+        vectors = functional.embedding(rows, table)
+        return list(torch.where(valid, vectors, padding).split(self.width, dim=2))
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """The loss over items, plus the weighted alignment of a batch's items with attributes."""

@@ -27,8 +27,8 @@ class eSASRec(OwnNegativesModel):
 
     What differs: histories above the maximum length are trained in windows that overlap, where the
     authors train the latest one (``training_windows: latest``); negatives are at most all items but
-    one; Adam's second beta is torch's 0.999, RecTools' 0.98; early stopping is that of every model
-    here, not 50 epochs by Recall@10.
+    one; Adam's second beta is torch's 0.999, RecTools' 0.98; early stopping goes by NDCG@10 of all
+    users, theirs by Recall@10 of 2,048.
 
     Args:
         config: RecBole's or our Config.

@@ -14,7 +14,8 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from recbole_fmrlrec.evaluation.candidates import candidate_mean_ranks
+from recbole_fmrlrec.evaluation.counting import ScoreReader
+from recbole_fmrlrec.evaluation.ranking import nested_scores
 from recbole_fmrlrec.model_api.protocols import ExportableModel, NestedModel
 from recbole_fmrlrec.models.feature_input import FeatureInput
 from recbole_fmrlrec.models.sequence_model import CausalModel, KeptItems
@@ -138,11 +139,12 @@ class fMRLRec(NestedModel, FeatureInput, CausalModel, ExportableModel):
         return hidden[:, : self.size] @ self.item_table()[:, : self.size].t()
 
     @torch.no_grad()
-    def full_sort_mean_ranks(self, interaction: Interaction, targets: Tensor) -> Tensor:
-        """Mean ranks ``(K, B)`` of the target items at every size."""
+    def full_sort_scores(
+        self, reader: ScoreReader, interaction: Interaction, targets: Tensor
+    ) -> None:
+        """Show a reader the scores of all items at every size, from one encoding."""
         hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        table, candidates = self.item_table(), self.candidates
-        return candidate_mean_ranks(hidden, table, targets, self.sizes, candidates)
+        nested_scores(reader, hidden, self.item_table()[1:], targets - 1, self.sizes)
 
 
 class fMRLRecID(fMRLRec):

@@ -26,8 +26,8 @@ class gSASRec(OwnNegativesModel):
 
     What differs: histories above the maximum length are trained in windows that overlap, where the
     authors train the latest one (``training_windows: latest``); negatives are at most all items but
-    one; an epoch is one pass over the data, theirs at most 100 batches, so that their patience of
-    200 epochs is no count of these.
+    one; patience is 100 passes over the data, theirs 200 epochs of at most 100 batches. (On Amazon
+    Beauty validation NDCG@10 stays between 0.006 and 0.008 for the first epochs.)
 
     Args:
         config: RecBole's or our Config.

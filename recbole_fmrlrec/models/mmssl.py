@@ -26,16 +26,17 @@ class MMSSL(FeatureInput, GeneralRecommender):
     """Users and items by graph convolution, seen through modalities as well.
 
     Source: Wei et al., "Multi-Modal Self-Supervised Learning for Recommendation", WWW 2023 (arXiv
-    2302.10632). Four losses: BPR; a penalty of the vectors' lengths; a contrast of each user by the
-    learned graph of a modality with the same user as ranked, the others of the batch being the
-    rivals (section 3.2.2); and what a Wasserstein critic thinks of each modality's scores of all
-    items, which should look like interactions (section 3.1). The best new items by a modality's
-    scores are its learned graph. Weights, rates and sizes are those of the authors' code.
+    2302.10632), in the form of the authors' code, with its weights, rates and sizes. Four losses:
+    BPR; a penalty of the vectors' lengths; a contrast of each user by the learned graph of a
+    modality with the same user as ranked, the others of the batch being the rivals; and what a
+    Wasserstein critic thinks of each modality's scores of all items, which should look like
+    interactions. The best new items by a modality's scores are its learned graph. The last hop over
+    the interactions ends in a softmax, the learning rate is constant, as in the code.
 
     A general model: the order of a history is of no account. It works with the modalities that
     there are, one or more, and says which the paper has besides.
 
-    Where the authors' code is not what the paper says, the paper holds:
+    Where the authors' code does not do what it is there for, this does:
 
     - The learned graphs. Their code makes a modality's graph anew of the users of the batch before
       alone, at the default settings from the third batch on of nobody, and on Baby of no item: the
@@ -46,10 +47,7 @@ class MMSSL(FeatureInput, GeneralRecommender):
     - The critic's activation is a leaky ReLU; ``LeakyReLU(True)`` in their code has the slope 1 and
       is none.
 
-    Where the paper is silent or differs, their code holds: the last hop ends in a softmax, only
-    interactions (not rows of noise) are sharpened by the noise's temperature, the rate is constant.
-
-    What differs here: batches are RecBole's, pairs drawn from the interactions with one negative
+    What differs besides: batches are RecBole's, pairs drawn from the interactions with one negative
     each, where theirs draw 1,024 users and one item of each; critic and contrast take each user of
     a batch once.
 

@@ -31,8 +31,8 @@ class SASRecM(FeatureInput, CausalModel):
     the end.)
 
     What differs from RecBole's: a target at every position of a window in place of a row for each
-    prefix; the padding is no candidate of the softmax; Adam with the batch of 128 rows that
-    RecTools takes for windows.
+    prefix; the padding is no candidate of the softmax; batches of 128 windows, as RecTools has
+    them, in place of 2,048 prefixes.
 
     Args:
         config: RecBole's or our Config.
@@ -52,7 +52,7 @@ class SASRecM(FeatureInput, CausalModel):
         self.items.init_weights(settings["initializer_range"])
         self.encoder = SASRecEncoder(
             width,
-            self.max_seq_length,
+            int(settings["MAX_ITEM_LIST_LENGTH"]),
             num_blocks=settings["n_layers"],
             heads=settings["n_heads"],
             inner=settings["inner_size"],

@@ -5,11 +5,14 @@ item's score. `SequenceModel` trains on RecBole's row per prefix, at the row's l
 `CausalModel` on user windows as well, at every position at once. Both rank all items with the exact
 softmax, whose logits are never held in memory (`recbole_fmrlrec.nn.loss`), or a few with a sampled
 one (`recbole_fmrlrec.nn.sampled_loss`).
+
+Rows of a table are read by ``embedding``: the gradient of an index adds up in any order where a CPU
+works with several threads, so that a training would not give the same digits again.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -22,7 +25,7 @@ from torch import Tensor, nn
 from recbole_fmrlrec.data.batch import Batch, LaidOut, lay_out
 from recbole_fmrlrec.data.windows import START_TARGET, TARGETS
 from recbole_fmrlrec.keys.schema import SAMPLED_LOSSES
-from recbole_fmrlrec.model_api.protocols import WindowModel
+from recbole_fmrlrec.model_api.protocols import VectorModel, WindowModel
 from recbole_fmrlrec.models.settings import ModelSettings
 from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.loss import nested_cross_entropy
@@ -49,7 +52,7 @@ class KeptItems:
     made_of: list[Any] = field(default_factory=list)
 
 
-class SequenceModel(SequentialRecommender, ABC):
+class SequenceModel(VectorModel, SequentialRecommender):
     """Scores are products of an output for the history with a vector for each item.
 
     A subclass gives `item_vectors` and `encode_last`; where they are not the vectors of the output,
@@ -194,7 +197,7 @@ class SequenceModel(SequentialRecommender, ABC):
         batch, candidates = batch.to(device), candidates.to(device)
         vectors = self.item_vectors(wanted)
         hidden = self.trained_outputs(vectors, batch)
-        items = self.output_items(vectors[ranked], candidates.rows + 1)
+        items = self.output_items(nn.functional.embedding(ranked, vectors), candidates.rows + 1)
         return self.sampled_softmax_loss(self.output(hidden), items, candidates, batch.targets - 1)
 
     def sampled_softmax_loss(
@@ -210,8 +213,16 @@ class SequenceModel(SequentialRecommender, ABC):
         """Outputs ``(B, d)`` at the last item of right-padded sequences ``(B, L)``."""
         return self.encode_last(self.item_table(), item_seq, item_seq_len)
 
+    def history_vectors(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Vectors ``(B, e)`` of right-padded histories ``(B, L)``."""
+        return self.output(self.forward(item_seq, item_seq_len))
+
+    def ranked_vectors(self) -> Tensor:
+        """Vectors ``(N, e)`` of the items 1..N; their products with a history's are the scores."""
+        return self.output_items(self.item_table()[1:])
+
     def _outputs(self, interaction: Interaction) -> Tensor:
-        return self.output(self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]))
+        return self.history_vectors(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores ``(B,)`` of one item per row."""
@@ -220,7 +231,7 @@ class SequenceModel(SequentialRecommender, ABC):
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores ``(B, N+1)`` of all items; the padding's is 0."""
-        scores = self._outputs(interaction) @ self.output_items(self.item_table()[1:]).t()
+        scores = self._outputs(interaction) @ self.ranked_vectors().t()
         return nn.functional.pad(scores, (1, 0))
 
 
@@ -239,13 +250,15 @@ class CausalModel(WindowModel, SequenceModel):
     def encode_last(self, table: Tensor, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Outputs ``(B, d)`` at the last item of right-padded rows of ``table``, ``(B, L)``."""
         packing = Packing.from_lengths(item_seq_len, item_seq.shape[1])
-        return self.encode(table[packing.pack(item_seq)], packing)[packing.last]
+        return self.encode(nn.functional.embedding(packing.pack(item_seq), table), packing)[
+            packing.last
+        ]
 
     def trained_outputs(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Outputs ``(T, d)`` at the positions of a batch that have a target."""
         if batch.packing is None:
             return super().trained_outputs(vectors, batch)
-        inputs = vectors[batch.packing.pack(batch.item_seq)]
+        inputs = nn.functional.embedding(batch.packing.pack(batch.item_seq), vectors)
         return batch.trained_outputs(self.encode(inputs, batch.packing))
 
     def exact_loss(self, batch: Batch) -> Tensor:

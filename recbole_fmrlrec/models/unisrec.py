@@ -20,12 +20,13 @@ class UniSRec(FeatureInput, CosineModel):
     """Features whitened by a mixture of experts, SASRec's encoder, the cosine as score.
 
     Source: Hou et al., "Towards Universal Sequence Representation Learning for Recommender
-    Systems", KDD 2022 (arXiv 2206.05941). The item side is section 2.2 (`nn.whitening`), the loss
-    equation 10: a softmax over all items of the cosine over a temperature of 0.07. The transductive
-    setting (``use_id_embedding: True``, the default of the authors' code) adds a learned vector to
-    each item where it is read and where it is ranked; the inductive one leaves it out, and the
-    model can rank items that it has never seen. Encoder, rates and first values are those of the
-    authors' code, whose encoder is RecBole's SASRec 300 wide.
+    Systems", KDD 2022 (arXiv 2206.05941). The item side is its parametric whitening and mixture of
+    experts (`nn.whitening`), the loss that of its fine-tuning, a softmax over all items of the
+    cosine over a temperature of 0.07. The transductive setting (``use_id_embedding: True``, the
+    default of the authors' code) adds a learned vector to each item where it is read and where it
+    is ranked; the inductive one leaves it out, and the model can rank items that it has never seen.
+    Encoder, rates and first values are those of the authors' code, whose encoder is RecBole's
+    SASRec 300 wide.
 
     What differs here:
 
@@ -39,7 +40,7 @@ class UniSRec(FeatureInput, CosineModel):
       twice, with other noise and other dropout.
     - The padding is no candidate of the softmax.
     - The paper reads text. Here all modalities that there are, side by side (``modalities``), each
-      of unit length.
+      of unit length times ``feature_scale``, which makes them about as long as the authors'.
 
     Args:
         config: RecBole's or our Config.

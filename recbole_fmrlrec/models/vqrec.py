@@ -22,11 +22,11 @@ class VQRec(FeatureInput, CosineModel):
 
     Source: Hou et al., "Learning Vector-Quantized Item Representation for Transferable Sequential
     Recommenders", WWW 2023 (arXiv 2210.12316). An item's features are rotated and cut into 32
-    parts, each of which is replaced by the number of the nearest of its 256 centroids (section
-    3.2.1); its vector is the mean of a learned vector for each code (section 3.2.2, `nn
-    .code_vectors`). The score is the cosine over a temperature of 0.07, the loss a softmax over all
-    items. Encoder, rates and first values are those of the authors' code; rotation and centroids
-    are found from the items of the training rows alone, as there, and all items are coded.
+    parts, each of which is replaced by the number of the nearest of its 256 centroids; its vector
+    is the mean of a learned vector for each code (`nn.code_vectors`). The score is the cosine over
+    a temperature of 0.07, the loss a softmax over all items. Encoder, rates and first values are
+    those of the authors' code; rotation and centroids are found from the items of the training rows
+    alone, as there, and all items are coded.
 
     The codes are made once for a store of features (`data.item_codes`), kept beside it, and are
     part of the model's state: what evaluates or resumes a run reads them there and needs no faiss.
@@ -35,7 +35,7 @@ class VQRec(FeatureInput, CosineModel):
 
     - Trained from scratch on the one dataset, as the authors' code does without a pretrained model.
       The paper's pre-training on other domains with half-synthetic negatives, and the permutation
-      of the codes that goes with its transfer (section 3.3), are left out.
+      of the codes that goes with its transfer, are left out.
     - Windows, trained at every position, in place of a row for each prefix of a history; the
       encoder is causal. ``training_windows: prefix`` trains the authors' rows. See `UniSRec`.
     - The padding is no candidate of the softmax.

@@ -1,10 +1,9 @@
 """MMSSL's adversary: it tells users' interactions from scores that a modality gives.
 
-Source: Wei et al., WWW 2023 (arXiv 2302.10632), section 3.1: a Wasserstein critic with a gradient
-penalty (Gulrajani et al., NeurIPS 2017) of rows over all items. Rows of zeros and ones are not of
-the kind that scores are; they are softened by Gumbel noise and a softmax, and the scores of the
-recommender itself are added (equation 5). Numbers that the paper does not give are those of the
-authors' code.
+Source: Wei et al., WWW 2023 (arXiv 2302.10632), in the form of the authors' code: a Wasserstein
+critic with a gradient penalty (Gulrajani et al., NeurIPS 2017) of rows over all items. Rows of
+zeros and ones are not of the kind that scores are; they are softened by Gumbel noise and a softmax,
+and the scores of the recommender itself are added.
 """
 
 from __future__ import annotations

@@ -226,5 +226,5 @@ class BSARecNetwork(nn.Module):
             lengths: ``(B,)`` how many of a row they are.
         """
         rows, valid = left_padded(item_seq, lengths, self.length)
-        x = torch.where(valid[..., None], table[rows], padding)
+        x = torch.where(valid[..., None], functional.embedding(rows, table), padding)
         return self(x, valid, self.length - 1)[:, 0]

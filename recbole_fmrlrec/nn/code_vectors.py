@@ -1,9 +1,8 @@
 """Item vectors out of discrete codes: the mean of a learned vector for each code (VQ-Rec).
 
 Source: Hou et al., "Learning Vector-Quantized Item Representation for Transferable Sequential
-Recommenders", WWW 2023 (arXiv 2210.12316), section 3.2: an item is D codes, one for each part of
-its features, out of M; each part has a table of M vectors; they are looked up and pooled by the
-mean.
+Recommenders", WWW 2023 (arXiv 2210.12316): an item is D codes, one for each part of its features,
+out of M; each part has a table of M vectors; they are looked up and pooled by the mean.
 """
 
 from __future__ import annotations

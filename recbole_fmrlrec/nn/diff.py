@@ -137,7 +137,7 @@ def picked(x: Tensor, at: Tensor | None) -> Tensor:
     if at is None:
         return x
     if x.dim() == 2:
-        return x[at][:, None]
+        return functional.embedding(at, x)[:, None]
     return x[torch.arange(len(at), device=at.device), at][:, None]
 
 

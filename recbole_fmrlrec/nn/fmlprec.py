@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recbole_fmrlrec.nn.dropout import Dropout
 from recbole_fmrlrec.nn.feed_forward import EPSILON, FeedForward, normal_start
@@ -137,4 +138,6 @@ class FMLPRecNetwork(nn.Module):
             lengths: ``(B,)`` how many of a row they are.
         """
         rows, valid = left_padded(item_seq, lengths, self.length)
-        return self.at_last(torch.where(valid[..., None], table[rows], padding))
+        return self.at_last(
+            torch.where(valid[..., None], functional.embedding(rows, table), padding)
+        )

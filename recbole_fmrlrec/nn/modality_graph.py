@@ -1,7 +1,7 @@
 """The network of MMSSL: users and items of a graph, seen through each modality of the items.
 
 Source: Wei et al., "Multi-Modal Self-Supervised Learning for Recommendation", WWW 2023 (arXiv
-2302.10632), section 3, and the authors' code where the paper is silent.
+2302.10632), in the form of the authors' code; `recbole_fmrlrec.models.mmssl` says where it differs.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ModalityAttention(nn.Module):
     """Attention between the modalities of one user or item, its mean over them.
 
     Each head weighs the modalities by its own queries and keys, and all mix the same values, the
-    vectors themselves (equations 8 and 9). With one modality there is nothing to weigh.
+    vectors themselves. With one modality there is nothing to weigh.
 
     Args:
         width: d.
@@ -97,7 +97,7 @@ class ModalityAttention(nn.Module):
 
 
 class ModalityGraphNetwork(nn.Module):
-    """MMSSL's encoder (equations 7 to 10 of the paper).
+    """MMSSL's encoder: hops over the interactions, views by features and by learned graphs.
 
     Args:
         num_users: U.
@@ -194,7 +194,7 @@ def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """The mean over rows i of ``-log`` of the share of ``first_i`` with ``second_i``.
 
     Its rivals are ``first_i`` with all other rows of both, by the exponential of the cosine over
-    the temperature (equation 11).
+    the temperature.
 
     Args:
         first: ``(n, d)``.

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recbole_fmrlrec.nn.dropout import Dropout
 from recbole_fmrlrec.nn.items import ItemVectors
@@ -148,7 +149,8 @@ class FMRLRecNetwork(ItemVectors):
         if input_projections is not None:
             states = final_states(input_projections, ids, decay, packing.batch_sizes)
             return last.output(table[ids[packing.last]], states[packing.rank])
-        x = self.input_dropout(table[ids])
+        # The gradient of an index would be summed in any order where there are several threads.
+        x = self.input_dropout(functional.embedding(ids, table))
         for block in self.blocks[:-1]:
             x = block(x, packing.batch_sizes)
         states = packed_scan(last.input_projection(x), decay, packing.batch_sizes)

@@ -1,9 +1,10 @@
 """Frozen features to item vectors by parametric whitening, mixed over experts (UniSRec).
 
 Source: Hou et al., "Towards Universal Sequence Representation Learning for Recommender Systems",
-KDD 2022 (arXiv 2206.05941), section 2.2: one whitening is ``(x - b) W`` with a learned shift b and
-a learned W (equation 2), and the item vector is the sum of those of all experts, weighted by a
-softmax of the item's own features (equations 3 to 5), to whose logits training adds noise.
+KDD 2022 (arXiv 2206.05941), its parametric whitening and its adaptor: one whitening is ``(x - b)
+W`` with a learned shift b and a learned W, and the item vector is the sum of those of all experts,
+weighted by a softmax of the item's own features, to whose logits training adds noise of a learned
+deviation.
 """
 
 from __future__ import annotations
@@ -57,10 +58,11 @@ class WhiteningExperts(nn.Module):
         gates = self.gates(x)
         # (x - b) W = x W - b W: features are not copied once more for each expert.
         shifts = -(self.weight @ self.shift[:, :, None]).squeeze(2)
-        experts = zip(gates.unbind(1), self.weight, shifts, strict=True)
-        return torch.stack(
-            [g[:, None] * functional.linear(self.dropout(x), w, s) for g, w, s in experts]
-        ).sum(0)
+        mixed = torch.zeros((), dtype=x.dtype, device=x.device)
+        for gate, weight, shift in zip(gates.unbind(1), self.weight, shifts, strict=True):
+            whitened = functional.linear(self.dropout(x), weight, shift)
+            mixed = torch.addcmul(mixed, gate[:, None], whitened)
+        return mixed
 
 
 def whitening_reference(x: Tensor, experts: WhiteningExperts) -> Tensor:

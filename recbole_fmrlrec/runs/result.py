@@ -18,12 +18,21 @@ from typing import Any
 
 from tabulate import tabulate
 
+from recbole_fmrlrec.evaluation.protocol import is_masked, masked_name, plain_name
+
 _PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "scikit-learn", "recbole-fmrlrec")
 _FROM = "epochs_count_from"
 #: Under a table of sizes: an exported model of the same size counts another number.
 COUNTED = (
     "parameters: all that is trained for a size, with the features' projector and learned vectors\n"
     "of items; a deployed model holds these vectors in its item table and does not count them"
+)
+
+
+#: Under a table of both rankings.
+HISTORY = (
+    "history: kept, all items are ranked; masked, without the items that the user had before the\n"
+    "target (masked_... in result.json); figures of the two cannot be compared"
 )
 
 
@@ -35,7 +44,8 @@ class RunResult:
         best_epoch: the epoch whose model was kept, counted from 1.
         valid: rows of ``size`` (None where a model has no sizes), ``parameters`` (all that is
             trained for the size: learned vectors of items and the features' projector as well),
-            ``metrics``, at the best epoch on validation.
+            ``metrics``, at the best epoch on validation. Of full ranking, ``ndcg@10`` is among all
+            items and ``masked_ndcg@10`` among those that are not in the user's history.
         test: the same on test.
         history: a record per epoch; ``epoch`` is its number, counted from 1.
         seconds: wall time of data, training (validation included), test, and total.
@@ -66,27 +76,38 @@ class RunResult:
         return dict(self.test[-1]["metrics"]) if self.test else {}
 
     def table(self) -> str:
-        """Test metrics as text, a row for every size with its parameter count."""
+        """Test metrics as text, a row for every size and ranking, with the parameter count."""
         shown, part = (
             (self.test, "Test") if self.test else (self.valid, "Validation (no test part)")
         )
-        names = list(shown[0]["metrics"]) if shown else []
+        every = list(shown[0]["metrics"]) if shown else []
+        names = list(dict.fromkeys(map(plain_name, every)))
+        kinds = {"masked" if is_masked(name) else "kept": None for name in every}
         nested = any(row["size"] is not None for row in shown)
-        head = ["model", *(["size"] if nested else []), "parameters", *names]
+        full = self._ranks_all_items("test" if self.test else "valid")
+        head = ["model", *(["size"] if nested else []), "parameters"]
+        head += [*(["history"] if full else []), *names]
         rows = [
             [
                 self.model,
                 *([row["size"]] if nested else []),
                 f"{row['parameters']:,}",
-                *(f"{row['metrics'][name]:.4f}" for name in names),
+                *([kind] if full else []),
+                *(_shown(row["metrics"], name, kind == "masked") for name in names),
             ]
+            for kind in kinds
             for row in shown
         ]
         align = ["left"] + ["right"] * (len(head) - 1)
         text = tabulate(rows, head, disable_numparse=True, colalign=align)
         note = f"{COUNTED}\n" if nested else ""
+        note += f"{HISTORY}\n" if full and len(kinds) > 1 else ""
         place = self.run_dir / "result.json"
         return f"{part} on {self.dataset}{self._epochs()}\n{text}\n{note}{place}"
+
+    def _ranks_all_items(self, part: str) -> bool:
+        mode = (self.config.get("eval_args") or {}).get("mode", "full")
+        return (mode.get(part) if isinstance(mode, dict) else mode) == "full"
 
     def _epochs(self) -> str:
         if self.best_epoch is None or self.best_valid_score is None:
@@ -101,9 +122,43 @@ class RunResult:
     @classmethod
     def from_json(cls, content: dict[str, Any], run_dir: Path) -> RunResult:
         """The inverse of `to_json`; ``run_dir`` is where the folder is now."""
-        content = epochs_from_one(content)
+        content = up_to_date(content)
         del content[_FROM]
         return cls(**{**content, "run_dir": run_dir})
+
+
+def up_to_date(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a ``result.json`` of any version, as today's would say it."""
+    return _protocols_named(epochs_from_one(content))
+
+
+def _protocols_named(content: dict[str, Any]) -> dict[str, Any]:
+    """Before there was the key ``history``, a run showed one ranking under plain names.
+
+    It was the one without the history where ``mask_history`` was True.
+    """
+    config = content["config"]
+    if "history" in config or not config.get("mask_history"):
+        return content
+
+    def named(metrics: dict[str, float]) -> dict[str, float]:
+        return {masked_name(name): value for name, value in metrics.items()}
+
+    parts = {
+        part: [{**row, "metrics": named(row["metrics"])} for row in content[part]]
+        for part in ("valid", "test")
+    }
+    history = [
+        {**record, **({"valid": named(record["valid"])} if "valid" in record else {})}
+        for record in content["history"]
+    ]
+    metric = masked_name(content["valid_metric"])
+    return {**content, **parts, "history": history, "valid_metric": metric}
+
+
+def _shown(metrics: dict[str, float], name: str, masked: bool) -> str:
+    value = metrics.get(masked_name(name) if masked else name)
+    return "" if value is None else f"{value:.4f}"
 
 
 def epochs_from_one(content: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.model_api.protocols import ExportableModel
+from recbole_fmrlrec.model_api.protocols import NestedModel, VectorModel
 from recbole_fmrlrec.runs.folder import BEST
 from recbole_fmrlrec.train.restore import saved_config, saved_model
 
@@ -45,15 +45,14 @@ class TrainedRun:
 
         Args:
             ids: items; all in the order of `item_ids` when None.
-            size: a nested size s; the largest when None.
+            size: a nested size s; the largest when None, and for a model without sizes.
 
         Raises:
             UsageError: an unknown item or size, or a model without such vectors.
         """
         width = self._width(size)
-        rows = list(range(1, self.dataset.item_num)) if ids is None else self._rows(ids)
-        table: Tensor = self.model.item_table()
-        return table[torch.tensor(rows), :width].clone()
+        vectors: Tensor = self.model.ranked_vectors()[:, :width]
+        return vectors.clone() if ids is None else vectors[torch.tensor(self._rows(ids)) - 1]
 
     @torch.no_grad()
     def user_vector(self, history: Sequence[str], size: int | None = None) -> Tensor:
@@ -68,19 +67,24 @@ class TrainedRun:
         if not history:
             raise UsageError("history: empty; give one item id or more, the oldest first")
         rows = self._rows(history)[-int(self.config["MAX_ITEM_LIST_LENGTH"]) :]
-        hidden = self.model.forward(torch.tensor([rows]), torch.tensor([len(rows)]))
-        return hidden[0, :width].clone()
+        found = self.model.history_vectors(torch.tensor([rows]), torch.tensor([len(rows)]))
+        vector: Tensor = found[0, :width]
+        return vector.clone()
 
-    def _width(self, size: int | None) -> int:
-        if not isinstance(self.model, ExportableModel):
+    def _width(self, size: int | None) -> int | None:
+        """How many numbers of a vector are wanted; None for all."""
+        if not isinstance(self.model, VectorModel):
             raise UsageError(
-                f"{self.config['model']}: only fMRLRec, fMRLRecID and models derived from them "
-                "have item and user vectors here"
+                f"{self.config['model']}: only fMRLRec and the sequential models that this package "
+                "adds to RecBole's have item and user vectors here"
             )
-        sizes = self.model.sizes  # type: ignore[attr-defined]
-        if size is not None and size not in sizes:
-            raise UsageError(f"size = {size}: the model has the sizes {list(sizes)}")
-        return int(size or sizes[-1])
+        if size is None:
+            return None
+        sizes = self.model.sizes if isinstance(self.model, NestedModel) else ()
+        if size not in sizes:
+            has = f"the sizes {list(sizes)}" if sizes else "one size; leave it out"
+            raise UsageError(f"size = {size}: the model has {has}")
+        return size
 
     def _rows(self, ids: Sequence[str]) -> list[int]:
         known = self.dataset.field2token_id[self.dataset.iid_field]

@@ -30,6 +30,7 @@ Metrics = dict[str, float]
 #: Attributes of a trainer that a checkpoint holds under names of their own, or that do not change.
 _RECORDED: tuple[str, ...] = ("model", "distributed_model", "optimizer", "scheduler", "history")
 _RECORDED += ("best_valid_score", "best_valid_result", "best_by_size", "by_size", "ranks")
+_RECORDED += ("masked_ranks",)
 _RECORDED += ("cur_step", "start_epoch", "saved_model_file", "checkpoint_dir", "settings")
 _RECORDED += ("_resumed", "_plain_state", "_loaders")
 

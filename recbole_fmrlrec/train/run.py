@@ -299,4 +299,5 @@ class _Run:
         from recbole_fmrlrec.evaluation.trainer_mixin import rank_record
 
         sizes = getattr(trainer, "by_size", None) or ()
-        rank_record(ranks, tuple(sizes), test_data).save(self.folder.path / TEST_RANKS)
+        record = rank_record(ranks, tuple(sizes), test_data, trainer.masked_ranks)
+        record.save(self.folder.path / TEST_RANKS)

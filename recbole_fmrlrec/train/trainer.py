@@ -22,8 +22,13 @@ from tqdm import tqdm
 from recbole_fmrlrec.config.typed import typed
 from recbole_fmrlrec.console import say
 from recbole_fmrlrec.data.trimming import encode_by_length
-from recbole_fmrlrec.evaluation.ranking import rank_metrics, whole_ranks
-from recbole_fmrlrec.evaluation.trainer_mixin import RankEvaluation, serves_ranks
+from recbole_fmrlrec.evaluation.protocol import masked_name, plain_name
+from recbole_fmrlrec.evaluation.trainer_mixin import (
+    RankCollector,
+    RankEvaluation,
+    serves_ranks,
+    wanted_histories,
+)
 from recbole_fmrlrec.files.checkpoint import load_model_state
 from recbole_fmrlrec.model_api.protocols import NestedModel, SparesDecay, WindowModel
 from recbole_fmrlrec.nn.devices import emulates
@@ -54,11 +59,13 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, StagedTraining, Rec
     Attributes:
         history: a record per epoch: number (from 0), loss, seconds, learning rate, validation.
         by_size: metrics of the last evaluation by nested size; None for other models.
-        ranks: ranks of its targets, see `RankEvaluation`.
+        ranks, masked_ranks: ranks of its targets, see `RankEvaluation`.
     """
 
     def __init__(self, config: Config, model: Any, run_dir: Path | None = None) -> None:
         super().__init__(config, model)
+        if config["mask_history"]:
+            self.valid_metric = masked_name(self.valid_metric)
         self.settings = typed(TrainerSettings, config)
         if self.settings.trim_batches and not isinstance(model, WindowModel):
             encode_by_length(model)
@@ -189,6 +196,9 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, StagedTraining, Rec
         self.history[-1] |= {"valid": dict(result), "valid_seconds": time.perf_counter() - started}
         if self.by_size is not None:
             self.history[-1]["valid_by_size"] = dict(self.by_size)
+        plain = plain_name(self.valid_metric)
+        for name in {plain, masked_name(plain)} & result.keys():
+            self.tensorboard.add_scalar(f"valid/{name}", result[name], self.history[-1]["epoch"])
         return score, result
 
     # Evaluation
@@ -212,7 +222,7 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, StagedTraining, Rec
         Returns:
             Metrics, for a nested model at its largest size; None without data.
         """
-        self.ranks = None
+        self.ranks = self.masked_ranks = None
         if not eval_data:
             return None
         if load_best_model:
@@ -233,23 +243,17 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, StagedTraining, Rec
 
     def _rank_metrics(self, eval_data: Any, show_progress: bool) -> dict[int, Metrics]:
         """All sizes in one pass over the users."""
-        ranks = []
-        candidates = getattr(eval_data, "candidates", None)
-        self.model.candidates = None if candidates is None else candidates.to(self.device)
-        for interaction, _, _, targets in tqdm(
+        histories = wanted_histories(self.config, eval_data)
+        unranked = getattr(eval_data, "unranked", None)
+        collector = RankCollector(self.config, histories, len(self.model.sizes), unranked)
+        for interaction, _, _, positives in tqdm(
             eval_data, desc="Evaluate", disable=None if show_progress else True, leave=False
         ):
-            batch = interaction.to(self.device)
-            ranks.append(self.model.full_sort_mean_ranks(batch, targets.to(self.device)).cpu())
-        self.model.candidates = None
-        mean_ranks = torch.cat(ranks, dim=1)
-        self.ranks = whole_ranks(mean_ranks)
-        shown = [self.config[key] for key in ("metrics", "topk", "metric_decimal_place")]
-        items = self.model.n_items - 1 if candidates is None else len(candidates)
-        return {
-            size: rank_metrics(mean_ranks[k], items, *shown)
-            for k, size in enumerate(self.model.sizes)
-        }
+            targets = positives.to(self.device)
+            with collector.batch(targets) as reader:
+                self.model.full_sort_scores(reader, interaction.to(self.device), targets)
+        self.ranks, self.masked_ranks = collector.ranks()
+        return dict(zip(self.model.sizes, collector.metrics(), strict=True))
 
     def _metrics_at_each_size(self, eval_data: Any, show_progress: bool) -> dict[int, Metrics]:
         """Through RecBole's own Evaluator, a pass for each size.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # The trials would no longer be measured alike.
 _MEASURE = {"valid_metric", "valid_metric_bigger", "eval_args", "metrics", "topk", "repeatable"}
+_MEASURE |= {"history", "mask_history"}
 
 
 #: The entry of a definition in which the rest of the configuration and the data are summed up.

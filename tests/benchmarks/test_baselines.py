@@ -80,4 +80,7 @@ def test_drawn_data_has_the_shape_asked_for(tmp_path: Path) -> None:
 def test_models_are_made_comparable() -> None:
     assert baselines.model_keys("fMRLRecID", 64)["sizes"] == [8, 16, 32, 64]
     assert baselines.model_keys("fMRLRecID", 100)["sizes"] == [8, 16, 32, 64, 100]
-    assert baselines.model_keys("SASRec", 256) == {"hidden_size": 256, "inner_size": 1024}
+    wide = {"hidden_size": 256, "inner_size": 1024}
+    assert baselines.model_keys("SASRecM", 256) == wide
+    assert baselines.model_keys("SASRec", 256) == wide | {"train_batch_size": 512}
+    assert baselines.model_keys("SASRec", 64)["train_batch_size"] == 2048

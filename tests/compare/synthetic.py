@@ -38,8 +38,12 @@ def write_cell(
     order: Sequence[int] | None = None,
     training: float = 10.0,
     dataset: str = "toy",
+    masked: Mapping[int, Sequence[int]] | None = None,
 ) -> Cell:
-    """Write one finished cell; ``ranks`` by size (0 for none), ``order`` shuffles the rows."""
+    """Write one finished cell; ``ranks`` by size (0 for none), ``order`` shuffles the rows.
+
+    ``masked``: ranks without the histories; an earlier version wrote none.
+    """
     key = f"{variant.name}{alone or ''}{seed}"
     cell = Cell(dataset, variant.name, variant.model, seed, alone, {"seed": seed}, key, root)
     cell.path.mkdir(parents=True)
@@ -48,7 +52,8 @@ def write_cell(
         np.array(users)[rows],
         np.array(targets)[rows],
         np.array(list(ranks), dtype=np.int64),
-        np.array([list(values) for values in ranks.values()], dtype=np.int32)[:, rows],
+        _array(ranks)[:, rows],
+        None if masked is None else _array(masked)[:, rows],
     ).save(cell.path / TEST_RANKS)
     write_arrays(cell.path / ROWS, _known(users, targets))
     (cell.path / RESULT).write_text(json.dumps(_result(ranks, training)), encoding="utf-8")
@@ -59,6 +64,10 @@ def write_cell(
     cost = {"by_size": by_size, "device": "a CPU", "threads": 1, "note": None}
     (cell.path / COST).write_text(json.dumps(cost), encoding="utf-8")
     return cell
+
+
+def _array(ranks: Mapping[int, Sequence[int]]) -> np.ndarray:
+    return np.array([list(values) for values in ranks.values()], dtype=np.int32)
 
 
 def _known(users: Sequence[str], targets: Sequence[str]) -> dict[str, np.ndarray]:

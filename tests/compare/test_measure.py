@@ -97,8 +97,8 @@ def test_evaluate_gives_what_the_run_recorded(runs, model):
     for part, recorded in (("test", result.test), ("valid", result.valid)):
         record, _ = evaluate(result.run_dir / "best.pth", part)
         assert [size or None for size in record.sizes.tolist()] == [r["size"] for r in recorded]
-        for ranks, row in zip(record.ranks, recorded, strict=True):
-            for metric in ("recall@5", "ndcg@10"):
+        for metric in ("recall@5", "ndcg@10", "masked_recall@5", "masked_ndcg@10"):
+            for ranks, row in zip(record.ranks_of(metric), recorded, strict=True):
                 assert per_user(ranks, metric).mean() == pytest.approx(
                     row["metrics"][metric], abs=1e-6
                 )
@@ -108,7 +108,10 @@ def test_evaluate_by_slice_and_size(runs, tmp_path, capsys):
     options = [f"--checkpoint={runs['fMRLRec'].run_dir / 'best.pth'}"]
     words = [*options, "--slices=all", "--metrics=MRR", "--topk=25", "--sizes=4"]
     assert evaluate_main([*words, f"--output={tmp_path / 'o.json'}"]) == 0
-    assert capsys.readouterr().out.splitlines()[0].split() == ["slice", "rows", "size", "mrr@25"]
+    head = ["slice", "rows", "size", "mrr@25"]
+    assert capsys.readouterr().out.splitlines()[0].split() == [*head, "masked_mrr@25"]
+    assert evaluate_main([*words, "--history=keep"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == head
     values = json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))["values"]
     by_slice = {value["slice"]: value for value in values}
     assert {value["size"] for value in values} == {4} and by_slice["all"]["rows"] == toy.USERS
@@ -165,7 +168,7 @@ def test_what_is_asked_for_twice_is_shown_once(runs, capsys):
     options = [f"--checkpoint={runs['fMRLRec'].run_dir / 'best.pth'}", "--sizes=4,2,4"]
     assert evaluate_main([*options, "--metrics=MRR,mrr", "--topk=5,5", "--slices=head,head"]) == 0
     head, _, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["slice", "rows", "size", "mrr@5"]
+    assert head.split() == ["slice", "rows", "size", "mrr@5", "masked_mrr@5"]
     assert [row.split()[2] for row in rows] == ["4", "2"]
 
 

@@ -43,7 +43,8 @@ def test_a_file_is_read(tmp_path):
     file = write(tmp_path, GOOD)
     plan = read_plan(file)
     assert (plan.name, plan.output) == ("mine", Path("comparisons/mine"))
-    assert plan.columns == ["recall@5", "mrr@5"] and plan.main == "ndcg@10"
+    assert plan.columns == ["recall@5", "mrr@5", "masked_recall@5", "masked_mrr@5"]
+    assert plan.main == "ndcg@10" and plan.mains == ["ndcg@10", "masked_ndcg@10"]
     theirs, ours = plan.models
     assert theirs == Variant(
         "SASRec",
@@ -117,6 +118,15 @@ def test_later_settings_win_and_the_metric_is_watched(tmp_path):
         ("  small:\n", "  _b:\n", 12, "'_b': a model's name cannot begin with _"),
         ("[Recall, MRR]", "[]", 4, "`metrics` is empty"),
         ("topk: [5]", "valid_metric: NDCG@²", 5, "valid_metric = 'NDCG@²': must be a metric"),
+        ("topk: [5]", "history: hide", 5, "history = 'hide': must be keep (the user's"),
+        (
+            "topk: [5]",
+            "history: keep\nvalid_metric: masked_NDCG@10",
+            6,
+            "which `history: keep` does not show: set history to both or mask",
+        ),
+        ("num_threads: 1", "history: keep", 7, "set it with the key `history` at the top"),
+        ("num_threads: 1", "mask_history: True", 7, "set it with `valid_metric: masked_NDCG@10`"),
         ("topk: [5]", "bootstrap: [200, 300]", 5, "`bootstrap` is one number of resamples"),
     ],
 )

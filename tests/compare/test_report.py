@@ -274,7 +274,7 @@ def test_rows_of_another_run_are_damage(tmp_path, no_plots):
 
 @pytest.mark.parametrize("read", [read_ranks, read_rows])
 def test_no_flipped_byte_is_taken_for_a_number(tmp_path, read):
-    cell = write_cell(tmp_path, POP, {0: [1, 2, 3, 4]})
+    cell = write_cell(tmp_path, POP, {0: [1, 2, 3, 4]}, masked={0: [1, 1, 2, 4]})
     file = cell.path / {read_ranks: "test_ranks.npz", read_rows: "rows.npz"}[read]
     content, whole = file.read_bytes(), values(read(cell))
     refused = 0

@@ -40,7 +40,7 @@ def refusal(model: str, values: dict[str, Any], start: dict[str, Any] | None = N
         ("fMRLRec", "n_facet", "it is a key of GRU4RecCPR, SASRecCPR, not of fMRLRec"),
         (
             "Pop",
-            "n_heads",
+            "hidden_act",
             "it is a key of BERT4Rec, CORE, FDSA, FEARec, GCSAN, LightSANs ..., not of Pop",
         ),
         ("BPR", "neg_sampling", "`train_neg_sample_args` has replaced it"),

@@ -103,10 +103,15 @@ def test_history_of_general_models(config: MakeConfig, toy: Path, model: str) ->
         assert id2token["item_id"][target] == f"i{(n + 5 * (n - 1)) % 12}"
 
 
-def test_history_of_sequential_models_is_never_masked(config: MakeConfig, toy: Path) -> None:
+def test_history_of_sequential_models(config: MakeConfig, toy: Path) -> None:
     assert next(iter(prepared(config("SASRec"))[2]))[1] is None
-    with pytest.raises(ValueError, match=r"mask_history: True .* SASRec is a sequential model"):
-        prepared(config("SASRec", mask_history=True))
+    masked = prepared(config("SASRec", mask_history=True, MAX_ITEM_LIST_LENGTH=2))[2]
+    rows, (history_row, history_item), _, _ = next(iter(masked))
+    id2token = masked._dataset.field2id_token
+    for place, user in enumerate(rows["user_id"]):  # all of it, not the two items of the input
+        n = int(id2token["user_id"][user][1:])
+        seen = {str(id2token["item_id"][i]) for i in history_item[history_row == place]}
+        assert seen == {f"i{(n + 5 * t) % 12}" for t in range(n - 1)}
 
 
 def test_training_negatives_of_general_models(config: MakeConfig, toy: Path) -> None:

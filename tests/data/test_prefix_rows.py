@@ -179,7 +179,10 @@ def with_recboles_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("model", sorted(TRIMMABLE.keys() - {"fMRLRec"}))
-def test_trimmed_batches_give_the_same_scores_losses_and_gradients(rich: Path, model: str) -> None:
+def test_trimmed_batches_give_the_same_scores_losses_and_gradients(
+    rich: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(rich.parent)  # RecBole's trainer writes its curves there
     keys = {"use_features": False, "training_windows": "prefix"} if model == "fMRLRecID" else {}
     found = []
     for trim in (False, True):

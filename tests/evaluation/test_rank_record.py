@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +116,26 @@ def test_archives_of_a_stranger(tmp_path: Path, kind: str) -> None:
         RankRecord.load(file)
     if kind == "bomb":
         assert f"{file.stat().st_size:,} bytes that unpack to 536,87" in str(error.value)
+
+
+def test_both_rankings_and_files_of_earlier_versions(tmp_path: Path) -> None:
+    masked = np.array([[1, 1, 9], [2, 1, 1]], dtype=np.int32)
+    both = replace(RECORD, masked_ranks=masked)
+    both.save(tmp_path / "both.npz")
+    read = RankRecord.load(tmp_path / "both.npz")
+    assert read.masked_ranks is not None and read.masked_ranks.tolist() == masked.tolist()
+    assert read.metric("masked_mrr", 10).tolist() == [[1, 1, 1 / 9], [0.5, 1, 1]]
+    assert read.metric("mrr", 10).tolist() == RECORD.metric("mrr", 10).tolist()
+    RECORD.save(tmp_path / "old.npz")
+    with np.load(tmp_path / "old.npz") as stored:
+        assert sorted(stored) == ["ranks", "sizes", "targets", "users"]
+    old = RankRecord.load(tmp_path / "old.npz")
+    assert old.masked_ranks is None
+    with pytest.raises(ValueError, match="no ranks without the history"):
+        old.metric("masked_mrr", 10)
+    with np.load(tmp_path / "old.npz") as stored:
+        np.savez(tmp_path / "new.npz", **stored, masked_rants=masked)
+    with pytest.raises(UsageError, match=r"new\.npz: .* it holds masked_rants"):
+        RankRecord.load(tmp_path / "new.npz")
+    with pytest.raises(ValueError, match="without the history is above that with it"):
+        replace(RECORD, masked_ranks=masked + 3)

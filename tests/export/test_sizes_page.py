@@ -50,6 +50,16 @@ def test_the_table() -> None:
     ]
 
 
+def test_masked_metrics_are_named() -> None:
+    assert not any("masked" in note for note in FAMILY.notes())
+    metrics = {
+        kind: {**of, "masked_ndcg@10": 0.09} for kind, of in FAMILY.members[0].metrics.items()
+    }
+    both = replace(FAMILY, members=(replace(FAMILY.members[0], metrics=metrics),))
+    assert both.table()[0][5:8] == ["recall@10", "ndcg@10", "masked_ndcg@10"]
+    assert any("in masked_ columns without those that the user had" in n for n in both.notes())
+
+
 def test_an_int8_family_shows_its_own_quality() -> None:
     head, rows = replace(FAMILY, table_dtype="int8").table()
     assert head[-3:] == ["ndcg@10", "ndcg@10 float32 table", "ndcg@10 float16 table"]

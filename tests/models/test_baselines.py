@@ -19,6 +19,7 @@ from recbole.utils import ModelType, init_seed
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
+from recbole_fmrlrec.model_api.protocols import VectorModel
 from recbole_fmrlrec.model_api.registry import BASELINES
 from recbole_fmrlrec.train.trainer import trainer_class
 from tests.conftest import write_inter, write_table
@@ -203,6 +204,18 @@ def test_one_item_scores_alone_as_among_all(run: MakeRun, name: str) -> None:
         with torch.no_grad():
             alone = made.model.predict(Interaction(asked))
         torch.testing.assert_close(alone.view(-1), scores[:, item], rtol=1e-4, atol=1e-5)
+
+
+@every
+def test_a_score_is_the_product_of_vectors(run: MakeRun, name: str) -> None:
+    made = run(name)
+    rows, scores = made.scores()
+    if not isinstance(made.model, VectorModel):
+        pytest.skip(f"{name} declares no vectors")
+    with torch.no_grad():
+        items = made.model.ranked_vectors()
+        histories = made.model.history_vectors(rows["item_id_list"], rows["item_length"])
+    torch.testing.assert_close(histories @ items.t(), scores[:, 1:], rtol=1e-4, atol=1e-5)
 
 
 @every

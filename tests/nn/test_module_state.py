@@ -26,6 +26,7 @@ SET_LATER = {
     "_kept": "a plain object, whatever it holds",
     "network": "at_size: a network cut to the size takes the place of the whole one meanwhile",
     "size": "a number",
+    "_has_codes": "a flag",
 }
 
 

@@ -167,3 +167,21 @@ def test_id_vectors_begin_truncated_normal_however_many_blocks_they_take(monkeyp
     for block in weight.split(300):
         assert block.std().item() == pytest.approx(0.0176, rel=0.1)
     assert not weight[:300].equal(weight[300:600])
+
+
+def test_gradients_of_rows_are_the_same_each_time_with_two_threads() -> None:
+    torch.manual_seed(0)
+    network = FMRLRecNetwork((16, 64), 0, num_id_items=50)
+    rows, lengths = torch.randint(1, 50, (512, 20)), torch.full((512,), 20)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = []
+        for _ in range(5):
+            network.zero_grad()
+            network.encode_last(network.item_table(None), rows, lengths).square().sum().backward()
+            assert network.id_embedding is not None
+            found.append(network.id_embedding.weight.grad)
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(found[0], other) for other in found[1:])

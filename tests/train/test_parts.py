@@ -54,6 +54,19 @@ def test_products_of_vectors_are_the_scores(opened: TrainedRun, size: int) -> No
     torch.testing.assert_close(some, items[[4, 0]])
 
 
+@pytest.mark.parametrize("model", ["SASRecM", "LRURec"])
+def test_products_of_vectors_of_models_without_sizes(root: Path, model: str) -> None:
+    opened = open_run(train(root, model, epochs=1).run_dir)
+    user, items = opened.user_vector(opened.item_ids[:3]), opened.item_vectors()
+    fields = {opened.model.ITEM_SEQ: torch.tensor([[1, 2, 3]])}
+    fields[opened.model.ITEM_SEQ_LEN] = torch.tensor([3])
+    torch.testing.assert_close(items @ user, opened.model.full_sort_predict(fields)[0, 1:])
+    some = opened.item_vectors([opened.item_ids[4], opened.item_ids[0]])
+    torch.testing.assert_close(some, items[[4, 0]])
+    with pytest.raises(UsageError, match="size = 8: the model has one size; leave it out"):
+        opened.item_vectors(size=8)
+
+
 def test_wrong_parts(opened: TrainedRun, root: Path) -> None:
     with pytest.raises(UsageError, match=r"size = 3: the model has the sizes \[2, 4, 8\]"):
         opened.item_vectors(size=3)

@@ -15,6 +15,7 @@ from recbole_fmrlrec import run
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord
 from recbole_fmrlrec.files.disk import NoRoom
+from recbole_fmrlrec.runs.result import RunResult
 from recbole_fmrlrec.train.threads import Threads
 from tests import toy
 from tests.patience import patience
@@ -44,10 +45,17 @@ def test_a_row_for_every_size_with_its_parameters(toy_run):
     assert [row["size"] for row in result.test] == [2, 4, 8]
     counts = [row["parameters"] for row in result.test]
     assert counts == sorted(counts) and len(set(counts)) == 3
-    assert list(result.test[0]["metrics"]) == ["recall@5", "recall@10", "ndcg@5", "ndcg@10"]
+    names = ["recall@5", "recall@10", "ndcg@5", "ndcg@10"]
+    assert list(result.test[0]["metrics"]) == [*names, *(f"masked_{name}" for name in names)]
     lines = result.table().splitlines()
     assert lines[0].startswith("Test on toy (best NDCG@10 on validation ")
+    assert lines[1].split()[3:] == ["history", *names]
     assert [line.split()[:2] for line in lines[3:6]] == [["fMRLRec", s] for s in "248"]
+    kinds = [(kind, row) for kind in ("kept", "masked") for row in result.test]
+    for line, (kind, row) in zip(lines[3:9], kinds, strict=True):
+        prefix = "" if kind == "kept" else "masked_"
+        shown = [f"{row['metrics'][prefix + name]:.4f}" for name in names]
+        assert line.split()[1] == str(row["size"]) and line.split()[3:] == [kind, *shown]
     assert lines[-1] == str(result.run_dir / "result.json")
 
 
@@ -84,7 +92,10 @@ def test_recboles_models_run_through_the_same_door(toy_run, model):
         assert result.test_result["recall@10"] > 0
     record = RankRecord.load(result.run_dir / TEST_RANKS)
     assert record.sizes.tolist() == [0] and record.ranks.shape == (1, toy.USERS)
-    assert result.test_result["ndcg@5"] == round(float(record.metric("NDCG", 5).mean()), 6)
+    for name in ("ndcg", "masked_ndcg"):
+        value = round(float(record.metric(name, 5).mean()), 6)
+        assert result.test_result[f"{name}@5"] == value
+        assert f"{name}@5" in result.history[-1]["valid"]
     torch.load(result.run_dir / "best.pth", weights_only=True)
 
 
@@ -389,3 +400,37 @@ def test_what_is_shown_of_a_run(toy_run, capsys):
     log = (result.run_dir / "run.log").read_text(encoding="utf-8")
     assert "MatryoshkaLinear" in log and "epoch 1 training" in log and "epoch 0" not in log
     assert "\x1b" not in shown + log + result.table()
+
+
+@pytest.mark.parametrize("model", ["fMRLRec", "SASRec", "BPR"])
+def test_the_ranking_without_the_history_can_stop_training(toy_run, model):
+    result = toy_run(model, mask_history=True, epochs=2)
+    assert result.valid_metric == "masked_NDCG@10"
+    best = max(record["valid"]["masked_ndcg@10"] for record in result.history)
+    assert result.best_valid_score == best
+    assert "best masked_NDCG@10 on validation" in result.table()
+    assert next(iter(result.test_result)) == "masked_recall@5" and "recall@5" in result.test_result
+    first = [line.split()[-5] for line in result.table().splitlines()[3:5]]
+    assert first[0] == "masked"
+
+
+def test_old_results_are_read_under_todays_names(toy_run):
+    """Before there was the key ``history``, masked figures of general models had plain names."""
+    result = toy_run("Pop", mask_history=True, history="mask")
+    content = result.to_json()
+    del content["config"]["history"]
+    named = json.dumps(content).replace("masked_", "")
+    assert RunResult.from_json(json.loads(named), result.run_dir).test == result.test
+    assert RunResult.from_json(json.loads(named), result.run_dir).history == result.history
+
+
+def test_curves_of_both_in_tensorboard(toy_run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = toy_run(epochs=2)
+    events = EventAccumulator(str(result.run_dir / "tensorboard"))
+    events.Reload()
+    for name in ("ndcg@10", "masked_ndcg@10"):
+        shown = [(event.step, event.value) for event in events.Scalars(f"valid/{name}")]
+        recorded = [(record["epoch"], record["valid"][name]) for record in result.history]
+        assert shown == [(epoch, pytest.approx(value)) for epoch, value in recorded]

@@ -13,6 +13,7 @@ import torch
 from recbole_fmrlrec import run
 from recbole_fmrlrec.compare.checkpoint_ranks import TrainedPart
 from recbole_fmrlrec.compare.evaluate import main as evaluate_main
+from recbole_fmrlrec.evaluation.counting import RankCounter
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord
 from recbole_fmrlrec.evaluation.ranking import rank_metrics
 from recbole_fmrlrec.export.open_checkpoint import open_checkpoint
@@ -96,7 +97,7 @@ def test_ranks_are_those_of_brute_force(runs: dict[str, Any], model: str) -> Non
     is_cold = np.char.startswith(record.targets, "new")
     assert 0 < is_cold.sum() < len(is_cold)
     assert np.array_equal(known["popularity"] == 0, is_cold)
-    expected = []
+    expected, masked = [], []
     for interaction, _, _, targets in loader:
         with torch.no_grad():
             scores = trained.full_sort_predict(interaction).view(len(targets), -1).double()
@@ -106,15 +107,26 @@ def test_ranks_are_those_of_brute_force(runs: dict[str, Any], model: str) -> Non
         better = (scores[:, 1:] > own).sum(1)
         ties = (scores[:, 1:] == own).sum(1) - 1
         expected.append(1 + better + ties // 2)
+        row, item = loader.histories.pairs(slice(len(masked), len(masked) + len(targets)))
+        other = item != targets[row]
+        scores[row[other], item[other].long()] = -2e9
+        better = (scores[:, 1:] > own).sum(1)
+        ties = (scores[:, 1:] == own).sum(1) - 1
+        masked += (1 + better + ties // 2).tolist()
     if isinstance(trained, NestedModel):  # what another nested model would inherit
-        trained.candidates = loader.candidates
-        parts = [(batch, targets) for batch, _, _, targets in loader]
-        inherited = [NestedModel.full_sort_mean_ranks(trained, *part) for part in parts]
+        inherited = []
+        for batch, _, _, targets in loader:
+            counter = RankCounter(targets, len(trained.sizes), unranked=loader.unranked)
+            NestedModel.full_sort_scores(trained, counter, batch, targets)
+            inherited.append(counter.mean_ranks())
         assert np.array_equal(torch.cat(inherited, dim=1).floor().numpy(), record.ranks)
     ours = torch.from_numpy(record.ranks[-1])
     wanted = torch.cat(expected)
     warm = torch.from_numpy(~is_cold)
     assert torch.equal(ours[warm].long(), wanted[warm])
+    without = torch.from_numpy(record.masked_ranks[-1])
+    assert torch.equal(without[warm].long(), torch.tensor(masked)[warm])
+    assert (without < ours).any()
     if model == "fMRLRec":
         assert torch.equal(ours.long(), wanted)
     else:  # behind the 20 others, both cold items for one
@@ -135,7 +147,10 @@ def test_slices_of_cold_items_and_new_users(runs: dict[str, Any], tmp_path: Path
     found = {one["slice"]: one for one in json.loads(output.read_text())["values"]}
     record = RankRecord.load(checkpoint.with_name(TEST_RANKS))
     assert found["cold"]["rows"] == np.char.startswith(record.targets, "new").sum()
-    assert found["cold"]["metrics"] == {"recall@20": 0.0, "recall@22": 1.0}
+    # Behind 20 candidates, or behind those that are not in the history.
+    kept = {"recall@20": 0.0, "recall@22": 1.0}
+    masked = {"masked_recall@20": 1.0, "masked_recall@22": 1.0}
+    assert found["cold"]["metrics"] == kept | masked
     # Of 360 interactions the 253rd is at day 54, when user 36 begins.
     new = np.isin(record.users, [f"u{user}" for user in range(36, 40)])
     assert found["new user"]["rows"] == new.sum()

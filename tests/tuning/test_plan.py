@@ -103,6 +103,11 @@ def test_the_command_line_stands_over_the_file_and_files_below_it(tmp_path: Path
         ),
         (
             "learning_rate: {choice: [0.01, 0.001]}",
+            "mask_history: {choice: [True]}",
+            "mask_history .* cannot be a parame",
+        ),
+        (
+            "learning_rate: {choice: [0.01, 0.001]}",
             "seed: {choice: [1, 2]}",
             "seed .* is luck; set",
         ),
