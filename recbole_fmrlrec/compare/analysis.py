@@ -291,6 +291,19 @@ def _over_seeds(
     }
 
 
+def _text_encoders(variant: str, datasets: Sequence[DatasetRuns]) -> list[str]:
+    """The encoders that a variant's runs began with, of a model that is published with others."""
+    found = {
+        run.result["features"]["encoders"]["text"]
+        for dataset in datasets
+        for system in dataset.systems
+        for run in system.runs
+        if system.variant.name == variant
+        and run.result.get("features", {}).get("pretrained_on_histories") is False
+    }
+    return sorted(map(str, found))
+
+
 def _settings(plan: Plan, datasets: Sequence[DatasetRuns]) -> list[dict[str, Any]]:
     """What each model was run with, and what that was chosen by."""
     shared = {**plan.settings, **({} if plan.epochs is None else {"epochs": plan.epochs})}
@@ -305,6 +318,7 @@ def _settings(plan: Plan, datasets: Sequence[DatasetRuns]) -> list[dict[str, Any
             "defaults": ours if our_model_file(variant.model) else "RecBole's defaults",
             "settings": plan.in_force(variant.settings),
             "tuned": variant.tuned,
+            "text_encoders": _text_encoders(variant.name, datasets),
         }
         for variant in plan.models
     ]

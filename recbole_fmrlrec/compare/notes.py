@@ -174,7 +174,9 @@ def _settings_notes(analysis: dict[str, Any]) -> list[str]:
             if model["tuned"]
             else "not tuned for this comparison"
         )
-        found.append(f"{named}: {model['defaults']}{changed}; {tuned}.")
+        encoders = " and ".join(model.get("text_encoders", []))
+        begun = f"on {encoders}, not pre-trained on recommendation data; " if encoders else ""
+        found.append(f"{named}: {begun}{model['defaults']}{changed}; {tuned}.")
     return found
 
 

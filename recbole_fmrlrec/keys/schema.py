@@ -320,6 +320,18 @@ MODEL: dict[str, Rule] = {
     "feature_memory_mb": whole(0),
     "alignment_weight": number(0),
     "alignment_temperature": number(0, above=True),
+    "encoder": _path,
+    "text_columns": Rule(
+        "auto, or a list of columns such as [title, brand]",
+        lambda value: value == "auto" or (_is_names(value) and "auto" not in value),
+        listed=True,
+    ),
+    **dict.fromkeys(["max_attribute_tokens", "encoding_batch_size"], whole(1)),
+    "max_tokens": whole(2),
+    "first_stage_epochs": null_or(whole(1)),
+    "attention_window": Rule(
+        "an even integer of at least 2", lambda v: is_whole(v) and v > 0 and v % 2 == 0
+    ),
 }
 
 #: ``selected_features`` of our models; RecBole's know no ``auto``.

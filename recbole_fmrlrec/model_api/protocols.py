@@ -102,6 +102,32 @@ class WindowModel:
     own_keys: ClassVar[tuple[str, ...]] = ("training_windows", "MAX_ITEM_LIST_LENGTH", "loss_type")
 
 
+class TextModel:
+    """A model that reads items as text, by an encoder in the folder of the key ``encoder``.
+
+    The encoder's files belong to what a run is.
+    """
+
+
+class StagedModel:
+    """A model that is trained in stages.
+
+    A stage is over when validation stops it (``stopping_step``), or after the last of its epochs.
+    Where another one follows, that one goes on from the best weights so far, with the same
+    optimizer and schedule.
+
+    Attributes:
+        stages: how many there are.
+        stage: the present one, from 0.
+        last_epoch_of_stage: epochs of the training at which the present one is over; None for no
+            such limit.
+    """
+
+    stages: int
+    stage: int = 0
+    last_epoch_of_stage: int | None = None
+
+
 class VectorModel(ABC):
     """A model whose score of an item is a product: of a vector of the history and one of the item.
 

@@ -34,6 +34,7 @@ BASELINES: dict[str, str] = {
     "MMSSL": "recbole_fmrlrec.models.mmssl",
     "UniSRec": "recbole_fmrlrec.models.unisrec",
     "VQRec": "recbole_fmrlrec.models.vqrec",
+    "RecFormer": "recbole_fmrlrec.models.recformer",
 }
 
 #: Every model of this package: class name to module.

@@ -245,9 +245,11 @@ def run_fingerprint(config: Config, remake: bool = True) -> str:
         remake: as in `features_fingerprint`.
 
     Raises:
-        UsageError: its model reads features, and they cannot be used.
+        UsageError: its model reads features or an encoder, and they cannot be used.
     """
     from recbole_fmrlrec.data.item_features import features_fingerprint
+    from recbole_fmrlrec.data.text_encoder import encoder_fingerprint
+    from recbole_fmrlrec.model_api.protocols import TextModel
 
     digest = hashlib.sha256(config.fingerprint().encode())
     names = sorted(Path(config["data_path"]).glob(f"{glob.escape(config['dataset'])}.*"))
@@ -257,6 +259,8 @@ def run_fingerprint(config: Config, remake: bool = True) -> str:
         digest.update(bytes.fromhex(file_hash(file)))
     if files:  # else RecBole may download the dataset, or say that there is none
         digest.update(features_fingerprint(config, remake).encode())
+    if issubclass(config.model_class, TextModel):
+        digest.update(encoder_fingerprint(config["encoder"]).encode())
     if (other := outside.find(config["model"])) is not None:
         digest.update(other.fingerprint().encode())
     return digest.hexdigest()[:16]

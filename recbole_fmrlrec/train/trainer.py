@@ -32,6 +32,7 @@ from recbole_fmrlrec.runs.folder import BEST
 from recbole_fmrlrec.train.epoch_lines import EpochLines
 from recbole_fmrlrec.train.optimization import adamw, learning_rate_factor
 from recbole_fmrlrec.train.resume import Metrics, ResumableTraining
+from recbole_fmrlrec.train.stages import StagedTraining, StageIsOver
 from recbole_fmrlrec.train.typed_settings import TrainerSettings
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class _TimeIsUp(Exception):
     """The epochs have used ``max_minutes``."""
 
 
-class Trainer(EpochLines, RankEvaluation, ResumableTraining, RecBoleTrainer):
+class Trainer(EpochLines, RankEvaluation, ResumableTraining, StagedTraining, RecBoleTrainer):
     """Train, validate, stop early, checkpoint, resume.
 
     Args:
@@ -79,8 +80,9 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, RecBoleTrainer):
     @property
     def finished(self) -> bool:
         """Whether training has reached its last epoch, was stopped early, or has used its time."""
-        stopped = self.cur_step > self.stopping_step or self._time_is_up()
-        return self.start_epoch >= self._epochs_of_stage() or stopped
+        if self._time_is_up() or self.start_epoch >= self._epochs_of_stage():
+            return True
+        return self.cur_step > self.stopping_step and not self._stage_follows()
 
     def _epochs_of_stage(self) -> int:
         """Epochs of the training, or of the pretraining where the model is at that stage."""
@@ -148,18 +150,25 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, RecBoleTrainer):
             if self._time_is_up():
                 raise _TimeIsUp
 
-        try:
-            result: tuple[float, Metrics | None] = super().fit(
-                train_data, valid_data, verbose, saved, show_progress, after_validation
-            )
-        except _TimeIsUp:  # RecBole's loop has no other way out of it
-            say(f"stopped: max_minutes: {self.settings.max_minutes} is reached")
-            return self.best_valid_score, self.best_valid_result
-        return result
+        options = verbose, saved, show_progress, after_validation
+        while True:
+            if self._stage_follows():
+                self._begin_next_stage(saved)
+            try:
+                result: tuple[float, Metrics | None] = super().fit(train_data, valid_data, *options)
+            except StageIsOver:
+                continue
+            except _TimeIsUp:  # RecBole's loop has no other way out of it
+                say(f"stopped: max_minutes: {self.settings.max_minutes} is reached")
+                return self.best_valid_score, self.best_valid_result
+            if not self._stage_follows():
+                return result
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> Any:
+        if self._stage_follows():
+            raise StageIsOver
         started = time.perf_counter()
         with torch.autocast(
             self.device.type, dtype=self.settings.low_dtype, enabled=bool(self.enable_amp)

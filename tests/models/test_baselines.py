@@ -23,6 +23,7 @@ from recbole_fmrlrec.model_api.protocols import VectorModel
 from recbole_fmrlrec.model_api.registry import BASELINES
 from recbole_fmrlrec.train.trainer import trainer_class
 from tests.conftest import write_inter, write_table
+from tests.text_encoders import save_encoder
 
 compat.apply()
 
@@ -61,6 +62,13 @@ KEYS: dict[str, dict[str, Any]] = {
     "UniSRec": {"hidden_size": 16, "inner_size": 32, "n_exps": 2},
     "VQRec": {"hidden_size": 32, "inner_size": 64, "code_dim": 4, "code_cap": 16},
     "MMSSL": {"embedding_size": 16, "train_batch_size": 512},
+    "RecFormer": {
+        "encoder": "encoder",
+        "text_columns": ["title"],
+        "first_stage_epochs": 1,
+        "learning_rate": 0.003,
+        "MAX_ITEM_LIST_LENGTH": 2,  # no place that the tests have and the training has not
+    },
 }
 #: Epochs in which a model learns the rule; 60 where it is not named.
 EPOCHS: dict[str, int] = {"BSARec": 15, "DIFF": 8, "FMLPRec": 15}
@@ -71,8 +79,10 @@ LOSS_AT_ZERO: dict[str, float] = {
     # A pair at equal scores, a user among all users by two views, and a critic that is undecided.
     "MMSSL": math.log(2) + 0.03 * math.log(2 * USERS - 1) - 0.0001 * 50,
 }
+#: The words of the items and of the names of their columns.
+WORDS = ["title", *(f"{word}{n}" for word in ("kind", "place") for n in range(IN_GROUP))]
 #: Packages without which a model cannot be trained.
-NEEDS: dict[str, str] = {"VQRec": "faiss"}
+NEEDS: dict[str, str] = {"VQRec": "faiss", "RecFormer": "transformers"}
 
 
 def write_cycles(root: Path) -> None:
@@ -151,6 +161,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
     def make(name: str, **keys: Any) -> Run:
         if package := NEEDS.get(name):
             pytest.importorskip(package, reason=f"{name} needs the package {package}")
+        if "encoder" in KEYS.get(name, {}):
+            save_encoder(tmp_path / "encoder", WORDS)
         return Run(tmp_path, name, **keys)
 
     return make

@@ -20,6 +20,7 @@ from recbole_fmrlrec.train.tensorboard import tensorboard_in
 from recbole_fmrlrec.train.trainer import Trainer, trainer_class
 from tests.data.test_prefix_rows import COLUMNS, small
 from tests.data.test_prefix_rows import KEYS as ROWS
+from tests.text_encoders import save_encoder
 
 compat.apply()
 
@@ -31,6 +32,7 @@ KEYS: dict[str, dict[str, Any]] = {
     **{k: {"load_col": {"inter": COLUMNS["inter"]}} for k in ("DIEN", "DIN")},
     "NCL": {"num_clusters": 5, "warm_up_step": 0, "m_step": 2},
     "S3Rec": {"item_attribute": "words", "train_stage": "finetune", "mask_ratio": 0.5},
+    "RecFormer": {"encoder": "encoder", "text_columns": ["words"], "first_stage_epochs": 1},
     "RippleNet": {"n_memory": 4, "embedding_size": 8},
     "Caser": {"nh": 2, "nv": 2},
 }
@@ -87,6 +89,9 @@ def test_taken_up_again_it_ends_as_undisturbed(
     if model == "VQRec":
         pytest.importorskip("faiss", reason="VQRec needs the package faiss")
     monkeypatch.chdir(rich.parent)
+    if model == "RecFormer":
+        pytest.importorskip("transformers", reason="RecFormer needs the package transformers")
+        save_encoder(rich.parent / "encoder", ["words", "w0", "w1", "w2", "w3"], dropout=0.1)
     run, kept = rich.parent / "run", rich.parent / "kept"
     try:
         trainer, *data = begin(rich.parent, run, model)
