@@ -19,6 +19,9 @@ from recbole_fmrlrec.models.settings import ModelSettings
 from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.text_sequences import ItemTokens, TextSequenceEncoder, lay_out_texts
 
+#: Histories of like length that are encoded together: a group is as wide as its longest text.
+ROWS_TOGETHER = 16
+
 
 class RecFormer(StagedModel, TextModel, SequenceModel):
     """The text of a history and the text of an item through one encoder, their cosine as score.
@@ -139,7 +142,11 @@ class RecFormer(StagedModel, TextModel, SequenceModel):
     def encode_last(self, table: Tensor, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Outputs ``(B, d)`` of right-padded histories ``(B, L)``, which are read from their text
         and not from ``table``."""
-        return self._encode(item_seq, item_seq_len)
+        order = self.token_counts[item_seq].sum(1).argsort(stable=True)
+        parts = [
+            self._encode(item_seq[rows], item_seq_len[rows]) for rows in order.split(ROWS_TOGETHER)
+        ]
+        return torch.cat(parts)[order.argsort()]
 
     def output_items(self, vectors: Tensor, ids: Tensor | None = None) -> Tensor:
         """Item vectors ``(C, d)`` of unit length."""
