@@ -90,6 +90,8 @@ OURS = {
     "devices.py: emulates: getattr": "a word of ours",
     "exact_order.py: __getattr__: getattr": "unpickling a saved dataset, which was named now",
     "rank_record.py: RankRecord.load: numpy.load": "allow_pickle=False",
+    "list_record.py: ListRecord.load: numpy.load": "allow_pickle=False",
+    "list_record.py: holds_lists: numpy.load": "allow_pickle=False",
     "outside.py: _file_module: importlib.util.module_from_spec": _OUTSIDE,
     "outside.py: _file_module: importlib.util.spec_from_file_location": _OUTSIDE,
     "outside.py: _package_module: importlib.import_module": _OUTSIDE,

@@ -1,0 +1,322 @@
+"""Metrics of recommended items in comparisons and in ``evaluate``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recbole_fmrlrec import compat, run
+from recbole_fmrlrec.compare import report, worker
+from recbole_fmrlrec.compare.analysis import analyse
+from recbole_fmrlrec.compare.cells import Cell
+from recbole_fmrlrec.compare.evaluate import main as evaluate_main
+from recbole_fmrlrec.compare.formats import csv_table, markdown
+from recbole_fmrlrec.compare.gather import gather
+from recbole_fmrlrec.compare.notes import notes
+from recbole_fmrlrec.compare.plan import Plan, Variant, lists_for
+from recbole_fmrlrec.compare.plan_cells import make_cells
+from recbole_fmrlrec.compare.plan_file import plan_from_values
+from recbole_fmrlrec.compare.plots import write_plots
+from recbole_fmrlrec.compare.report import write_report
+from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.evaluation.list_record import TEST_LISTS, KeepLists, ListRecord
+from tests import toy
+from tests.compare.synthetic import make_plan, write_cell
+
+POP = Variant("Pop", "Pop", baseline=True)
+OURS = Variant("ours", "fMRLRec")
+#: Items 1 to 5; training has 8 interactions of them, and none of item 5.
+COUNTS = (0, 4, 2, 1, 1, 0)
+SAME = [[1, 2]] * 4
+DIFFERENT = [[1, 2], [3, 4], [2, 5], [4, 1]]
+#: Lists of a seed: kept, masked.
+Pair = tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]
+
+
+def with_lists(cell: Cell, size: int, lists: Pair, counts: Sequence[int] = COUNTS) -> Cell:
+    """A cell that is to keep lists of two items, and has these."""
+    kept, masked = (np.array([one], dtype=np.int32) for one in lists)
+    sizes, length, ratio = np.array([size]), np.array(2), np.array(0.0)
+    record = ListRecord(sizes, length, kept, np.array(counts), ratio, masked)
+    record.save(cell.path / TEST_LISTS)
+    return replace(cell, list_length=2)
+
+
+def trial(root: Path, **changes: Any) -> tuple[Plan, list[Cell]]:
+    """Pop shows two items to all users; ours shows others, with the second seed only two."""
+    ranks: dict[str, Any] = {"masked": {0: [1, 1, 1, 1]}}
+    ours: dict[str, Any] = {"masked": {8: [1, 2, 3, 9]}}
+    cells = [
+        with_lists(write_cell(root, POP, {0: [9, 9, 3, 20]}, seed=1, **ranks), 0, (SAME, SAME)),
+        with_lists(write_cell(root, POP, {0: [9, 9, 3, 20]}, seed=2, **ranks), 0, (SAME, SAME)),
+        with_lists(write_cell(root, OURS, {8: [1, 2, 9, 9]}, seed=1, **ours), 8, (DIFFERENT, SAME)),
+        with_lists(write_cell(root, OURS, {8: [1, 2, 9, 9]}, seed=2, **ours), 8, (SAME, SAME)),
+    ]
+    metrics = ("ndcg", "itemcoverage", "giniindex", "averagepopularity")
+    plan = make_plan(
+        root, [POP, OURS], seeds=(1, 2), topk=(2,), valid_metric="NDCG@2", metrics=metrics
+    )
+    return replace(plan, **changes), cells
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "write_plots", lambda analysis, folder: [])
+
+
+def test_values_over_seeds(tmp_path: Path) -> None:
+    plan, cells = trial(tmp_path)
+    dataset = analyse(plan, gather(plan, cells))["datasets"]["toy"]
+    pop, ours = (system["metrics"] for system in dataset["systems"])
+    assert pop["itemcoverage@2"]["by_seed"] == [2 / 6, 2 / 6]
+    assert ours["itemcoverage@2"]["by_seed"] == [5 / 6, 2 / 6]
+    assert ours["itemcoverage@2"]["mean"] == pytest.approx(3.5 / 6)
+    assert ours["itemcoverage@2"]["seed_deviation"] == pytest.approx(0.5 / 2**0.5)
+    assert ours["masked_itemcoverage@2"]["mean"] == 2 / 6
+    assert ours["itemcoverage@2"]["interval"] is None and pop["giniindex@2"]["interval"] is None
+    # (4 + 2) / 2, and for the other seed (3, 1, 1, 2.5) by user.
+    assert pop["averagepopularity@2"]["mean"] == 3
+    assert ours["averagepopularity@2"]["mean"] == pytest.approx((3 + 7.5 / 4) / 2)
+    low, high = ours["averagepopularity@2"]["interval"]
+    assert 2 <= low < ours["averagepopularity@2"]["mean"] < high <= 3
+
+
+def test_slices_are_lists_of_their_rows(tmp_path: Path) -> None:
+    plan, cells = trial(tmp_path)
+    ours = analyse(plan, gather(plan, cells))["datasets"]["toy"]["systems"][1]["slices"]
+    # Users u1 and u2 in the first, u4 in the last class of histories.
+    assert ours["history 1-5"]["itemcoverage@2"] == 2 / 6
+    assert ours["without image"]["itemcoverage@2"] == pytest.approx((4 + 2) / 2 / 6)
+    assert ours["history 51 and more"]["averagepopularity@2"] == pytest.approx((2.5 + 3) / 2)
+
+
+def test_what_is_tested(tmp_path: Path) -> None:
+    plan, cells = trial(tmp_path)
+    tests = analyse(plan, gather(plan, cells))["datasets"]["toy"]["tests"]
+    tested = {test["metric"] for test in tests}
+    assert tested == {
+        f"{prefix}{name}@2" for prefix in ("", "masked_") for name in ("ndcg", "averagepopularity")
+    }
+    best = next(t for t in tests if (t["family"], t["metric"]) == ("best", "averagepopularity@2"))
+    # Less popular items count as the better ones: three of four users have them.
+    assert best["system"] == "ours 8" and best["difference"] == pytest.approx(-0.5625)
+    assert (best["wins"], best["ties"], best["losses"]) == (3, 1, 0)
+    assert best["rank_biserial"] == 1.0
+    alone = analyse(replace(plan, metrics=("ndcg",)), gather(plan, cells))["datasets"]["toy"]
+    corrected = {t["metric"]: t["wilcoxon_holm"] for t in tests if t["family"] == "best"}
+    for test in alone["tests"]:  # what stands beside NDCG does not change its correction
+        if test["family"] == "best":
+            assert corrected[test["metric"]] == test["wilcoxon_holm"]
+
+
+def test_every_output(tmp_path: Path, no_plots: None) -> None:
+    plan, cells = trial(tmp_path)
+    analysis = write_report(plan, cells)
+    table = markdown(analysis)
+    assert "| N@2 | Coverage@2 | Gini@2 | Popularity@2 | N@2 masked | Coverage@2 masked |" in table
+    row = next(line for line in table.splitlines() if line.startswith("| ours | 8 | 1,008 |"))
+    # Means of the two seeds; more coverage, less inequality and less popularity are bold.
+    assert "| **.5833 ± .3536** | **" in row and "| **2.4375 ± .7955** |" in row
+    said = " ".join(notes(analysis))
+    assert "Coverage, Gini: one value for the lists of all users together" in said
+    assert "The smaller value counts as the better one of Gini and Popularity" in said
+    assert "Metrics of recommended items are corrected by themselves too." in said
+    lines = list(csv.DictReader(io.StringIO(csv_table(analysis))))
+    coverage = next(r for r in lines if (r["variant"], r["metric"]) == ("ours", "itemcoverage@2"))
+    assert (coverage["low"], coverage["high"], coverage["marks"]) == ("", "", "")
+    stored = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert stored["without_lists"] == {}
+
+
+def test_a_set_metric_may_be_the_main_one(tmp_path: Path) -> None:
+    plan, cells = trial(tmp_path, valid_metric="GiniIndex@2", metrics=("giniindex",))
+    analysis = analyse(plan, gather(plan, cells))
+    assert analysis["mains"] == ["giniindex@2", "masked_giniindex@2"]
+    assert analysis["datasets"]["toy"]["tests"] == []
+    table = markdown(analysis)
+    assert "### Tests" not in table and "### Slices, Gini@2" in table
+    assert write_plots(analysis, tmp_path / "plots")
+
+
+def test_cells_without_lists_are_named(tmp_path: Path, no_plots: None) -> None:
+    plan, cells = trial(tmp_path)
+    (cells[0].path / TEST_LISTS).unlink()
+    cells[1] = replace(cells[1], list_length=0)  # of a comparison that asked for none
+    assert cells[0].measured and not cells[0].finished
+    assert cells[0].state() == "trained, its lists are to be made"
+    analysis = write_report(plan, cells)
+    assert analysis["metrics"] == ["ndcg@2", "masked_ndcg@2"] and analysis["unfinished"] == []
+    lacking = [f"{cell.label} ({cell.key})" for cell in cells[:2]]
+    assert analysis["without_lists"]["itemcoverage"] == lacking
+    assert f"There is no giniindex: no lists in {lacking[0]}" in " ".join(notes(analysis))
+    longer = replace(plan, topk=(2, 3))
+    assert list(analyse(longer, gather(longer, cells[2:]))["without_lists"]) == [
+        "itemcoverage",
+        "giniindex",
+        "averagepopularity",
+    ]
+    with pytest.raises(RunError, match="no lists, which giniindex needs, in"):
+        analyse(*main_of_lists(plan, cells))
+    diverse = replace(plan, metrics=("ndcg", "intralistdiversity"))
+    without_features = analyse(diverse, gather(diverse, cells[2:]))["without_lists"]
+    assert list(without_features) == ["intralistdiversity"]
+
+
+def main_of_lists(plan: Plan, cells: list[Cell]) -> tuple[Plan, Any]:
+    other = replace(plan, valid_metric="GiniIndex@2", metrics=("ndcg", "giniindex"))
+    return other, gather(other, cells)
+
+
+def test_lists_of_other_rows_are_damage(tmp_path: Path) -> None:
+    plan, cells = trial(tmp_path)
+    with_lists(cells[0], 0, (SAME[:3], SAME[:3]))
+    with pytest.raises(RunError, match=r"test_lists\.npz: missing or damaged \(its rows are not"):
+        gather(plan, cells)
+
+
+def test_models_that_count_otherwise_are_named(tmp_path: Path) -> None:
+    plan, cells = trial(tmp_path)
+    for cell in cells[2:]:  # a sequence model, of which each user's first does not count
+        with_lists(cell, 8, (DIFFERENT, SAME), [0, 3, 1, 0, 1, 0])
+    analysis = analyse(plan, gather(plan, cells))
+    assert analysis["datasets"]["toy"]["counting"] == [
+        {"interactions": 8, "models": ["Pop"]},
+        {"interactions": 5, "models": ["ours"]},
+    ]
+    said = " ".join(notes(analysis))
+    assert "8 interactions for Pop; 5 interactions for ours. Sequence models" in said
+    only = replace(plan, metrics=("ndcg", "itemcoverage"))
+    assert analyse(only, gather(only, cells))["datasets"]["toy"]["counting"] == []
+
+
+# Plans
+
+
+def test_which_lists_a_plan_needs() -> None:
+    assert lists_for(["ndcg@10", "masked_ndcg@10"]) is None
+    assert lists_for(["ndcg@50", "novelty@5", "masked_novelty@20"]) == KeepLists(20, False)
+    assert lists_for(["masked_intralistdiversity@5"]) == KeepLists(5, True)
+    values = {"name": "trial", "models": ["Pop"], "datasets": ["toy"], "topk": [5]}
+    values |= {"metrics": ["NDCG", "Novelty"]}
+    plan = plan_from_values({**values, "valid_metric": "masked_GiniIndex@10"})
+    assert plan.metrics == ("ndcg", "novelty") and plan.keep_lists == KeepLists(10, False)
+    assert plan.settings_of("toy", plan.models[0])["metrics"] == ["GiniIndex"]
+
+
+# Trained cells
+
+KEYS = ("sizes", "epochs", "train_batch_size", "MAX_ITEM_LIST_LENGTH", "learning_rate", "use_gpu")
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Cell:
+    """A cell of the toy dataset, computed with lists of five items."""
+    root = tmp_path_factory.mktemp("beyond")
+    compat.apply()
+    toy.write_toy(root / "dataset")
+    settings = {key: toy.SMALL[key] for key in KEYS} | {"data_path": str(root / "dataset")}
+    settings |= {"seed": 1, "num_threads": 1, "metrics": ["NDCG"], "topk": [10]}
+    names = ("toy", "ours", "fMRLRec", 1, None)
+    cell = Cell(*names, settings, "key", root / "out", (2, 4, 8), (2, 4, 8), 5, True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        worker.compute(cell)
+    return cell
+
+
+def test_the_test_of_a_cell_keeps_lists(computed: Cell) -> None:
+    assert computed.finished and not replace(computed, list_length=6).finished
+    lists = ListRecord.load(computed.path / TEST_LISTS)
+    assert lists.items.shape == (3, toy.USERS, 5) and lists.masked_items is not None
+    assert lists.sizes.tolist() == [2, 4, 8] and lists.distances is not None
+    stored = json.loads((computed.path / "result.json").read_text(encoding="utf-8"))
+    assert list(stored["test"][0]["metrics"]) == ["ndcg@10", "masked_ndcg@10"]
+    for events, row in zip(events_before_test(), in_order_of_users(computed, lists), strict=True):
+        assert not events & set(row)
+
+
+def events_before_test() -> list[set[str]]:
+    return [
+        {f"i{(user + step * (1 + user % 3)) % toy.ITEMS}" for step in range(toy.EVENTS - 1)}
+        for user in range(toy.USERS)
+    ]
+
+
+def in_order_of_users(cell: Cell, lists: ListRecord) -> list[list[str]]:
+    """The masked lists at the largest size, as tokens, by the number of the user."""
+    from recbole_fmrlrec.config.config import Config
+    from recbole_fmrlrec.data.loaders import create_dataset
+
+    dataset = create_dataset(Config("fMRLRec", "toy", config_dict=cell.settings))
+    with np.load(cell.path / "test_ranks.npz") as ranks:
+        order = np.argsort([int(user[1:]) for user in ranks["users"]])
+    assert lists.masked_items is not None
+    found: list[list[str]] = dataset.id2token("item_id", lists.masked_items[2][order]).tolist()
+    return found
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["missing", "damaged"])
+def test_lists_are_made_by_the_trained_model(
+    computed: Cell, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    monkeypatch.chdir(computed.root.parent)
+    file, checkpoint = computed.path / TEST_LISTS, computed.path / "best.pth"
+    before, trained = ListRecord.load(file), checkpoint.stat().st_mtime_ns
+    file.unlink()
+    if damaged:
+        file.write_bytes(b"half an archi")
+    assert computed.measured and not computed.finished
+    monkeypatch.setattr("recbole_fmrlrec.train.run.run_when_free", lambda *_, **__: 1 / 0)
+    worker.compute(computed)
+    again = ListRecord.load(file)
+    assert np.array_equal(again.items, before.items)
+    assert np.array_equal(again.masked_items, before.masked_items)
+    assert np.array_equal(again.distances, before.distances)
+    assert computed.finished and checkpoint.stat().st_mtime_ns == trained
+
+
+def test_diversity_of_a_dataset_without_features_is_refused(tmp_path: Path) -> None:
+    folder = toy.write_toy(tmp_path / "dataset")
+    (folder / "toy.item").unlink()
+    values: dict[str, Any] = {
+        "name": "trial",
+        "models": ["Pop"],
+        "datasets": ["toy"],
+        "metrics": ["IntraListDiversity"],
+        "output": str(tmp_path / "out"),
+        "settings": {"data_path": str(tmp_path / "dataset")},
+    }
+    with pytest.raises(UsageError, match="command line: IntraListDiversity compares features"):
+        make_cells(plan_from_values(values))
+
+
+def test_evaluate_gives_what_the_run_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    toy.write_toy(tmp_path)
+    names = ["GiniIndex", "Novelty", "IntraListDiversity"]
+    keys = {"metrics": ["NDCG", *names], "topk": [5], "valid_metric": "masked_GiniIndex@5"}
+    keys |= {"num_threads": 1, "metric_decimal_place": 6}
+    result = run("fMRLRec", "toy", config_dict=toy.settings(tmp_path, **keys))
+    watched = [epoch["valid"]["masked_giniindex@5"] for epoch in result.history]
+    assert result.best_valid_score == min(watched) < max(watched)
+    assert (result.run_dir / TEST_LISTS).is_file()
+    output = tmp_path / "found.json"
+    words = [f"--checkpoint={result.run_dir / 'best.pth'}", "--topk=5", f"--output={output}"]
+    assert evaluate_main([*words, f"--metrics={','.join(names)}"]) == 0
+    for row, found in zip(
+        result.test, json.loads(output.read_text(encoding="utf-8"))["values"], strict=True
+    ):
+        assert found["size"] == row["size"] and len(found["metrics"]) == 6
+        for name, value in found["metrics"].items():
+            assert value == pytest.approx(row["metrics"][name], abs=1e-6)
+    assert "masked_giniindex@5" in capsys.readouterr().out
