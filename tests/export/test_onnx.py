@@ -154,7 +154,9 @@ def test_without_the_packages_the_way_out_is_named(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_client_without_torch_answers_as_the_recommender(exported: Path, tmp_path: Path) -> None:
+def test_the_client_without_torch_answers_as_the_recommender(
+    exported: Path, tmp_path: Path
+) -> None:
     network = lively_network()
     ids, titles = [f"i{row}" for row in range(1, ITEMS + 1)], [None] * ITEMS
     items = ItemTable(ids, titles, table_of(network))
