@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Recommend items with a deployed model: to one history, printed as a list, or to every user of a
-file, written as a file.
+file, written as a file. Or show which items are like an item.
 """
 USERS_HELP = """\
 users: CSV with the columns user_id,history (items with spaces between them, or a JSON list of ids)
@@ -35,6 +35,15 @@ would compute them as a formula
 """
 HISTORY_HELP = "item ids, or a JSON list of them, the oldest first; may be empty"
 SEPARATOR_HELP = "between the ids of a history (a comma in --history, blanks in --users_file)"
+SIMILAR_HELP = "show the items most like this one, by the cosine of the model's vectors"
+FEATURES_HELP = """\
+with --similar: a dataset folder with the features of the model's items; the items whose raw
+features are most alike are shown as well
+"""
+EXPLAIN_HELP = "say for each item which event of the history added most to its score"
+DIVERSIFY_HELP = "0 for the best items, up to 1 for the most varied (0)"
+GROUP_HELP = "a column of the items, such as a brand: see --max_per_group"
+ITEMS_FILE_HELP = "the .item file with that column, if the deployed folder has none"
 #: Unknown items that a message names.
 _SHOWN = 5
 T = TypeVar("T")
@@ -48,6 +57,7 @@ def build_parser() -> Parser:
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--history", metavar="A,B,C", help=HISTORY_HELP)
     who.add_argument("--users_file", type=Path, metavar="FILE", help=USERS_HELP)
+    who.add_argument("--similar", metavar="ITEM", help=SIMILAR_HELP)
     add("--output", type=Path, metavar="FILE", help=".csv or .jsonl; standard output if left out")
     add("--output_format", choices=FORMATS, help="if the name of the output does not say")
     add("--spreadsheet", action="store_true", help=SPREADSHEET_HELP)
@@ -57,6 +67,13 @@ def build_parser() -> Parser:
     add("--candidates_file", type=Path, metavar="FILE", help="choose from these ids, one a line")
     add("--unknown", choices=("skip", "error"), default="skip", help="unknown items (skip)")
     add("--batch_size", type=int, default=256, help="users per batch (256)")
+    add("--explain", action="store_true", help=EXPLAIN_HELP)
+    add("--diversify", type=float, default=0.0, metavar="SHARE", help=DIVERSIFY_HELP)
+    add("--max_per_group", type=int, metavar="N", help="items with one value of --group_by at most")
+    add("--group_by", metavar="COLUMN", help=GROUP_HELP)
+    add("--items_file", type=Path, metavar="FILE", help=ITEMS_FILE_HELP)
+    add("--size", type=int, metavar="S", help="with --similar: a nested size of the model")
+    add("--features_dir", type=Path, metavar="DIR", help=FEATURES_HELP)
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -74,11 +91,21 @@ def main(words: Sequence[str]) -> int:
         raise UsageError(
             "--separator= is empty; give the separator between ids, as in --separator=;"
         )
+    _check_together(options)
     from recbole_fmrlrec.deploy.recommender import Recommender
 
     _check_output(options.output)
     try:
         recommender = Recommender.load(options.model_dir)
+        if options.similar is not None:
+            from recbole_fmrlrec.cli.similar import show_similar
+
+            show_similar(recommender, options)
+            return 0
+        if options.group_by is not None:
+            from recbole_fmrlrec.cli.item_columns import add_column
+
+            add_column(recommender, options.group_by, options.items_file)
         if options.history is not None:
             _show(recommender, options)
         else:
@@ -87,6 +114,38 @@ def main(words: Sequence[str]) -> int:
         raise UsageError(str(error)) from error
     sys.stdout.flush()
     return 0
+
+
+#: Options that mean nothing with --similar.
+_NOT_SIMILAR: tuple[str, ...] = (
+    "output",
+    "output_format",
+    "spreadsheet",
+    "separator",
+    "include_seen",
+)
+_NOT_SIMILAR += ("candidates_file", "explain", "diversify", "max_per_group", "group_by")
+_NOT_SIMILAR += ("items_file",)
+
+
+def _check_together(options: Any) -> None:
+    """Refuse options of which one would be passed over.
+
+    Raises:
+        UsageError: two of them.
+    """
+    if options.similar is not None:
+        parser = build_parser()
+        for name in _NOT_SIMILAR:
+            if getattr(options, name) != parser.get_default(name):
+                raise UsageError(
+                    f"--{name} is for recommendations and means nothing with --similar"
+                )
+    elif options.size is not None or options.features_dir is not None:
+        name = "size" if options.size is not None else "features_dir"
+        raise UsageError(f"--{name} needs --similar; a folder recommends at its own size")
+    if options.items_file is not None and options.group_by is None:
+        raise UsageError("--items_file needs --group_by: which of its columns?")
 
 
 def _check_output(file: Path | None) -> None:
@@ -112,6 +171,10 @@ def _settings(options: Any) -> dict[str, Any]:
         "exclude_seen": not options.include_seen,
         "candidates": candidates,
         "unknown": options.unknown,
+        "explain": options.explain,
+        "diversify": options.diversify,
+        "max_per_group": options.max_per_group,
+        "group_by": options.group_by,
     }
 
 
@@ -157,7 +220,9 @@ def _answer_file(recommender: Recommender, options: Any) -> None:
     skipped = answered = 0
     unknown: list[str] = []
     with (
-        writer(options.output, options.output_format, options.spreadsheet) as write,
+        writer(
+            options.output, options.output_format, options.spreadsheet, options.explain
+        ) as write,
         tqdm(users, desc="Recommend", unit=" users", disable=not sys.stderr.isatty()) as shown,
     ):
         for batch in _batches(shown, options.batch_size):

@@ -1,4 +1,4 @@
-"""Deployed models: loading, recommending, streaming sessions, retrieval, new items.
+"""Deployed models: loading, recommending, reasons, streaming sessions, retrieval, new items.
 
 Needs torch, numpy and safetensors, and neither RecBole nor pandas nor transformers; torch is
 imported when the first name is used, so that command lines answer ``--help`` at once.
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recbole_fmrlrec.deploy.errors import DeployError
+    from recbole_fmrlrec.deploy.explanation import Explanation
     from recbole_fmrlrec.deploy.recommender import Recommender
-    from recbole_fmrlrec.deploy.results import Recommendation, Recommendations
+    from recbole_fmrlrec.deploy.results import Reason, Recommendation, Recommendations
     from recbole_fmrlrec.deploy.session import Session, Sessions
 
 __all__ = [
     "DeployError",
+    "Explanation",
+    "Reason",
     "Recommendation",
     "Recommendations",
     "Recommender",
@@ -25,6 +28,8 @@ __all__ = [
 ]
 _MODULES = {
     "DeployError": "errors",
+    "Explanation": "explanation",
+    "Reason": "results",
     "Recommendation": "results",
     "Recommendations": "results",
     "Recommender": "recommender",

@@ -10,8 +10,11 @@ from torch import Tensor
 
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.tensor_files import Shapes
+from recbole_fmrlrec.rules import shown
 
 Unknown = Literal["skip", "error"]
+#: What an item has in a column.
+Values = tuple[str, ...]
 _TYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 
 
@@ -22,18 +25,27 @@ class ItemTable:
         ids: N item ids.
         titles: a title or None for each.
         vectors: ``(N+1, s)`` float32.
+        columns: what else is known of the items, by name: for each item its values, none or
+            several.
 
     Raises:
         DeployError: lengths differ, or an id occurs twice.
     """
 
-    def __init__(self, ids: Sequence[str], titles: Sequence[str | None], vectors: Tensor) -> None:
+    def __init__(
+        self,
+        ids: Sequence[str],
+        titles: Sequence[str | None],
+        vectors: Tensor,
+        columns: Mapping[str, Sequence[Values]] | None = None,
+    ) -> None:
         if not len(ids) == len(titles) == len(vectors) - 1:
             raise DeployError(
                 f"{len(ids)} item ids, {len(titles)} titles, {len(vectors) - 1} vectors: "
                 "there must be one of each for every item"
             )
         self.ids, self.titles, self.vectors = list(ids), list(titles), vectors
+        self.columns = {name: list(values) for name, values in (columns or {}).items()}
         self.row_of = {item: row for row, item in enumerate(self.ids, start=1)}
         if len(self.row_of) != len(self.ids):
             raise DeployError(f"item {_first_twice(self.ids)!r} occurs twice in the item table")
@@ -62,6 +74,32 @@ class ItemTable:
             )
         return [self.row_of[name] for name in names if name in self.row_of], missing
 
+    def column(self, name: str) -> list[Values]:
+        """The values of every item in a column, in the order of ``ids``.
+
+        Raises:
+            DeployError: there is no such column.
+        """
+        if name not in self.columns:
+            known = f"it has {list(self.columns)}" if self.columns else "it has none"
+            raise DeployError(
+                f"the model has no column {name!r} of items ({known}); add_column gives it one"
+            )
+        return self.columns[name]
+
+    def set_column(self, name: str, values: Mapping[str, str | Sequence[str] | None]) -> None:
+        """Give items their values in a column; an item that is not named has none.
+
+        Raises:
+            DeployError: no name, a value that is neither a text nor a list of texts, or values
+                for none of the items.
+        """
+        if not isinstance(name, str) or not name:
+            raise DeployError(f"a column's name is a text, not {name!r}")
+        if self.ids and not any(item in values for item in self.ids):
+            raise DeployError(f"column {name}: none of the {len(values)} ids is one of the model's")
+        self.columns[name] = [_values(name, item, values.get(item)) for item in self.ids]
+
     def append(self, ids: Sequence[str], titles: Sequence[str | None], vectors: Tensor) -> None:
         """Add items with their ``(n, s)`` vectors.
 
@@ -76,7 +114,20 @@ class ItemTable:
         self.row_of |= {item: row for row, item in enumerate(ids, start=len(self.ids) + 1)}
         self.ids += ids
         self.titles += titles
+        for values in self.columns.values():
+            values += [()] * len(ids)
         self.vectors = torch.cat([self.vectors, vectors])
+
+
+def _values(column: str, item: str, given: object) -> Values:
+    if given is None or given == "":
+        return ()
+    values = (given,) if isinstance(given, str) else given
+    if not isinstance(values, Sequence) or not all(isinstance(value, str) for value in values):
+        raise DeployError(
+            f"column {column}, item {item!r}: {shown(given)} is neither a text nor a list of texts"
+        )
+    return tuple(values)
 
 
 def _first_twice(ids: Sequence[str]) -> str:

@@ -1,9 +1,10 @@
 """The folder of a deployed model.
 
-``model.safetensors`` holds the parameters, ``items.safetensors`` the item table, ``items.json`` ids
-and titles, ``model.json`` the description with length and hash of the others and a hash of its own
-(folders of earlier versions have none and are read with a warning). The description is
-removed first and written last, so that a half-written folder is not a model.
+``model.safetensors`` holds the parameters, ``items.safetensors`` the item table, ``items.json``
+ids, titles and, where there are any, further columns of items, ``model.json`` the description with
+length and hash of the others and a hash of its own (folders of earlier versions have none and are
+read with a warning). The description is removed first and written last, so that a half-written
+folder is not a model.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from recbole_fmrlrec.deploy.description import OWN_HASH, Description
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.items import (
     ItemTable,
+    Values,
     restore_vectors,
     store_vectors,
     table_bytes,
@@ -69,7 +71,8 @@ def save_model(
     (folder / DESCRIPTION).unlink(missing_ok=True)
     write_tensors(folder / PARAMETERS, pack_parameters(network))
     write_tensors(folder / TABLE, store_vectors(items.vectors, description.table_dtype))
-    write_json(folder / ITEMS, {"ids": items.ids, "titles": items.titles}, indent=None)
+    listed: dict[str, Any] = {"ids": items.ids, "titles": items.titles}
+    write_json(folder / ITEMS, listed | _columns_to_write(items), indent=None)
     names = [PARAMETERS, TABLE, ITEMS, *extra_files]
     for graph in folder.glob("*.onnx"):
         if graph.name not in names:
@@ -113,7 +116,8 @@ def load_model(folder: Path) -> tuple[Description, FMRLRecNetwork, ItemTable]:
     vectors = restore_vectors(read_tensors(folder / TABLE, shapes))
     tensors = read_tensors(folder / PARAMETERS, parameter_shapes(description))
     network = build_network(description, tensors, vectors[0])
-    return description, network, ItemTable(*_read_items(folder / ITEMS, len(vectors) - 1), vectors)
+    ids, titles, columns = _read_items(folder / ITEMS, len(vectors) - 1)
+    return description, network, ItemTable(ids, titles, vectors, columns)
 
 
 def _check_lengths(folder: Path, description: Description) -> None:
@@ -132,7 +136,14 @@ def _check_lengths(folder: Path, description: Description) -> None:
             )
 
 
-def _read_items(path: Path, count: int) -> tuple[list[str], list[str | None]]:
+def _columns_to_write(items: ItemTable) -> dict[str, Any]:
+    """The entry ``columns``, which a table without them has not: a list of texts for each item."""
+    return {"columns": items.columns} if items.columns else {}
+
+
+def _read_items(
+    path: Path, count: int
+) -> tuple[list[str], list[str | None], dict[str, list[Values]]]:
     content = read_json(path)
     ids, titles = content.get("ids"), content.get("titles")
     for name, values, kinds in (("ids", ids, str), ("titles", titles, str | None)):
@@ -141,7 +152,24 @@ def _read_items(path: Path, count: int) -> tuple[list[str], list[str | None]]:
         if len(values) != count:
             raise DeployError(f"{path}: {len(values)} {name}, model.json says {count} items")
     assert isinstance(ids, list) and isinstance(titles, list)
-    return ids, titles
+    return ids, titles, _read_columns(path, content.get("columns", {}), count)
+
+
+def _read_columns(path: Path, columns: Any, count: int) -> dict[str, list[Values]]:
+    if not isinstance(columns, dict):
+        raise DeployError(f"{path}: columns must be an object")
+    for name, values in columns.items():
+        if not isinstance(values, list) or not all(map(_is_texts, values)):
+            raise DeployError(f"{path}: column {name} must be a list of lists of texts")
+        if len(values) != count:
+            raise DeployError(
+                f"{path}: {len(values)} entries in column {name}, model.json says {count} items"
+            )
+    return {name: [tuple(texts) for texts in values] for name, values in columns.items()}
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _by_number(name: str) -> tuple[int, str]:

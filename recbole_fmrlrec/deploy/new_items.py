@@ -36,14 +36,27 @@ def project(
         raise DeployError(
             f"{description.model} was trained on ids alone: a new item has no vector in it"
         )
+    matrix = unit_features(description, features, count) * description.feature_scale
+    projected: Tensor = network.projector(matrix)
+    return projected
+
+
+def unit_features(
+    description: Description, features: ArrayLike | Mapping[str, ArrayLike], count: int
+) -> Tensor:
+    """Features ``(count, F)`` float32: each modality of length 1, side by side; zeros for none.
+
+    Raises:
+        DeployError: these do not fit the model, or it has none.
+    """
+    if not description.modalities:
+        raise DeployError(f"{description.model} was trained on ids alone: it has no features")
     parts = _by_modality(description, features)
     columns = [
         _unit_rows(parts.get(modality.name), count, modality.width, modality.name)
         for modality in description.modalities
     ]
-    matrix = np.concatenate(columns, axis=1)
-    projected: Tensor = network.projector(torch.from_numpy(matrix) * description.feature_scale)
-    return projected
+    return torch.from_numpy(np.concatenate(columns, axis=1))
 
 
 def _by_modality(

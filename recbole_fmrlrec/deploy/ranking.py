@@ -1,8 +1,9 @@
-"""From outputs of the encoder to recommendations: exclusion, candidates, filter."""
+"""From outputs of the encoder to recommendations: exclusion, candidates, filter, selection."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from recbole_fmrlrec.deploy.errors import check_count
 from recbole_fmrlrec.deploy.items import ItemTable, Unknown
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.deploy.retrieval import ExactSearch, Search
+from recbole_fmrlrec.deploy.selection import Ranked, Selection
 
 Filter = Callable[[str], bool]
 
@@ -24,6 +26,7 @@ def rank_items(
     candidates: Sequence[object] | None = None,
     filter: Filter | None = None,
     unknown: Unknown = "skip",
+    selection: Selection | None = None,
 ) -> list[Recommendations]:
     """The best k items for each output ``(B, s)``; fewer where fewer are left.
 
@@ -37,6 +40,7 @@ def rank_items(
         filter: says of an item id whether it may be recommended; asked down the ranking only as
             far as k items need.
         unknown: what to do with candidates that are not in the table.
+        selection: how k items are taken from the ranking; the first k when None.
 
     Raises:
         DeployError: k is below 1, or an unknown candidate with ``unknown="error"``.
@@ -46,16 +50,25 @@ def rank_items(
     if candidates is not None:
         rows = sorted(set(items.rows(candidates, unknown)[0]))
         search, total = _among(items.vectors, rows), len(rows)
+    selection = selection or Selection(items)
     results: list[Recommendations | None] = [None] * len(hidden)
     pending = list(range(len(hidden)))
-    count = min(total, k + max(map(len, excluded), default=0))
+    depths = [selection.depth(k)] * len(hidden)
+    count = min(total, selection.depth(k) + max(map(len, excluded), default=0))
     while pending:
         scores, found = search(hidden[pending], count)
         left = []
         for at, own_scores, own_rows in zip(pending, scores.tolist(), found.tolist(), strict=True):
-            picked = _pick(items, own_rows, own_scores, k, excluded[at], filter)
-            results[at] = picked
-            if len(picked) < k and count < total:
+            allowed = _allowed(items, own_rows, own_scores, excluded[at], filter)
+            ranked = list(islice(allowed, depths[at]))
+            deep = len(ranked) == depths[at]
+            if not deep and count < total:  # an answer must not hang on the others of its batch
+                left.append(at)
+                continue
+            picked = selection.take(ranked, k)
+            results[at] = _named(items, picked)
+            if deep and len(picked) < k:
+                depths[at] *= 4
                 left.append(at)
         pending, count = left, min(total, 4 * count)
     return [result for result in results if result is not None]
@@ -72,23 +85,22 @@ def _among(vectors: Tensor, rows: list[int]) -> Search:
     return search
 
 
-def _pick(
+def _allowed(
     items: ItemTable,
     rows: list[int],
     scores: list[float],
-    k: int,
     excluded: Collection[int],
     filter: Filter | None,
-) -> Recommendations:
-    kept: list[tuple[int, float]] = []
+) -> Iterator[tuple[int, float]]:
     for row, score in zip(rows, scores, strict=True):
         # Row 0 means none: an approximate index may find fewer than it was asked for.
         if row and row not in excluded and (filter is None or filter(items.ids[row - 1])):
-            kept.append((row, score))
-            if len(kept) == k:
-                break
+            yield row, score
+
+
+def _named(items: ItemTable, picked: Ranked) -> Recommendations:
     return Recommendations(
-        [items.ids[row - 1] for row, _ in kept],
-        [items.titles[row - 1] for row, _ in kept],
-        [score for _, score in kept],
+        [items.ids[row - 1] for row, _ in picked],
+        [items.titles[row - 1] for row, _ in picked],
+        [score for _, score in picked],
     )

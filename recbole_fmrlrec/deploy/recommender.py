@@ -13,6 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from recbole_fmrlrec.deploy.answers import Answers
 from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.items import ItemTable, Unknown
@@ -23,6 +24,7 @@ from recbole_fmrlrec.deploy.real_arithmetic import RealStep
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.deploy.retrieval import ExactSearch, Search
 from recbole_fmrlrec.deploy.search_settings import History, SearchSettings
+from recbole_fmrlrec.deploy.selection import Selection
 from recbole_fmrlrec.deploy.session import Session, Sessions
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
@@ -30,7 +32,7 @@ from recbole_fmrlrec.nn.network import FMRLRecNetwork
 BATCH = 1024
 
 
-class Recommender(SearchSettings):
+class Recommender(SearchSettings, Answers):
     """One deployed model: the sequence encoder and the item table of one size.
 
     Item vectors are held as float32, however they are stored.
@@ -83,6 +85,10 @@ class Recommender(SearchSettings):
         candidates: Sequence[str] | None = ...,
         filter: Filter | None = ...,
         unknown: Unknown = ...,
+        explain: bool = ...,
+        diversify: float = ...,
+        max_per_group: int | None = ...,
+        group_by: str | None = ...,
     ) -> Recommendations: ...
 
     @overload
@@ -94,6 +100,10 @@ class Recommender(SearchSettings):
         candidates: Sequence[str] | None = ...,
         filter: Filter | None = ...,
         unknown: Unknown = ...,
+        explain: bool = ...,
+        diversify: float = ...,
+        max_per_group: int | None = ...,
+        group_by: str | None = ...,
     ) -> list[Recommendations]: ...
 
     @torch.no_grad()
@@ -105,6 +115,10 @@ class Recommender(SearchSettings):
         candidates: Sequence[str] | None = None,
         filter: Filter | None = None,
         unknown: Unknown = "skip",
+        explain: bool = False,
+        diversify: float = 0.0,
+        max_per_group: int | None = None,
+        group_by: str | None = None,
     ) -> Any:
         """The k items most likely to be next.
 
@@ -121,6 +135,12 @@ class Recommender(SearchSettings):
             filter: whether an item id may be recommended.
             unknown: ``"skip"`` leaves unknown ids out and names them in the result; ``"error"``
                 refuses them.
+            explain: name for each item the event of the history that added most to its score; see
+                `explain`.
+            diversify: 0 for the best items, up to 1 for the most varied ones, by maximal marginal
+                relevance over the item vectors; see `Selection`.
+            max_per_group: items at most that share a value of the column ``group_by``.
+            group_by: a column of items, see `add_column`.
 
         Returns:
             Recommendations, or for a batch a list of them.
@@ -128,8 +148,10 @@ class Recommender(SearchSettings):
         Raises:
             DeployError: an unknown item with ``unknown="error"``, or an impossible argument.
         """
+        selection = Selection(self.items, diversify, max_per_group, group_by)
         batch = _is_batch(history)
-        known = [self.items.rows(items, unknown) for items in (history if batch else [history])]
+        histories = history if batch else [history]
+        known = [self.items.rows(items, unknown) for items in histories]
         rows = [found for found, _ in known]
         excluded = [set(found) if exclude_seen else set() for found in rows]
         results = rank_items(
@@ -141,7 +163,10 @@ class Recommender(SearchSettings):
             candidates,
             filter,
             unknown,
+            selection,
         )
+        if explain:
+            results = [self.with_reasons(*pair) for pair in zip(histories, results, strict=True)]
         named = [
             replace(result, unknown=missing)
             for result, (_, missing) in zip(results, known, strict=True)
@@ -167,7 +192,7 @@ class Recommender(SearchSettings):
         Raises:
             DeployError: an unknown item, or a size that the model does not have.
         """
-        width = self._width(size)
+        width = self.width(size)
         if ids is None:
             return self.items.vectors[1:, :width].clone()
         rows, _ = self.items.rows(ids, "error")
@@ -183,15 +208,9 @@ class Recommender(SearchSettings):
             DeployError: an unknown item with ``unknown="error"``, or a size that the model does not
                 have.
         """
-        width = self._width(size)
+        width = self.width(size)
         rows, _ = self.items.rows(history, unknown)
         return self.encode_rows([rows])[0, :width].clone()
-
-    def _width(self, size: int | None) -> int:
-        sizes = self.description.sizes
-        if size is not None and size not in sizes:
-            raise DeployError(f"size = {size}: this model has the sizes {list(sizes)}")
-        return size or self.size
 
     @torch.no_grad()
     def encode_rows(self, histories: Sequence[Sequence[int]]) -> Tensor:
@@ -258,6 +277,19 @@ class Recommender(SearchSettings):
         self.items.append(names, given, vectors)
         self.description = replace(self.description, num_items=len(self.items))
         self.use_exact()
+
+    def add_column(self, name: str, values: Mapping[str, str | Sequence[str] | None]) -> None:
+        """Give the items a column such as a brand or genres; `save` keeps it.
+
+        Args:
+            name: of the column; one of that name is replaced.
+            values: by item id a text, or a list of texts where there are several. Items that are
+                not named have none; ids that are not in the model are left out.
+
+        Raises:
+            DeployError: no name, a value of another kind, or values for none of the items.
+        """
+        self.items.set_column(name, values)
 
 
 def _is_batch(history: Any) -> bool:

@@ -35,16 +35,22 @@ class ExactSearch:
 
     Args:
         vectors: ``(N+1, s)`` item table; row 0 is not a candidate.
+        divisors: ``(N+1,)`` numbers by which each item's scores are divided; by 1 when None.
     """
 
-    def __init__(self, vectors: Tensor) -> None:
+    def __init__(self, vectors: Tensor, divisors: Tensor | None = None) -> None:
         self.items = vectors[1:]
+        self.divisors = None if divisors is None else divisors[1:]
 
     def __call__(self, hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The best ``count`` items of each output."""
         step = max(1, BLOCK_BYTES // (4 * max(1, len(self.items))))
-        parts = [(part @ self.items.t()).topk(count) for part in hidden.split(step)]
+        parts = [self._scores(part).topk(count) for part in hidden.split(step)]
         return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts]) + 1
+
+    def _scores(self, hidden: Tensor) -> Tensor:
+        scores = hidden @ self.items.t()
+        return scores if self.divisors is None else scores.div_(self.divisors)
 
 
 class TwoStageSearch:

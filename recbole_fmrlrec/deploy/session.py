@@ -21,6 +21,7 @@ from recbole_fmrlrec.deploy.model_folder import PARAMETERS
 from recbole_fmrlrec.deploy.ranking import Filter, rank_items
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.deploy.retrieval import Search
+from recbole_fmrlrec.deploy.selection import Selection
 from recbole_fmrlrec.rules import is_whole, shown
 
 
@@ -130,6 +131,9 @@ class Sessions:
         candidates: Sequence[str] | None = None,
         filter: Filter | None = None,
         unknown: Unknown = "skip",
+        diversify: float = 0.0,
+        max_per_group: int | None = None,
+        group_by: str | None = None,
     ) -> list[Recommendations]:
         """The k items most likely to be next in each session; see `Recommender.recommend`.
 
@@ -141,7 +145,10 @@ class Sessions:
         excluded = [self._seen_rows(at) if exclude_seen else set() for at in where]
         hidden = self.hidden if sessions is None else self.hidden[where]
         search = self.recommender.search
-        return rank_items(table, search, hidden, k, excluded, candidates, filter, unknown)
+        selection = Selection(table, diversify, max_per_group, group_by)
+        return rank_items(
+            table, search, hidden, k, excluded, candidates, filter, unknown, selection
+        )
 
     def _seen_rows(self, session: int) -> set[int]:
         seen, row_of = self.seen[session], self.recommender.items.row_of

@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 
 from recbole_fmrlrec.deploy.event_times import EventTimes
 from recbole_fmrlrec.deploy.histories import ids_of_list, split_history
-from recbole_fmrlrec.deploy.results import Recommendations
+from recbole_fmrlrec.deploy.results import Reason, Recommendations
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.atomic import replacing
 
@@ -22,6 +22,7 @@ _JSON_NAMES = (".jsonl", ".ndjson", ".json")
 # With the wide forms of the four signs, which spreadsheets take for them.
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _HEAD = ["user_id", "rank", "item_id", "title", "score"]
+_BECAUSE = ["because_item_id", "because_title", "contribution"]
 
 
 class User(NamedTuple):
@@ -179,7 +180,7 @@ Write = Callable[[str, Recommendations], None]
 
 @contextmanager
 def writer(
-    path: Path | None, form: str | None = None, spreadsheet: bool = False
+    path: Path | None, form: str | None = None, spreadsheet: bool = False, reasons: bool = False
 ) -> Iterator[Write]:
     """A function that writes the recommendations of one user.
 
@@ -191,6 +192,9 @@ def writer(
         form: one of `FORMATS`, where the name does not say; CSV on standard output.
         spreadsheet: in CSV, put ' before an id or a title that a spreadsheet would take for a
             formula, see `as_text`.
+        reasons: CSV has the columns ``because_item_id,because_title,contribution`` as well, empty
+            where no event of the history added to the score. In JSON lines each item has its
+            ``because`` wherever the recommendations have reasons.
 
     Raises:
         UsageError: the name ends otherwise, or ``spreadsheet`` with another form than CSV.
@@ -205,16 +209,16 @@ def writer(
         raise UsageError("--spreadsheet is for CSV; JSON lines hold ids and titles as they are")
     cell = as_text if spreadsheet else str
     if path is None:
-        yield _write_to(sys.stdout, form, cell)
+        yield _write_to(sys.stdout, form, cell, reasons)
         return
     if path.exists() and not path.is_file():  # /dev/stdout, a named pipe
         if path.is_dir():
             raise UsageError(f"--output: {path} is a folder; give the name of a file in it")
         with open(path, "w", encoding="utf-8", newline="") as stream:
-            yield _write_to(stream, form, cell)
+            yield _write_to(stream, form, cell, reasons)
         return
     with replacing(path) as partial, open(partial, "w", encoding="utf-8", newline="") as stream:
-        yield _write_to(stream, form, cell)
+        yield _write_to(stream, form, cell, reasons)
 
 
 def as_text(cell: str) -> str:
@@ -236,7 +240,7 @@ class _Lines:
         self._stream.write(line.removesuffix("\r\n") + "\n")
 
 
-def _write_to(stream: IO[str], form: str, cell: Callable[[str], str]) -> Write:
+def _write_to(stream: IO[str], form: str, cell: Callable[[str], str], reasons: bool) -> Write:
     if form == "jsonl":
 
         def write_json(user: str, result: Recommendations) -> None:
@@ -245,11 +249,18 @@ def _write_to(stream: IO[str], form: str, cell: Callable[[str], str]) -> Write:
 
         return write_json
     rows = csv.writer(_Lines(stream), lineterminator="\r\n")
-    rows.writerow(_HEAD)
+    rows.writerow(_HEAD + _BECAUSE * reasons)
 
     def write_csv(user: str, result: Recommendations) -> None:
         for rank, item in enumerate(result, start=1):
             names = cell(item.id), cell(item.title or "")
-            rows.writerow([cell(user), rank, *names, f"{item.score:.6g}"])
+            because = _because(result.reasons[rank - 1], cell) if reasons else ()
+            rows.writerow([cell(user), rank, *names, f"{item.score:.6g}", *because])
 
     return write_csv
+
+
+def _because(reason: Reason | None, cell: Callable[[str], str]) -> tuple[str, str, str]:
+    if reason is None:
+        return "", "", ""
+    return cell(reason.id), cell(reason.title or ""), f"{reason.contribution:.6g}"

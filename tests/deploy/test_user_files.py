@@ -292,7 +292,7 @@ def test_candidates_and_seen_items(
     [
         (["--history=i1"], "the following arguments are required: --model_dir"),
         (["--model_dir=none", "--history=i1"], "there is no folder"),
-        (["--model_dir=MODEL"], "one of the arguments --history --users_file is required"),
+        (["--model_dir=MODEL"], "the arguments --history --users_file --similar is required"),
         (["--model_dir=MODEL", "--history=x", "--unknown=error"], "1 unknown item"),
         (["--model_dir=MODEL", "--history=i1", "--k=0"], "--k and --batch_size must be 1"),
         (["--model_dir=MODEL", "--history=i1", "--output=a.csv"], "--output needs"),
