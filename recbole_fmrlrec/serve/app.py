@@ -47,6 +47,7 @@ def build_app(service: Service) -> FastAPI:
     for routes in routers:
         app.include_router(routes(service))
     _add_handlers(app)
+    app.state.service = service
     app.add_middleware(Gate, settings=service.settings, metrics=service.metrics)
     if service.settings.token is not None:
         _ask_for_token(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def _text(value: Any) -> Any:
@@ -12,7 +12,15 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-ItemId = Annotated[str, BeforeValidator(_text), Field(max_length=1000)]
+def _whole(text: str) -> str:
+    """JSON can name half a character of UTF-16, which no other form of text can hold."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("holds half a character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole), Field(max_length=1000)]
+ItemId = Annotated[Text, BeforeValidator(_text)]
 K = Annotated[int, Field(ge=1, description="How many items.")]
 _HISTORY = "Item ids, the oldest first; unknown ones are skipped and named in the answer."
 
@@ -24,7 +32,7 @@ class _Request(BaseModel):
 class Which(_Request):
     """Which model: the first one at its largest size unless named."""
 
-    model: str | None = Field(default=None, description="A model's name, see GET /models.")
+    model: Text | None = Field(default=None, description="A model's name, see GET /models.")
     size: int | None = Field(
         default=None, ge=1, description="One of its sizes; the largest by default."
     )
@@ -44,7 +52,7 @@ class Options(_Request):
     max_per_group: int | None = Field(
         default=None, ge=1, description="Items that share a value at most."
     )
-    group_by: str | None = Field(
+    group_by: Text | None = Field(
         default=None, description="The column that max_per_group is about."
     )
     explain: bool = Field(
@@ -56,7 +64,7 @@ class RecommendRequest(Which, Options):
     """A history, or the id of a session, which has its model."""
 
     history: list[ItemId] | None = Field(default=None, description=_HISTORY)
-    session_id: str | None = Field(default=None, max_length=200)
+    session_id: Text | None = None
 
 
 class BatchRequest(Which, Options):
@@ -85,7 +93,7 @@ class ExplainRequest(Which):
     """Items to explain after a history or a session."""
 
     history: list[ItemId] | None = Field(default=None, description=_HISTORY)
-    session_id: str | None = Field(default=None, max_length=200)
+    session_id: Text | None = None
     items: list[ItemId] = Field(min_length=1)
 
 

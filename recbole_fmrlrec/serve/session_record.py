@@ -20,11 +20,12 @@ _MOST = 2**53
 
 
 def record_of(
-    model: str, size: int, history: Sequence[str], state: Mapping[str, Any]
+    served: Mapping[str, Any], history: Sequence[str], state: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The record of a session.
 
     Args:
+        served: model, size and version.
         history: the latest events that are kept, the oldest first.
         state: what `Sessions.state_dict` gave.
     """
@@ -34,8 +35,7 @@ def record_of(
     }
     return {
         "format": FORMAT,
-        "model": model,
-        "size": size,
+        **served,
         "parameters": state["model"],
         "events": state["events"],
         "history": list(history),
@@ -56,7 +56,7 @@ def state_of(record: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, An
     for name in _ARRAYS:
         try:
             numbers = np.frombuffer(base64.b64decode(record[name], validate=True), "<f4")
-            state[name] = numbers.reshape(like[name].shape)
+            state[name] = numbers.reshape(like[name].shape).copy()
         except (ValueError, TypeError, binascii.Error):
             raise Refused(422, f"the session's {name} is not that of this model") from None
     return {**state, "seen": None}
@@ -68,7 +68,8 @@ def check_record(record: object) -> dict[str, Any]:
     Raises:
         Refused: it is none (422).
     """
-    kinds = {"model": str, "parameters": str, "history": list, "state": str, "hidden": str}
+    texts = ("model", "version", "parameters", "state", "hidden")
+    kinds = {"history": list, **dict.fromkeys(texts, str)}
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise Refused(422, f"not an exported session of format {FORMAT}")
     for name, kind in kinds.items():

@@ -81,7 +81,8 @@ class Shelf:
             DeployError: its numbers are impossible.
         """
         state = dict(self._blank)
-        fits = record is not None and record["parameters"] == self._blank["model"]
+        # The version covers the item table as well, which the events were read with.
+        fits = record is not None and record["version"] == self.served.version
         if record is not None and fits:
             state = state_of(record, self._blank)
         slot = self._free[-1]
@@ -121,4 +122,4 @@ class Shelf:
         assert held.slot is not None
         state = self._sessions.state_dict(held.slot, seen=False)
         state["events"] = held.events
-        return record_of(self.served.name, self.served.size, held.history, state)
+        return record_of(self.served.says(), held.history, state)

@@ -184,14 +184,14 @@ class SessionTable:
         shelf.held.move_to_end(name)
         known, told.unknown = shelf.known(work.ask.items)
         if held.slot is None:
+            kept, _ = shelf.known(held.history)
+            held.history = deque(kept, self._limits.session_events)
             try:
                 again = shelf.restore(held, record)
             except (Refused, DeployError):
                 shelf.drop(name)
                 raise
             if again:
-                kept, _ = shelf.known(held.history)
-                held.history = deque(kept, self._limits.session_events)
                 work.feed += kept
                 told.replayed = len(kept)
                 self.counts["replayed"] += len(kept)
