@@ -20,7 +20,7 @@ from recbole_fmrlrec.serve.settings import Settings
 
 #: Paths that need no token: the page, which asks for it, and what a supervisor asks.
 OPEN = {"/", "/health", "/ready"}
-# Asked for by supervisors also when the server is full.
+# Asked for by supervisors also when the server is full; they do not count.
 _ALWAYS = {"/health", "/ready", "/metrics"}
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -49,7 +49,8 @@ class Gate:
             return
         started, reply = time.perf_counter(), _Reply(send, _request_id(scope))
         scope.setdefault("state", {})["request_id"] = reply.id
-        self._running += 1
+        counted = scope["path"] not in _ALWAYS
+        self._running += counted
         self._metrics.running.set(self._running)
         try:
             await asyncio.wait_for(
@@ -66,7 +67,7 @@ class Gate:
                 Refused(500, "the server failed; its log says more under this request id")
             )
         finally:
-            self._running -= 1
+            self._running -= counted
             self._metrics.running.set(self._running)
             self._note(scope, reply, time.perf_counter() - started)
 

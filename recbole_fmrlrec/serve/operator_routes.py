@@ -83,7 +83,7 @@ def _policy(page: str) -> str:
         hashes[tag] = f"'sha256-{digest}'"
     return (
         f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; "
-        "connect-src 'self'; img-src blob:; base-uri 'none'; form-action 'none'; "
+        "connect-src 'self'; img-src blob: data:; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
 

@@ -1,4 +1,4 @@
-"""POST /recommend, /recommend/batch, /explain, the items: the answers of the library, and reasons."""
+"""Lists for histories, explanations, items: the answers of the library, and reasons."""
 
 from __future__ import annotations
 
