@@ -115,7 +115,7 @@ class Models:
         self._lock = Lock()
         for folder in self._each():
             try:
-                self._put(_load(folder))
+                self.put(_load(folder))
             except DeployError as error:
                 raise UsageError(f"--model_dir: {error}") from None
 
@@ -161,7 +161,7 @@ class Models:
         if skipped or (before is not None and mark == before.mark):
             return Outcome(str(folder), "unchanged")
         try:
-            self._put(_load(folder), before)
+            self.put(_load(folder), before)
         except DeployError as error:
             if mark is not None:
                 self._refused[folder] = mark
@@ -169,7 +169,12 @@ class Models:
         self._refused.pop(folder, None)
         return Outcome(str(folder), "loaded")
 
-    def _put(self, new: Served, before: Served | None = None) -> None:
+    def put(self, new: Served, before: Served | None = None) -> None:
+        """Serve a model, in the place of another one or beside the others.
+
+        Raises:
+            DeployError: another one has its name and size.
+        """
         rest = {key: old for key, old in self._served.items() if old is not before}
         if new.key in rest:
             raise DeployError(

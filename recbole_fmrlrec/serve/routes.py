@@ -19,15 +19,19 @@ from recbole_fmrlrec.serve.session_table import Ask, Told
 from recbole_fmrlrec.serve.settings import Limits
 
 
-def list_of(result: Recommendations) -> dict[str, Any]:
-    """A list for an answer.
+def list_of(result: Recommendations, service: Service) -> dict[str, Any]:
+    """A list for an answer; items that have a picture say so.
 
     Raises:
         Refused: a score is not a number, which only an imported session can bring about.
     """
     if not all(map(math.isfinite, result.scores)):
         raise Refused(422, "the session's numbers are impossible: its scores are not finite")
-    return result.to_json()
+    answer = result.to_json()
+    if service.pictures:
+        for item in answer["items"]:
+            item["picture"] = item["item_id"] in service.pictures
+    return answer
 
 
 def checked_options(asked: schemas.Options, limits: Limits) -> dict[str, Any]:
@@ -90,12 +94,12 @@ def ask_routes(service: Service) -> APIRouter:
             ask = Ask("use", asked.session_id, k=asked.k, options=options)
             told = await use_session(service, ask)
             assert told.served is not None and told.top is not None
-            return JSONResponse({**told.served.says(), **list_of(told.top)})
+            return JSONResponse({**told.served.says(), **list_of(told.top, service)})
         limits.check_length("history", asked.history, limits.history)
         served = service.models.get(asked.model, asked.size)
         question = Question(served, [asked.history or []], asked.k, options)
         (result,) = await service.recommend(question)
-        return JSONResponse({**served.says(), **list_of(result)})
+        return JSONResponse({**served.says(), **list_of(result, service)})
 
     @router.post("/recommend/batch", response_model=schemas.BatchAnswer, tags=["recommend"])
     async def recommend_batch(asked: schemas.BatchRequest) -> Response:
@@ -106,7 +110,9 @@ def ask_routes(service: Service) -> APIRouter:
         options = checked_options(asked, limits)
         served = service.models.get(asked.model, asked.size)
         found = await service.recommend(Question(served, asked.histories, asked.k, options))
-        return JSONResponse({**served.says(), "results": [list_of(result) for result in found]})
+        return JSONResponse(
+            {**served.says(), "results": [list_of(result, service) for result in found]}
+        )
 
     @router.post("/explain", response_model=schemas.ExplainAnswer, tags=["recommend"])
     async def explain(asked: schemas.ExplainRequest) -> Response:
@@ -164,7 +170,7 @@ def item_routes(service: Service) -> APIRouter:
         _known(served, [item_id])
         recommender = served.recommender
         result = await service.aside(lambda: recommender.similar(item_id, k))
-        return JSONResponse({**served.says(), **list_of(result)})
+        return JSONResponse({**served.says(), **list_of(result, service)})
 
     @router.get(
         "/items/{item_id:path}/picture",

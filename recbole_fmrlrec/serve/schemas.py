@@ -122,12 +122,13 @@ class Event(BaseModel):
 
 
 class Item(BaseModel):
-    """An item of a list; `because` where reasons were asked for."""
+    """An item of a list; `because` where reasons were asked for, `picture` where there are any."""
 
     item_id: str
     title: str | None
     score: float
     because: Event | None = None
+    picture: bool = False
 
 
 class List(BaseModel):

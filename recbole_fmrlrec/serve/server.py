@@ -26,29 +26,45 @@ def serve(settings: Settings, host: str, port: int) -> None:
         UsageError: a model, the store or the address cannot be used.
         KeyboardInterrupt: after SIGINT, when all is closed.
     """
-    bound = _bind(host, port)
+    bound = bind(host, port)
     log_to_stderr()
-    service = Service(settings)
+    run(Service(settings), bound)
+
+
+def run(service: Service, bound: socket.socket) -> None:
+    """Answer at a bound socket, which is closed at the end.
+
+    Raises:
+        KeyboardInterrupt: after SIGINT, when all is closed.
+    """
     config = uvicorn.Config(
         build_app(service),
         log_config=None,
         access_log=False,
         server_header=False,
         # What is being answered ends within its own limit.
-        timeout_graceful_shutdown=round(settings.limits.seconds) + 1,
+        timeout_graceful_shutdown=round(service.limits.seconds) + 1,
     )
     # uvicorn sends itself the signal again when it has closed everything; done is done.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     names = [f"{served.name}/{served.size}" for served in service.models]
-    say("serving", url=f"http://{host}:{bound.getsockname()[1]}/", models=names)
+    host, port = bound.getsockname()[:2]
+    place = f"[{host}]" if ":" in host else host
+    say("serving", url=f"http://{place}:{port}/", models=names)
     with bound:
         uvicorn.Server(config).run(sockets=[bound])
     say("stopped")
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        UsageError: the address cannot be used.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # Named as TCP, asyncio turns off the delay of small packets (40 ms on every answer).
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))

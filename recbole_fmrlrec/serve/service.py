@@ -30,14 +30,20 @@ class Service:
     Args:
         settings: what it is started with.
         clock: seconds since 1970, for the expiry of sessions.
+        models: loaded from the settings' folders when None.
 
     Raises:
         UsageError: a model, the store or the pictures cannot be used.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        models: Models | None = None,
+    ) -> None:
         self.settings, self.limits = settings, settings.limits
-        self.models = Models(settings.model_dirs)
+        self.models = models or Models(settings.model_dirs)
         self.pictures = pictures_in(settings.pictures)
         self.store = open_store(settings.session_store, self.limits.session_seconds)
         self.sessions = SessionTable(self.models, self.store, self.limits, clock)

@@ -30,7 +30,7 @@ def session_routes(service: Service) -> APIRouter:
         else:
             served = service.models.get(asked.model, asked.size)
             ask = Ask("open", model=served.key, items=asked.history)
-        return JSONResponse(_answer(await service.session(ask)), 201)
+        return JSONResponse(_answer(await service.session(ask), service), 201)
 
     @router.post("/sessions/{session_id}/events", response_model=schemas.SessionAnswer)
     async def events(session_id: str, asked: schemas.EventsRequest) -> Response:
@@ -38,7 +38,7 @@ def session_routes(service: Service) -> APIRouter:
         limits.check_length("items", asked.items, limits.history)
         options = checked_options(asked, limits)
         ask = Ask("use", session_id, items=asked.items, k=asked.k, options=options)
-        return JSONResponse(_answer(await use_session(service, ask)))
+        return JSONResponse(_answer(await use_session(service, ask), service))
 
     @router.get("/sessions/{session_id}/top", response_model=schemas.SessionAnswer)
     async def top(
@@ -50,7 +50,7 @@ def session_routes(service: Service) -> APIRouter:
         """The k items most likely to be next."""
         asked = schemas.Options(k=k, exclude_seen=exclude_seen, explain=explain)
         ask = Ask("use", session_id, k=k, options=checked_options(asked, limits))
-        return JSONResponse(_answer(await use_session(service, ask)))
+        return JSONResponse(_answer(await use_session(service, ask), service))
 
     @router.get("/sessions/{session_id}", response_model=dict[str, Any])
     async def export(session_id: str) -> Response:
@@ -66,12 +66,12 @@ def session_routes(service: Service) -> APIRouter:
     return router
 
 
-def _answer(told: Told) -> dict[str, Any]:
+def _answer(told: Told, service: Service) -> dict[str, Any]:
     assert told.served is not None
     answer = {**told.served.says(), "session_id": told.session, "events": told.events}
     if told.replayed:
         answer["replayed"] = told.replayed
     if told.top is not None:
-        answer |= list_of(told.top)
+        answer |= list_of(told.top, service)
     # Of the events; `unknown` of the list itself is always empty.
     return {**answer, **({"unknown": told.unknown} if told.unknown else {})}

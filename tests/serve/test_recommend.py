@@ -105,6 +105,9 @@ def test_pictures_are_files_of_the_folder(start: Start, tmp_path: Path) -> None:
         assert client.get(f"/items/{item}/picture").status_code == 404
     items = client.get("/items", params={"title": "Title 1", "limit": 2}).json()["items"]
     assert [item["picture"] for item in items] == [True, False]
+    body = {"history": [], "candidates": ["i1", "i2"]}
+    listed = client.post("/recommend", json=body).json()["items"]
+    assert {item["item_id"]: item["picture"] for item in listed} == {"i1": True, "i2": False}
 
 
 WRONG = [
