@@ -58,6 +58,12 @@ def test_a_group_is_taken_so_many_times(model: Recommender) -> None:
     assert ask(1, k=2) == "pr"  # farther down the ranking than k
 
 
+def test_nothing_to_choose_from(model: Recommender) -> None:
+    assert model.recommend(["u"], candidates=[], diversify=0.5).ids == []
+    options = {"max_per_group": 1, "group_by": "genre"}
+    assert model.recommend(["u"], filter=lambda item: False, **options).ids == []
+
+
 def test_sessions_choose_likewise(model: Recommender) -> None:
     session = model.session()
     session.update("u")

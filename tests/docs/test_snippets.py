@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dataset_tools.packages import EXTRAS
 from tests.docs.checking import Stale, check_python, check_shell, has_bash, missing_names
 from tests.docs.snippets import PAGES, ROOT, TESTED, Page, Snippet, commands, read_page
 
@@ -154,7 +155,12 @@ def _run_python(snippet: Snippet, folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["snippet"])  # RecBole's Config reads the command line
-        exec(code, {"__name__": "snippet"})
+        try:
+            exec(code, {"__name__": "snippet"})
+        except ModuleNotFoundError as error:
+            if error.name not in EXTRAS:
+                raise
+            pytest.skip(f"{snippet.place}: the optional package {error.name} is not installed")
 
 
 def test_commands_are_taken_apart() -> None:

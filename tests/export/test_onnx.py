@@ -1,7 +1,12 @@
-"""ONNX: the real-valued twin, and parity through onnxruntime."""
+"""ONNX: the real-valued twin, parity through onnxruntime, and the client without torch."""
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +15,8 @@ import pytest
 import torch
 
 from recbole_fmrlrec.deploy import DeployError, Recommender
+from recbole_fmrlrec.deploy.items import ItemTable
+from recbole_fmrlrec.deploy.model_folder import save_model
 from recbole_fmrlrec.deploy.real_arithmetic import RealStep
 from recbole_fmrlrec.export.onnx import (
     ENCODER,
@@ -18,8 +25,27 @@ from recbole_fmrlrec.export.onnx import (
     RealEncoder,
     export_onnx,
 )
-from tests.deploy.conftest import ITEMS, lively_network, table_of
+from tests.deploy.conftest import DESCRIPTION, ITEMS, lively_network, table_of
 
+HISTORIES = [["i1"], [], ["nobody"], ["i2", "i9", "i2"], [f"i{n}" for n in range(1, 31)]]
+CLIENT = Path(__file__).parents[2] / "examples" / "onnx_client.py"
+# An import of torch, or of this package, fails as where it is not installed.
+PROGRAM = """
+import json, runpy, sys
+for name in ("torch", "recbole_fmrlrec", "dataset_tools", "recbole"):
+    sys.modules[name] = None
+try:
+    import torch
+except ImportError:
+    pass
+else:
+    raise AssertionError("torch can be imported")
+client = runpy.run_path(sys.argv[1])["Client"]
+histories = json.loads(sys.argv[2])
+for folder in sys.argv[3:]:
+    own = client(folder)
+    print(json.dumps([own.recommend(history, k=12) for history in histories]))
+"""
 SHAPES = [(1, 1), (4, 7), (3, 61)]
 
 
@@ -60,25 +86,32 @@ def test_the_real_step_equals_the_network() -> None:
 
 
 @pytest.fixture(scope="module")
-def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Sessions of onnxruntime by file name."""
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the graphs of the random network."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"{package} is not installed")
-    import onnx
-    import onnxruntime
-
     folder = tmp_path_factory.mktemp("onnx")
     entry = export_onnx(lively_network(), folder)
     assert entry == {"opset": OPSET, "encoder": ENCODER, "step": STEP}
     assert sorted(path.name for path in folder.iterdir()) == [ENCODER, STEP]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def graphs(exported: Path) -> dict[str, Any]:
+    """Sessions of onnxruntime by file name."""
+    import onnx
+    import onnxruntime
+
     for name in (ENCODER, STEP):
-        model = onnx.load(folder / name)
+        model = onnx.load(exported / name)
         onnx.checker.check_model(model)
         assert [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")] == [OPSET]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return {
-        name: onnxruntime.InferenceSession(str(folder / name), options) for name in (ENCODER, STEP)
+        name: onnxruntime.InferenceSession(str(exported / name), options)
+        for name in (ENCODER, STEP)
     }
 
 
@@ -119,3 +152,34 @@ def test_without_the_packages_the_way_out_is_named(
     with pytest.raises(DeployError, match=r"`onnxscript` is not installed: pip install .*\[onnx\]"):
         export_onnx(lively_network(), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_client_without_torch_answers_as_the_recommender(
+    exported: Path, tmp_path: Path
+) -> None:
+    network = lively_network()
+    ids, titles = [f"i{row}" for row in range(1, ITEMS + 1)], [None] * ITEMS
+    items = ItemTable(ids, titles, table_of(network))
+    folders = [tmp_path / dtype for dtype in ("float32", "float16", "int8")]
+    entry = {"opset": OPSET, "encoder": ENCODER, "step": STEP}
+    for folder in folders:
+        shutil.copytree(exported, folder)
+        description = replace(DESCRIPTION, table_dtype=folder.name, onnx=entry)
+        save_model(folder, description, network, items, [ENCODER, STEP])
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(CLIENT), json.dumps(HISTORIES), *map(str, folders)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    for folder, line in zip(folders, done.stdout.splitlines(), strict=True):
+        expected = Recommender.load(folder).recommend(HISTORIES, k=12)
+        for answer, wanted in zip(json.loads(line), expected, strict=True):
+            assert [item for item, _ in answer] == wanted.ids
+            assert [score for _, score in answer] == pytest.approx(wanted.scores, rel=1e-3)
+
+
+def test_the_client_is_short() -> None:
+    lines = CLIENT.read_text(encoding="utf-8").split("class Client:\n")[1].splitlines()
+    assert len([line for line in lines if line.strip()]) <= 30
