@@ -50,6 +50,7 @@ REQUIRES = [
 EXTRAS = {
     "test": [
         *("pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8"),
+        *("httpx>=0.27", "schemathesis>=4.0"),
         'import-linter>=2.17; python_version >= "3.11"',
     ],
     "docs": [
@@ -62,6 +63,7 @@ EXTRAS = {
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
     "tune": ["optuna>=4.9", "matplotlib>=3.7"],
     "faiss": ["faiss-cpu>=1.8"],
+    "serve": ["fastapi>=0.115", "uvicorn>=0.30", "prometheus-client>=0.20", "redis>=5.0"],
 }
 
 CLASSIFIERS = [
@@ -105,6 +107,7 @@ setup(
     package_data={
         "recbole_fmrlrec.properties": ["*.yaml", "*/*.yaml"],
         "recbole_fmrlrec": ["py.typed"],
+        "recbole_fmrlrec.serve": ["page.html"],
         "dataset_tools": ["py.typed"],
         "dataset_tools.page": ["page.css", "page.html.j2"],
     },

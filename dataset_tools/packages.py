@@ -16,6 +16,7 @@ EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx"),
     "optuna": "tune",
     "faiss": "faiss",
+    **dict.fromkeys(("fastapi", "uvicorn", "prometheus_client", "redis"), "serve"),
 }
 # Where the module's name is not the name to install it by.
 PIP_NAMES = {
@@ -26,6 +27,7 @@ PIP_NAMES = {
     "huggingface_hub": "huggingface-hub",
     "google": "protobuf",
     "faiss": "faiss-cpu",
+    "prometheus_client": "prometheus-client",
     "torch_scatter": "torch-scatter",
 }
 

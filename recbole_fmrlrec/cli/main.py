@@ -84,6 +84,13 @@ def recommend(words: Sequence[str]) -> int:
     return main(words)
 
 
+def serve(words: Sequence[str]) -> int:
+    """Serve exported models over HTTP, with sessions and a page."""
+    from recbole_fmrlrec.cli.serve import main
+
+    return main(words)
+
+
 def tune(words: Sequence[str]) -> int:
     """Search the parameters of a model by the validation metric."""
     from recbole_fmrlrec.tuning.command import main
@@ -122,6 +129,7 @@ OWN_OPTIONS: dict[str, Callable[[Sequence[str]], int]] = {
     "report": report,
     "export": export,
     "recommend": recommend,
+    "serve": serve,
 }
 
 

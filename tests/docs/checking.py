@@ -22,12 +22,13 @@ from tests.docs.snippets import ROOT, Page, Snippet, commands
 
 #: Programs that come from elsewhere, of which nothing is checked here.
 FOREIGN = {"python3.11", ".", "mkdir", "cat", "printf", "cd", "pre-commit", "ruff", "mypy"}
-FOREIGN |= {"lint-imports", "mkdocs"}
+FOREIGN |= {"lint-imports", "mkdocs", "curl", "docker"}
 PARSERS = {
     "compare": "recbole_fmrlrec.compare.command",
     "evaluate": "recbole_fmrlrec.compare.evaluate",
     "export": "recbole_fmrlrec.export.command",
     "recommend": "recbole_fmrlrec.cli.recommend",
+    "serve": "recbole_fmrlrec.cli.serve",
     "tune": "recbole_fmrlrec.tuning.command",
 }
 
