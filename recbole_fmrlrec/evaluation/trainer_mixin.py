@@ -13,6 +13,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from torch import Tensor
 
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation import dealing
 from recbole_fmrlrec.evaluation.counting import RankCounter, read_scores
 from recbole_fmrlrec.evaluation.history import Histories
 from recbole_fmrlrec.evaluation.protocol import KEEP, MASK, masked_name
@@ -83,6 +84,7 @@ class RankCollector:
         histories: what each row leaves out; None ranks all items only.
         num_sizes: K, 1 for a model without sizes.
         unranked: items that are no candidates of any row, as in `RankCounter`.
+        eval_data: the loader, where its batches are dealt to several processes.
     """
 
     def __init__(
@@ -91,11 +93,15 @@ class RankCollector:
         histories: Histories | None = None,
         num_sizes: int = 1,
         unranked: Tensor | None = None,
+        eval_data: Any = None,
     ) -> None:
         self.config, self.histories, self.num_sizes = config, histories, num_sizes
         self.unranked = unranked
-        self.rows = 0
+        self.dealt = eval_data if getattr(eval_data, "is_dealt", False) else None
+        self.rows = 0 if self.dealt is None else dealing.first_row(self.dealt)
+        self._starts: list[int] = []
         self._parts: list[list[Tensor]] = []
+        self._whole = False  # the parts of all processes are there
 
     @contextmanager
     def batch(self, targets: Tensor) -> Iterator[RankCounter]:
@@ -107,7 +113,10 @@ class RankCollector:
             history = self.histories.of(rows, *positives)
         counter = RankCounter(targets, self.num_sizes, history, self.unranked)
         yield counter
+        self._starts.append(self.rows)
         self.rows += len(targets)
+        if self.dealt is not None:
+            self.rows += dealing.rows_between(self.dealt)
         found = [counter.mean_ranks(), counter.candidates()]
         if history is not None:
             found += [counter.masked_mean_ranks(), counter.masked_candidates()]
@@ -133,6 +142,11 @@ class RankCollector:
         return self.metrics()[0]
 
     def _columns(self) -> list[Tensor]:
+        if self.dealt is not None and not self._whole:
+            kinds = 2 if self.histories is None else 4
+            shape = kinds, self.num_sizes, int(self.dealt.sample_size)
+            self._parts = [dealing.whole_columns(self._parts, self._starts, shape)]
+            self._whole = True
         return [torch.cat(parts, dim=1) for parts in zip(*self._parts, strict=True)]
 
     def ranks(self) -> tuple[Tensor, Tensor | None]:
@@ -239,7 +253,7 @@ class RankEvaluation:
         theirs = self.eval_collector, self.evaluator
         ours: RankCollector | ListCollector
         if serves_ranks(self.config, eval_data):
-            ours = RankCollector(self.config, histories, unranked=unranked)
+            ours = RankCollector(self.config, histories, unranked=unranked, eval_data=eval_data)
         elif histories is not None or unranked is not None:
             ours = ListCollector(*theirs, self.config, histories, unranked)
         else:
