@@ -111,16 +111,16 @@ def start(device: Any) -> None:
 
 
 @contextmanager
-def first_goes_first(what: str) -> Iterator[None]:
+def first_goes_first() -> Iterator[None]:
     """The first process does the work below while the others wait; then they do it.
 
     For files that are made where they are missing: one process makes them, the others find them.
     """
-    if size() > 1 and not is_first():
-        _waited(f"done/{what}")
+    if not is_first():
+        from_first()
     yield
-    if size() > 1 and is_first():
-        _group.store.set(f"done/{what}", b"")
+    if is_first():
+        from_first()
 
 
 def from_first(text: str = "") -> str:

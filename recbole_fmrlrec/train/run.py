@@ -93,7 +93,7 @@ def run(
         recorded = folder.overrides, str(folder.path / CONFIG)
     config = Config(model, dataset, config_file_list, config_dict, cli_args, recorded)
     torchrun.start(config["device"])
-    with torchrun.first_goes_first("data"):
+    with torchrun.first_goes_first():
         prepare_missing(config)
         if torchrun.is_first():
             folder = _choose_folder(config, folder, bool(resume))
