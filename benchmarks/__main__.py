@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "baselines": ("benchmarks.baselines", "an epoch of SASRecM, LRURec and fMRLRec"),
     "start": ("benchmarks.start", "what imports and data take before training begins"),
     "catalogue": ("benchmarks.catalogue", "training and ranking over a million items"),
+    "distributed": ("benchmarks.distributed", "a training step in one and in two processes"),
     "cold-items": ("benchmarks.cold_items", "quality of items held out of training altogether"),
 }
 

@@ -40,6 +40,9 @@ from recbole_fmrlrec.train.typed_settings import RunSettings
 
 #: Gradients of fewer bytes are exchanged together.
 SMALL = 2**20
+#: Models of RecBole whose loss is a sum over rows and not a mean; a penalty that they add to it
+#: counts once for each process.
+SUMMED = {"CDAE", "ConvNCF", "ENMF"}
 
 
 class GradientExchange:
@@ -52,7 +55,8 @@ class GradientExchange:
 
     def __init__(self, model: nn.Module, share: Share) -> None:
         self.model, self.share = model, share
-        self.total_loss, self.steps = 0.0, 0
+        self.is_mean = type(model).__name__ not in SUMMED
+        self.total_loss = 0.0
         self._loss: Tensor | None = None
 
     def watch(self, loss: Tensor) -> None:
@@ -73,20 +77,21 @@ class GradientExchange:
         """
         assert self._loss is not None
         learned = [p for p in self.model.parameters() if p.requires_grad]
-        own = float(self.share.positions)
+        own = float(self.share.positions if self.is_mean else self.share.positions > 0)
         present = [float(p.grad is not None) for p in learned]
         numbers = torch.tensor([own, 0.0, *present], dtype=torch.float64, device=self._loss.device)
         if own:
             numbers[1] = self._loss.double().reshape(()) * own
         torchrun.add_up(numbers)
         positions, loss, *anywhere = numbers.tolist()
-        self.total_loss, self.steps = self.total_loss + loss / positions, self.steps + 1
+        whole = positions if self.is_mean else 1.0
+        self.total_loss += loss / whole
         taking_part = [p for p, there in zip(learned, anywhere, strict=True) if there]
-        add_up_gradients([_gradient(p) for p in taking_part], own / positions)
+        add_up_gradients([_gradient(p) for p in taking_part], own / whole)
 
     def loss_of_epoch(self) -> float:
         """The sum of the losses of all batches since it was last asked for."""
-        total, self.total_loss, self.steps = self.total_loss, 0.0, 0
+        total, self.total_loss = self.total_loss, 0.0
         return total
 
 

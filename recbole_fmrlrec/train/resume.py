@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from logging import Logger
 from pathlib import Path
@@ -129,10 +130,17 @@ class ResumableTraining:
         }
 
     def _own_bytes(self) -> bytes:
-        """`_own_state` of a process that writes no files."""
-        if torchrun.is_first():
+        """`_own_state` of a process that writes no files.
+
+        Without what the first process has likewise: that may be as large as the model.
+        """
+        if torchrun.size() == 1:
             return b""
-        return checkpoint_bytes(self._own_state())
+        state = self._own_state()
+        beside = hashlib.sha256(checkpoint_bytes({"beside": state["beside"]})).hexdigest()
+        if torchrun.from_first(beside) == beside:
+            del state["beside"]
+        return b"" if torchrun.is_first() else checkpoint_bytes(state)
 
     def _own_part(self, state: dict[str, Any]) -> dict[str, Any]:
         """The checkpoint as the process has to read it that is not the first one of its training.
