@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 
+from recbole_fmrlrec import torchrun
 from recbole_fmrlrec.config import command_line
 from recbole_fmrlrec.config.command_line import Arguments
 from recbole_fmrlrec.errors import UsageError, missing_package, plain_errors, usage_errors
 from recbole_fmrlrec.files.disk import path_error
 from recbole_fmrlrec.train.threads import wait_passively
 
+#: Seconds after which another process than the first says its error, if it is still there.
+PATIENCE = 2.0
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -44,12 +48,14 @@ def train(arguments: Arguments) -> int:
         cli_args=keys,
         resume=arguments.resume,
     )
-    print(result.table())
+    if torchrun.is_first():
+        print(result.table())
     return DONE
 
 
 def _several(arguments: Arguments) -> int:
     """Several models or datasets, separated by commas: one table."""
+    _require_one_process("the comparison of several models")
     if arguments.config_files or arguments.resume:
         raise UsageError(
             "--config_files and --resume are for one run; several models are compared by a file of "
@@ -154,6 +160,7 @@ def _run(words: list[str]) -> int:
     debug = any(word == "--debug" or word.lower() == "--debug=true" for word in words)
     try:
         if words and words[0] in OWN_OPTIONS:
+            _require_one_process(words[0])
             return OWN_OPTIONS[words[0]](words[1:])
         return _dispatch(parse(words))
     except KeyboardInterrupt as stop:
@@ -166,10 +173,30 @@ def _run(words: list[str]) -> int:
         if debug:
             traceback.print_exc()
         wrong_use = isinstance(error, usage_errors())
-        print("error:", _message(error), file=sys.stderr)
+        print(f"{_process()}error:", _message(error), file=sys.stderr, flush=True)
         if not debug and not wrong_use:
             print("--debug shows the traceback", file=sys.stderr)
         return WRONG_USE if wrong_use else FAILED
+
+
+def _require_one_process(command: str) -> None:
+    if torchrun.size() > 1:
+        raise UsageError(
+            f"{command} is one process, and torchrun started {torchrun.size()}: start it with "
+            "python; torchrun is for the training of one model"
+        )
+
+
+def _process() -> str:
+    """Which process of torchrun has an error; the first one needs no name.
+
+    The same error is said once: the first process ends with it, and then torchrun ends the others
+    while they wait here.
+    """
+    if torchrun.is_first():
+        return ""
+    time.sleep(PATIENCE)
+    return f"process {torchrun.rank()}: "
 
 
 def _message(error: Exception) -> str:

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole.config import Config as RecBoleConfig
 
-from recbole_fmrlrec import compat
+from recbole_fmrlrec import compat, torchrun
 from recbole_fmrlrec.config import evaluation_checks, settings
 from recbole_fmrlrec.config.history_checks import settle_history
 from recbole_fmrlrec.config.needed_columns import load_needed
@@ -33,6 +33,9 @@ from recbole_fmrlrec.keys.schema import VALUE_METRICS
 from recbole_fmrlrec.keys.yaml_files import Loader, load_yaml, properties_dir
 from recbole_fmrlrec.model_api import outside, registry
 from recbole_fmrlrec.model_api.protocols import FeatureModel, WindowModel
+
+if TYPE_CHECKING:
+    import torch
 
 # What the user's environment shows of the GPUs, before RecBole's Config overwrites it.
 _VISIBLE_GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -231,11 +234,29 @@ class Config(RecBoleConfig):
         values = self.final_config_dict
         if "gpu_id" not in self._given and _VISIBLE_GPUS is not None:
             values["gpu_id"] = _VISIBLE_GPUS  # RecBole would show GPU 0 instead
+        elif "gpu_id" not in self._given and torchrun.size() > 1:
+            values["gpu_id"] = ",".join(map(str, range(torchrun.local_size())))
         super()._init_device()
-        if not values["use_gpu"]:  # RecBole reads the key elsewhere, and not here
-            import torch
+        import torch
 
+        if not values["use_gpu"]:  # RecBole reads the key elsewhere, and not here
             values["device"] = torch.device("cpu")
+        elif torchrun.size() > 1 and values["device"].type == "cuda":
+            values["device"] = self._own_gpu()
+
+    def _own_gpu(self) -> torch.device:
+        """The GPU of this process of torchrun, by its number on the machine."""
+        import torch
+
+        found, wanted = torch.cuda.device_count(), torchrun.local_size()
+        if found < wanted:
+            raise UsageError(
+                f"torchrun started {wanted} processes on this machine, which shows {found} GPU(s): "
+                f"give --nproc_per_node={found}, more ids in gpu_id or CUDA_VISIBLE_DEVICES, or "
+                "--use_gpu=False"
+            )
+        torch.cuda.set_device(torchrun.local_rank())
+        return torch.device("cuda", torchrun.local_rank())
 
     @property
     def reads_features(self) -> bool:

@@ -22,6 +22,7 @@ from recbole_fmrlrec.config import evaluation_checks
 from recbole_fmrlrec.config.refusals import told_as_usage
 from recbole_fmrlrec.data.batch import LaidOut, lay_out
 from recbole_fmrlrec.data.catalogue import TrainingCatalogue, check_diversity
+from recbole_fmrlrec.data.dealing import batches_of_all, deal
 from recbole_fmrlrec.data.exact_order import in_exact_order
 from recbole_fmrlrec.data.histories import sequence_histories, user_histories
 from recbole_fmrlrec.data.negatives import check_negatives
@@ -31,6 +32,7 @@ from recbole_fmrlrec.data.time_split import check_evaluated
 from recbole_fmrlrec.data.trimming import TRIMMABLE
 from recbole_fmrlrec.data.windows import UserWindowDataset
 from recbole_fmrlrec.errors import DataError
+from recbole_fmrlrec.evaluation.dealing import DealtLoader
 from recbole_fmrlrec.evaluation.history import Histories
 
 __all__ = ["DataError", "create_dataset", "data_preparation", "dataset_class"]
@@ -192,6 +194,11 @@ def _triples(config: Any, dataset: Dataset) -> KGSampler | None:
 
 
 def _train_loader(config: Any, part: Any, sampler: Any, triples: KGSampler | None) -> Any:
+    with batches_of_all(config):
+        return deal(config, _whole_train_loader(config, part, sampler, triples))
+
+
+def _whole_train_loader(config: Any, part: Any, sampler: Any, triples: KGSampler | None) -> Any:
     if isinstance(part, UserWindowDataset):
         return WindowTrainDataLoader(config, part, sampler, shuffle=config["shuffle"])
     loader = get_dataloader(config, "train")
@@ -224,7 +231,7 @@ class WindowTrainDataLoader(TrainDataLoader):
         return LaidOut(made.interaction, lay_out(made, items, lengths, starts=bool(starts)))
 
 
-class UnmaskedFullSortEvalDataLoader(FullSortEvalDataLoader):
+class UnmaskedFullSortEvalDataLoader(DealtLoader, FullSortEvalDataLoader):
     """Full ranking over all items, that knows the history of every row, for every kind of model.
 
     RecBole leaves the history out of the ranking of general models and leaves it in for sequential

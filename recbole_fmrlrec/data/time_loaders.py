@@ -14,6 +14,7 @@ from recbole.utils import ModelType
 from torch import Tensor
 
 from recbole_fmrlrec.data.time_split import Past
+from recbole_fmrlrec.evaluation.dealing import DealtLoader
 from recbole_fmrlrec.evaluation.history import Histories
 from recbole_fmrlrec.model_api.protocols import FeatureModel
 from recbole_fmrlrec.model_api.registry import is_shipped
@@ -79,7 +80,7 @@ def time_samplers(config: Any, dataset: Any, past: Past) -> list[Any]:
     return samplers
 
 
-class TimeEvalDataLoader(FullSortEvalDataLoader):
+class TimeEvalDataLoader(DealtLoader, FullSortEvalDataLoader):
     """Full ranking with a row for each target, for models of every kind.
 
     RecBole makes one row of all targets of a user where the model is a general one, so that its

@@ -13,6 +13,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from torch import Tensor
 
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation import dealing
 from recbole_fmrlrec.evaluation.collected_lists import Catalogue, CountAndList, wanted_lists
 from recbole_fmrlrec.evaluation.counting import RankCounter, ScoreReader, read_scores
 from recbole_fmrlrec.evaluation.history import Histories
@@ -91,6 +92,7 @@ class RankCollector:
         unranked: items that are no candidates of any row, as in `RankCounter`.
         catalogue: the items, for metrics of lists.
         keep: lists to be kept whatever the metrics.
+        eval_data: the loader, where its batches are dealt to several processes.
 
     Raises:
         UsageError: as `wanted_lists`.
@@ -104,12 +106,16 @@ class RankCollector:
         unranked: Tensor | None = None,
         catalogue: Catalogue | None = None,
         keep: KeepLists | None = None,
+        eval_data: Any = None,
     ) -> None:
         self.config, self.histories, self.num_sizes = config, histories, num_sizes
         self.unranked = unranked
         self._lists = wanted_lists(config, catalogue, num_sizes, keep)
-        self.rows = 0
+        self.dealt = eval_data if getattr(eval_data, "is_dealt", False) else None
+        self.rows = 0 if self.dealt is None else dealing.first_row(self.dealt)
+        self._starts: list[int] = []
         self._parts: list[list[Tensor]] = []
+        self._whole = False  # the parts of all processes are there
 
     @contextmanager
     def batch(self, targets: Tensor) -> Iterator[ScoreReader]:
@@ -126,7 +132,10 @@ class RankCollector:
             best = self._lists.reader(counter)
             yield CountAndList(counter, best)
             self._lists.add(best)
+        self._starts.append(self.rows)
         self.rows += len(targets)
+        if self.dealt is not None:
+            self.rows += dealing.rows_between(self.dealt)
         found = [counter.mean_ranks(), counter.candidates()]
         if history is not None:
             found += [counter.masked_mean_ranks(), counter.masked_candidates()]
@@ -152,6 +161,11 @@ class RankCollector:
         return self.metrics()[0]
 
     def _columns(self) -> list[Tensor]:
+        if self.dealt is not None and not self._whole:
+            kinds = 2 if self.histories is None else 4
+            shape = kinds, self.num_sizes, int(self.dealt.sample_size)
+            self._parts = [dealing.whole_columns(self._parts, self._starts, shape)]
+            self._whole = True
         return [torch.cat(parts, dim=1) for parts in zip(*self._parts, strict=True)]
 
     def ranks(self) -> tuple[Tensor, Tensor | None]:
@@ -298,7 +312,13 @@ class RankEvaluation:
             unranked=getattr(eval_data, "unranked", None),
             catalogue=getattr(eval_data, "catalogue", None),
             keep=self.keep_lists,
+            eval_data=eval_data,
         )
+
+    def _can_deal(self, eval_data: Any) -> bool:
+        """Whether several processes may rank a loader's rows together: lists are made by one."""
+        lists = self.keep_lists is not None or any(map(is_of_lists, self.config["metrics"]))
+        return serves_ranks(self.config, eval_data) and not lists
 
     def _take(self, collector: RankCollector, sizes: tuple[int, ...]) -> None:
         """Keep what is more than metrics."""

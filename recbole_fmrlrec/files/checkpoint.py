@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -26,9 +27,20 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         RunError: a value that is neither a tensor nor plain, or the disk has no room (`NoRoom`).
     """
-    content = to_plain({"format": FORMAT, **state})
+    content = _content(state)
     with replacing(path, _bytes_of(content)) as beside, beside.open("wb") as file:
         torch.save(content, file)
+
+
+def checkpoint_bytes(state: dict[str, Any]) -> bytes:
+    """What `save_checkpoint` would write."""
+    file = io.BytesIO()
+    torch.save(_content(state), file)
+    return file.getvalue()
+
+
+def _content(state: dict[str, Any]) -> Any:
+    return to_plain({"format": FORMAT, **state})
 
 
 def _bytes_of(value: Any) -> int:
@@ -40,7 +52,7 @@ def _bytes_of(value: Any) -> int:
     return sum(map(_bytes_of, value)) if isinstance(value, list | tuple) else 0
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load_checkpoint(path: Path | io.BytesIO, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a checkpoint of ours; nothing in the file is executed.
 
     Raises:

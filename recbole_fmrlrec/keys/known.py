@@ -144,8 +144,10 @@ def check_key(
     own_keys = model_keys(model) if own_keys is None else own_keys
     if key in _SEVERAL_DEVICES:
         raise UsageError(
-            f"`{key}` ({where}): training on several devices is not supported yet; one process "
-            "trains on one device, which gpu_id chooses"
+            f"`{key}` ({where}): torchrun starts several processes or devices, without "
+            "this key: torchrun --nproc_per_node=2 run_recbole.py --model=... --dataset=...; "
+            "on several machines, on each: torchrun --nnodes=2 --node_rank=0 --nproc_per_node=2 "
+            "--master_addr=HOST --master_port=29500 run_recbole.py ..."
         )
     known = general_keys() | own_keys | set(_OF_TRANSFORM.get(transform or "", []))
     if key in known:

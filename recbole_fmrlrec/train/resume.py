@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from logging import Logger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from recbole.utils import init_seed
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from recbole_fmrlrec import torchrun
 from recbole_fmrlrec.console import say
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.files.checkpoint import (
+    checkpoint_bytes,
     load_checkpoint,
     load_model_state,
     model_state,
@@ -32,7 +37,7 @@ _RECORDED: tuple[str, ...] = ("model", "distributed_model", "optimizer", "schedu
 _RECORDED += ("best_valid_score", "best_valid_result", "best_by_size", "by_size", "ranks")
 _RECORDED += ("masked_ranks",)
 _RECORDED += ("cur_step", "start_epoch", "saved_model_file", "checkpoint_dir", "settings")
-_RECORDED += ("_resumed", "_plain_state", "_loaders")
+_RECORDED += ("_resumed", "_plain_state", "_loaders", "_exchange")
 
 
 class ResumableTraining:
@@ -71,15 +76,16 @@ class ResumableTraining:
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         """Write the model that is best so far (RecBole calls this when validation improves)."""
         self.best_by_size = self.by_size
-        save_checkpoint(
-            Path(kwargs.get("saved_model_file", self.saved_model_file)),
-            {
-                "epoch": epoch,
-                "config": self._plain_config(),
-                "corpus": getattr(self.model, "feature_info", {}).get("corpus", ""),
-                **model_state(self.model),
-            },
-        )
+        if torchrun.is_first():
+            save_checkpoint(
+                Path(kwargs.get("saved_model_file", self.saved_model_file)),
+                {
+                    "epoch": epoch,
+                    "config": self._plain_config(),
+                    "corpus": getattr(self.model, "feature_info", {}).get("corpus", ""),
+                    **model_state(self.model),
+                },
+            )
         if not self._has_validation():
             self._save_last(epoch)
 
@@ -92,6 +98,9 @@ class ResumableTraining:
 
     def _save_last(self, epoch: int) -> None:
         assert self.scheduler is not None and self._plain_state is not None
+        others = torchrun.to_first(self._own_bytes())
+        if not torchrun.is_first():
+            return
         save_checkpoint(
             self.last_file,
             {
@@ -105,12 +114,57 @@ class ResumableTraining:
                 "optimizer": self.optimizer.state_dict(),
                 "optimizer_in_turn": self._optimizer_in_turn(),
                 "scheduler": self.scheduler.state_dict()["last_epoch"],
-                "random": random_state(self._generator()),
-                "sources": random_states(*self._loaders),
-                "beside": self._plain_state.changed(),
+                **self._own_state(),
+                **({"others": others} if others else {}),
                 **model_state(self.model),
             },
         )
+
+    def _own_state(self) -> dict[str, Any]:
+        """What differs between the processes of one training."""
+        assert self._plain_state is not None
+        return {
+            "random": random_state(self._generator()),
+            "sources": random_states(*self._loaders),
+            "beside": self._plain_state.changed(),
+        }
+
+    def _own_bytes(self) -> bytes:
+        """`_own_state` of a process that writes no files.
+
+        Without what the first process has likewise: that may be as large as the model.
+        """
+        if torchrun.size() == 1:
+            return b""
+        state = self._own_state()
+        beside = hashlib.sha256(checkpoint_bytes({"beside": state["beside"]})).hexdigest()
+        if torchrun.from_first(beside) == beside:
+            del state["beside"]
+        return b"" if torchrun.is_first() else checkpoint_bytes(state)
+
+    def _own_part(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The checkpoint as the process has to read it that is not the first one of its training.
+
+        Another number of processes takes other batches: the learning rate goes on at the same share
+        of its way, and the processes after the first draw other numbers.
+        """
+        others, size = state.get("others", []), torchrun.size()
+        written = len(others) + 1
+        if written == size:
+            own = others[torchrun.rank() - 1] if torchrun.rank() else None
+            return state | (load_checkpoint(io.BytesIO(own), self.device) if own else {})
+        self.logger.warning(
+            "%s is of %d process(es), and %d continue it: batches are of another size, so that its "
+            "numbers will differ from those of an undisturbed run",
+            *(self.last_file, written, size),
+        )
+        state = state | {"scheduler": round(state["scheduler"] * written / size)}
+        if torchrun.rank():
+            seed = self.config["seed"] + torchrun.rank() * (state["epoch"] + 2)
+            init_seed(seed, self.config["reproducibility"])
+            state |= {"random": random_state(self._generator()) | _shuffle(state["random"])}
+            del state["sources"]
+        return state
 
     def _generator(self) -> torch.Generator | None:
         """What shuffles the training data; a knowledge graph's loader has two in it instead."""
@@ -143,6 +197,7 @@ class ResumableTraining:
     def _best(self, model_file: str | None) -> dict[str, Any]:
         if model_file is not None:
             return load_checkpoint(Path(model_file), self.device)
+        torchrun.from_first()  # it has written the file before it comes here
         return self._read(Path(self.saved_model_file), f"remove {BEST} and {LAST}")
 
     def _read(self, file: Path, way_out: str) -> dict[str, Any]:
@@ -166,6 +221,7 @@ class ResumableTraining:
             ) from error
 
     def _restore(self, state: dict[str, Any]) -> None:
+        state = self._own_part(state)
         self.start_epoch = state["epoch"] + 1
         # Its name alone: the file is written to, and what a checkpoint holds may be a stranger's.
         self.saved_model_file = str(self.run_dir / Path(state.get("best_file", BEST)).name)
@@ -199,3 +255,8 @@ class ResumableTraining:
                 held,
             )
         return found
+
+
+def _shuffle(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of what shuffles the training data, which all processes share."""
+    return {key: value for key, value in state.items() if key == "loader"}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recbole_fmrlrec import compat
+from recbole_fmrlrec import compat, torchrun
 from recbole_fmrlrec.config.refusals import told_as_usage
 from recbole_fmrlrec.config.typed import typed
 from recbole_fmrlrec.console import say
@@ -33,9 +33,10 @@ from recbole_fmrlrec.runs.result import (
 from recbole_fmrlrec.train.allocator import keep_freed_memory
 from recbole_fmrlrec.train.epoch_lines import EpochLines
 from recbole_fmrlrec.train.init_from import load_weights
+from recbole_fmrlrec.train.other_process import agreed_threads, folder_of_first
 from recbole_fmrlrec.train.split_lines import split_lines
 from recbole_fmrlrec.train.summary import data_line, model_lines
-from recbole_fmrlrec.train.threads import take_threads, wait_passively
+from recbole_fmrlrec.train.threads import wait_passively
 from recbole_fmrlrec.train.typed_settings import RunSettings
 
 if TYPE_CHECKING:
@@ -95,8 +96,12 @@ def run(
         model, dataset = model or folder.model, dataset or folder.dataset
         recorded = folder.overrides, str(folder.path / CONFIG)
     config = Config(model, dataset, config_file_list, config_dict, cli_args, recorded)
-    prepare_missing(config)
-    folder = _choose_folder(config, folder, bool(resume))
+    torchrun.start(config["device"])
+    with torchrun.first_goes_first():
+        prepare_missing(config)
+        if torchrun.is_first():
+            folder = _choose_folder(config, folder, bool(resume))
+    folder = folder_of_first(config, folder if torchrun.is_first() else None)
     if (finished := folder.result()) is not None:
         print(f"{folder.path} is finished: this is its result", file=sys.stderr)
         return finished
@@ -186,7 +191,7 @@ class _Run:
         from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 
         config, settings = self.config, self.settings
-        threads = take_threads(settings.num_threads, self.folder.threads())
+        threads = agreed_threads(settings.num_threads, self.folder)
         self.folder.begin(config, threads.count)
         for note in config.notes:
             say(note)
@@ -210,6 +215,7 @@ class _Run:
     def _make_trainer(self, train_data: Any) -> Any:
         from recbole.utils import init_seed
 
+        from recbole_fmrlrec.train.distributed import check_takes_part, start_together
         from recbole_fmrlrec.train.tensorboard import tensorboard_in
         from recbole_fmrlrec.train.trainer import trainer_class
 
@@ -220,9 +226,12 @@ class _Run:
             model = config.model_class(config, train_data._dataset).to(settings.device)
         if settings.init_from:
             load_weights(model, settings)
+        start_together(model, settings)
         logging.getLogger().info(model)
         tensorboard_in(self.folder.path)
-        trainer = trainer_class(config)(config, model)
+        chosen = trainer_class(config)
+        check_takes_part(chosen)
+        trainer = chosen(config, model)
         if not hasattr(trainer, "resume"):
             logging.getLogger().warning(
                 "%s of RecBole cannot continue an interrupted run: with --resume it starts from "
@@ -299,7 +308,7 @@ class _Run:
 
     def _save_ranks(self, trainer: Any, test_data: Any) -> None:
         ranks = getattr(trainer, "ranks", None)
-        if ranks is None:
+        if ranks is None or not torchrun.is_first():
             return
         from recbole_fmrlrec.evaluation.list_record import TEST_LISTS
         from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS

@@ -9,6 +9,8 @@ from typing import Any
 import recbole.trainer.trainer as recbole_trainer
 from torch.utils.tensorboard import SummaryWriter
 
+from recbole_fmrlrec import torchrun
+
 
 class Scalars(SummaryWriter):
     """A writer whose steps are epochs, which RecBole counts from 0.
@@ -37,9 +39,21 @@ class Scalars(SummaryWriter):
         return writer
 
 
+class _NoScalars:
+    """What a process that writes nothing has instead."""
+
+    def add_scalar(self, *words: Any, **keys: Any) -> None:
+        """Nothing."""
+
+    def add_hparams(self, *words: Any, **keys: Any) -> None:
+        """Nothing."""
+
+
 def tensorboard_in(folder: Path) -> None:
     """Let RecBole's trainers write their scalars into the run's folder, not the working folder."""
-    recbole_trainer.get_tensorboard = lambda logger: Scalars(folder / "tensorboard")
+    recbole_trainer.get_tensorboard = lambda logger: (
+        Scalars(folder / "tensorboard") if torchrun.is_first() else _NoScalars()
+    )
 
 
 def _lose_what_does_not_fit(file: Any) -> None:

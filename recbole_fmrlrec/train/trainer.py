@@ -22,6 +22,7 @@ from tqdm import tqdm
 from recbole_fmrlrec.config.typed import typed
 from recbole_fmrlrec.console import say
 from recbole_fmrlrec.data.trimming import encode_by_length
+from recbole_fmrlrec.evaluation.dealing import shared
 from recbole_fmrlrec.evaluation.protocol import masked_name, plain_name
 from recbole_fmrlrec.evaluation.trainer_mixin import RankEvaluation, serves_ranks
 from recbole_fmrlrec.files.checkpoint import load_model_state
@@ -29,6 +30,8 @@ from recbole_fmrlrec.model_api.protocols import NestedModel, SparesDecay, Window
 from recbole_fmrlrec.nn.devices import emulates
 from recbole_fmrlrec.nn.random_state import random_state, set_random_state
 from recbole_fmrlrec.runs.folder import BEST
+from recbole_fmrlrec.torchrun import any_of
+from recbole_fmrlrec.train.distributed import SharedTraining
 from recbole_fmrlrec.train.epoch_lines import EpochLines
 from recbole_fmrlrec.train.optimization import adamw, learning_rate_factor
 from recbole_fmrlrec.train.resume import Metrics, ResumableTraining
@@ -43,7 +46,9 @@ class _TimeIsUp(Exception):
     """The epochs have used ``max_minutes``."""
 
 
-class Trainer(EpochLines, RankEvaluation, ResumableTraining, StagedTraining, RecBoleTrainer):
+class Trainer(
+    EpochLines, RankEvaluation, SharedTraining, ResumableTraining, StagedTraining, RecBoleTrainer
+):
     """Train, validate, stop early, checkpoint, resume.
 
     Args:
@@ -95,7 +100,7 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, StagedTraining, Rec
         """Whether the epochs so far, those before a resume included, took ``max_minutes``."""
         limit = self.settings.max_minutes
         spent = sum(e["train_seconds"] + e.get("valid_seconds", 0.0) for e in self.history)
-        return limit is not None and spent >= 60 * limit
+        return limit is not None and any_of(spent >= 60 * limit, self.device)
 
     # Optimiser and schedule
 
@@ -134,6 +139,7 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, StagedTraining, Rec
             Best validation score and the metrics that belong to it.
         """
         self._loaders = train_data, valid_data
+        self._share_training(train_data)
         self._start_schedule(max(1, self.epochs * len(train_data)))
         self._plain_state = self._find_plain_state()
         if self._resumed is not None:
@@ -174,6 +180,7 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, StagedTraining, Rec
             self.device.type, dtype=self.settings.low_dtype, enabled=bool(self.enable_amp)
         ):
             loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        loss = self._loss_of_all(loss)
         total = float(sum(loss)) if isinstance(loss, tuple) else float(loss)
         self.history.append(
             {
@@ -224,19 +231,24 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, StagedTraining, Rec
             load_model_state(self.model, self._best(model_file))
         self.model.eval()
         self.by_size = None
-        if not isinstance(self.model, NestedModel):
-            return self._recbole_metrics(eval_data, show_progress)
-        if serves_ranks(self.config, eval_data):
-            self.by_size = self._rank_metrics(eval_data, show_progress)
-        else:
-            self.by_size = self._metrics_at_each_size(eval_data, show_progress)
-        return self.by_size[self.model.sizes[-1]]
+        by_ranks = serves_ranks(self.config, eval_data)
+
+        def found() -> list[Metrics]:
+            if not isinstance(self.model, NestedModel):
+                return [self._recbole_metrics(eval_data, show_progress)]
+            at_sizes = self._rank_metrics if by_ranks else self._metrics_at_each_size
+            return at_sizes(eval_data, show_progress)
+
+        metrics = shared(eval_data, self._can_deal(eval_data), found)
+        if isinstance(self.model, NestedModel):
+            self.by_size = dict(zip(self.model.sizes, metrics, strict=True))
+        return metrics[-1]
 
     def _recbole_metrics(self, eval_data: Any, show_progress: bool) -> Metrics:
         result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
         return {name: float(value) for name, value in result.items()}
 
-    def _rank_metrics(self, eval_data: Any, show_progress: bool) -> dict[int, Metrics]:
+    def _rank_metrics(self, eval_data: Any, show_progress: bool) -> list[Metrics]:
         """All sizes in one pass over the users."""
         collector = self._rank_collector(eval_data, len(self.model.sizes))
         for interaction, _, _, positives in tqdm(
@@ -246,19 +258,19 @@ class Trainer(EpochLines, RankEvaluation, ResumableTraining, StagedTraining, Rec
             with collector.batch(targets) as reader:
                 self.model.full_sort_scores(reader, interaction.to(self.device), targets)
         self._take(collector, tuple(self.model.sizes))
-        return dict(zip(self.model.sizes, collector.metrics(), strict=True))
+        return collector.metrics()
 
-    def _metrics_at_each_size(self, eval_data: Any, show_progress: bool) -> dict[int, Metrics]:
+    def _metrics_at_each_size(self, eval_data: Any, show_progress: bool) -> list[Metrics]:
         """Through RecBole's own Evaluator, a pass for each size.
 
         Where negatives are sampled, every pass begins at the same random state: all sizes rank the
         same ones.
         """
-        results, state = {}, random_state(eval_data.generator)
+        results, state = [], random_state(eval_data.generator)
         for size in self.model.sizes:
             set_random_state(state, eval_data.generator)
             self.model.size = size
-            results[size] = self._recbole_metrics(eval_data, show_progress)
+            results.append(self._recbole_metrics(eval_data, show_progress))
         return results
 
 

@@ -57,6 +57,10 @@ def _check_command(words: list[str], written: set[str]) -> None:
         return
     if program == "pip":
         _check_pip(words[1:])
+    elif program == "torchrun":
+        at = words.index("run_recbole.py")
+        assert all(word.startswith(("--n", "--master")) for word in words[1:at])
+        _check_run(words[at + 1 :], written)
     elif program == "bash":
         _need_file(words[1])
     elif program == "python" and words[1] == "run_recbole.py":
