@@ -73,6 +73,7 @@ OURS = {
     "schedule.py: Schedule._start: subprocess.PIPE": "a constant",
     "cell_files.py: read_rows: numpy.load": "allow_pickle=False",
     "item_codes.py: kept_codes: numpy.load": "allow_pickle=False",
+    "operator_routes.py: : importlib.resources.files": "the page of this package",
     "imports.py: _import_without: importlib.import_module": "a word of ours",
     "imports.py: _when_called.function: importlib.import_module": "a word of ours",
     "imports.py: _when_called.function: getattr": "a word of ours",

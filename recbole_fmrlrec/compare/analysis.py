@@ -16,7 +16,7 @@ from recbole_fmrlrec.compare.slices import slices
 from recbole_fmrlrec.compare.statistics import bootstrap_means, by_user, holm, interval, paired
 from recbole_fmrlrec.compare.training_curves import curves, savings
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.evaluation.list_metrics import (
+from recbole_fmrlrec.evaluation.list_metric_names import (
     is_of_all_lists,
     is_of_lists,
     smaller_is_better,

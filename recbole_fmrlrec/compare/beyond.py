@@ -11,7 +11,7 @@ import numpy as np
 from recbole_fmrlrec.compare.gather import DatasetRuns, Run, System
 from recbole_fmrlrec.compare.plan import Plan, lists_for
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.evaluation.list_metrics import DIVERSITY, is_of_lists, metric_name
+from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY, is_of_lists, metric_name
 from recbole_fmrlrec.evaluation.protocol import is_masked
 
 #: How cells without lists get them.

@@ -15,7 +15,7 @@ from recbole_fmrlrec.compare.slices import NAMES, WITHOUT, slices
 from recbole_fmrlrec.config.command_line import Parser, whole_numbers
 from recbole_fmrlrec.config.model_names import model_name
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.evaluation.list_metrics import is_of_lists
+from recbole_fmrlrec.evaluation.list_metric_names import is_of_lists
 from recbole_fmrlrec.evaluation.list_record import ListRecord
 from recbole_fmrlrec.evaluation.protocol import BOTH, HISTORY, shown_names
 from recbole_fmrlrec.evaluation.rank_record import RankRecord

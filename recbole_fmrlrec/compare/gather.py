@@ -22,7 +22,8 @@ from recbole_fmrlrec.compare.cells import ROWS, Cell
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.statistics import per_user
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.evaluation.list_metrics import Lists, is_of_lists
+from recbole_fmrlrec.evaluation.list_metric_names import is_of_lists
+from recbole_fmrlrec.evaluation.list_metrics import Lists
 from recbole_fmrlrec.evaluation.list_record import TEST_LISTS, ListRecord
 from recbole_fmrlrec.evaluation.protocol import is_masked
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS

@@ -7,7 +7,7 @@ from typing import Any
 from recbole_fmrlrec.compare.analysis import LEVEL, MASKED_AGAIN
 from recbole_fmrlrec.compare.beyond import LISTS_AGAIN
 from recbole_fmrlrec.compare.tables import short, unfinished
-from recbole_fmrlrec.evaluation.list_metrics import is_of_all_lists, is_of_lists
+from recbole_fmrlrec.evaluation.list_metric_names import is_of_all_lists, is_of_lists
 from recbole_fmrlrec.evaluation.protocol import is_masked
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_fmrlrec.evaluation.list_metrics import DIVERSITY, LIST_METRICS, is_of_lists
+from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY, LIST_METRICS, is_of_lists
 from recbole_fmrlrec.evaluation.list_record import KeepLists
 from recbole_fmrlrec.evaluation.protocol import BOTH, plain_name, shown_names
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from recbole_fmrlrec.compare.analysis import LEVEL
-from recbole_fmrlrec.evaluation.list_metrics import smaller_is_better
+from recbole_fmrlrec.evaluation.list_metric_names import smaller_is_better
 from recbole_fmrlrec.evaluation.protocol import is_masked, plain_name
 
 #: Head, rows, and how many first columns hold text.

@@ -14,7 +14,7 @@ from dataset_tools.features import find_rows, list_modalities, read_features
 from recbole_fmrlrec.data.item_features import find_features
 from recbole_fmrlrec.data.mapped_features import MappedFeatures, MappedModality
 from recbole_fmrlrec.errors import DataError
-from recbole_fmrlrec.evaluation.list_metrics import DIVERSITY
+from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY
 from recbole_fmrlrec.evaluation.trainer_mixin import serves_ranks
 
 #: Numbers of features that are held at once.

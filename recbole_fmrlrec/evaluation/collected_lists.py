@@ -11,7 +11,8 @@ from torch import Tensor
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation.best_lists import BestLists
 from recbole_fmrlrec.evaluation.counting import RankCounter, ScoreBlock
-from recbole_fmrlrec.evaluation.list_metrics import DIVERSITY, Lists, is_of_lists
+from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY, is_of_lists
+from recbole_fmrlrec.evaluation.list_metrics import Lists
 from recbole_fmrlrec.evaluation.list_record import KeepLists, ListRecord
 
 

@@ -13,40 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-#: Metrics that have a value for each list; the figure is the mean over the lists.
-PER_LIST = ("AveragePopularity", "TailPercentage", "Novelty", "IntraListDiversity")
-#: Metrics of all lists together: there is no value for a user.
-OF_ALL_LISTS = ("ItemCoverage", "GiniIndex", "ShannonEntropy")
-LIST_METRICS = (*OF_ALL_LISTS, *PER_LIST)
-#: The metric that needs features of the items.
-DIVERSITY = "intralistdiversity"
-#: Those that RecBole does not have.
-OURS = ("Novelty", "IntraListDiversity")
-#: Of these a smaller value counts as the better one, as in RecBole.
-SMALLER = ("giniindex", "averagepopularity")
-
-_LOWER = {metric.lower() for metric in LIST_METRICS}
-_WHOLE = {metric.lower() for metric in OF_ALL_LISTS}
-
-
-def metric_name(metric: str) -> str:
-    """``giniindex`` of ``GiniIndex``, ``giniindex@10`` and ``masked_giniindex@10``."""
-    return metric.lower().removeprefix("masked_").partition("@")[0]
-
-
-def is_of_lists(metric: str) -> bool:
-    """Whether a metric is one of these, with its K or without."""
-    return metric_name(metric) in _LOWER
-
-
-def is_of_all_lists(metric: str) -> bool:
-    """Whether a metric has one value for all lists together, and none for each."""
-    return metric_name(metric) in _WHOLE
-
-
-def smaller_is_better(metric: str) -> bool:
-    """Whether a smaller value counts as the better one."""
-    return metric_name(metric) in SMALLER
+from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY, is_of_all_lists, metric_name
 
 
 @dataclass(frozen=True)
@@ -74,7 +41,7 @@ class Lists:
             ValueError: it needs features, and there are none.
         """
         name = metric_name(metric)
-        if name in _WHOLE:
+        if is_of_all_lists(name):
             return _OF_ALL[name](self.items[:, :k], len(self.counts))
         # As RecBole takes the mean, a column at a time, so that not even the last bit differs.
         return float(self._by_list(name).mean(axis=0)[k - 1])
@@ -86,7 +53,7 @@ class Lists:
             ValueError: it has none, or needs features and there are none.
         """
         name = metric_name(metric)
-        if name in _WHOLE:
+        if is_of_all_lists(name):
             raise ValueError(f"{metric} has one value for all lists")
         return self._by_list(name)[:, k - 1]
 

@@ -17,7 +17,8 @@ from recbole_fmrlrec.evaluation import dealing
 from recbole_fmrlrec.evaluation.collected_lists import Catalogue, CountAndList, wanted_lists
 from recbole_fmrlrec.evaluation.counting import RankCounter, ScoreReader, read_scores
 from recbole_fmrlrec.evaluation.history import Histories
-from recbole_fmrlrec.evaluation.list_metrics import is_of_lists, list_metrics
+from recbole_fmrlrec.evaluation.list_metric_names import is_of_lists
+from recbole_fmrlrec.evaluation.list_metrics import list_metrics
 from recbole_fmrlrec.evaluation.list_record import KeepLists, ListRecord
 from recbole_fmrlrec.evaluation.protocol import KEEP, MASK, masked_name
 from recbole_fmrlrec.evaluation.rank_record import RankRecord

@@ -6,7 +6,7 @@ import io
 import re
 from typing import Any
 
-from recbole_fmrlrec.evaluation.list_metrics import OURS
+from recbole_fmrlrec.evaluation.list_metric_names import OURS
 from recbole_fmrlrec.evaluation.protocol import HISTORY, MASKED, is_masked, plain_name
 from recbole_fmrlrec.files.names import name_fault
 from recbole_fmrlrec.keys import time_split

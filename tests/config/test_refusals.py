@@ -173,7 +173,11 @@ def test_a_fault_of_the_program_stays_one(shop: Path) -> None:
             {"eval_args": {**LABELED["eval_args"], "mode": "uni100"}},
             ["topk", "best 20", "9"],
         ),
-        ("BPR", {"metrics": ["ItemCoverage", "NDCG"]}, ["topk", "best 20", "9"]),
+        (
+            "BPR",
+            {"metrics": ["ItemCoverage", "NDCG"], "eval_args": {"split": {"RS": [0.2, 0.4, 0.4]}}},
+            ["topk", "best 20", "9"],
+        ),
         ("NCL", {"num_clusters": 11}, ["num_clusters", "12 users", "9 items", "at most 10"]),
         ("BPR", {"RATING_FIELD": "stars"}, ["RATING_FIELD", "stars", "price"]),
         ("BPR", {"LABEL_FIELD": "clicked"}, ["LABEL_FIELD", "clicked", "rating"]),

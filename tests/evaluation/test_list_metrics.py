@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.evaluation import list_metrics
-from recbole_fmrlrec.evaluation.list_metrics import Lists, is_of_all_lists, is_of_lists, tail
+from recbole_fmrlrec.evaluation import list_metric_names
+from recbole_fmrlrec.evaluation.list_metric_names import is_of_all_lists, is_of_lists
+from recbole_fmrlrec.evaluation.list_metrics import Lists, tail
 from recbole_fmrlrec.evaluation.list_record import KeepLists, ListRecord, holds_lists
 
 #: Items 1 to 5; training has 8 interactions of them, and none of item 5.
@@ -60,7 +61,7 @@ def test_lists_that_end_early_are_as_long_as_they_are() -> None:
     assert short.value("ItemCoverage", 3) == 2 / 6
     assert short.value("ShannonEntropy", 3) == pytest.approx(math.log(2) / 2)
     nothing = Lists(np.zeros((2, 3), dtype=np.int32), COUNTS)
-    assert [nothing.value(name, 3) for name in list_metrics.OF_ALL_LISTS] == [0.0, 0.0, 0.0]
+    assert [nothing.value(name, 3) for name in list_metric_names.OF_ALL_LISTS] == [0.0, 0.0, 0.0]
 
 
 def test_which_metrics_are_of_lists() -> None:

@@ -27,6 +27,7 @@ SET_LATER = {
     "network": "at_size: a network cut to the size takes the place of the whole one meanwhile",
     "size": "a number",
     "_has_codes": "a flag",
+    "_outdated": "a flag",
 }
 
 
