@@ -19,7 +19,7 @@ from recbole_fmrlrec.files.disk import path_error
 from recbole_fmrlrec.train.threads import wait_passively
 
 #: Seconds after which another process than the first says its error, if it is still there.
-PATIENCE = 2.0
+PATIENCE = 5.0
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 

@@ -6,7 +6,7 @@ Its run folder is that of the first process.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from recbole_fmrlrec import torchrun
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.runs.folder import RunFolder
 from recbole_fmrlrec.runs.result import RunResult
-from recbole_fmrlrec.train.threads import Threads, take_threads, use_threads
+from recbole_fmrlrec.train.threads import Threads, use_threads
 
 _WRITING = ("save_dataset", "save_dataloaders", "log_wandb", "show_progress")
 
@@ -73,10 +73,10 @@ def folder_of_first(config: Any, folder: RunFolder | None) -> RunFolder:
     return own
 
 
-def agreed_threads(wanted: int | None, folder: RunFolder) -> Threads:
-    """`take_threads`, by the first process for all of them."""
+def agreed_threads(take: Callable[[], Threads]) -> Threads:
+    """The threads that the first process takes, in every process."""
     if torchrun.is_first():
-        threads = take_threads(wanted, folder.threads())
+        threads = take()
         torchrun.from_first(str(threads.count))
         return threads
     return Threads(use_threads(int(torchrun.from_first())), "as the first process")

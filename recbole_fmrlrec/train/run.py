@@ -36,7 +36,7 @@ from recbole_fmrlrec.train.init_from import load_weights
 from recbole_fmrlrec.train.other_process import agreed_threads, folder_of_first
 from recbole_fmrlrec.train.split_lines import split_lines
 from recbole_fmrlrec.train.summary import data_line, model_lines
-from recbole_fmrlrec.train.threads import wait_passively
+from recbole_fmrlrec.train.threads import take_threads, wait_passively
 from recbole_fmrlrec.train.typed_settings import RunSettings
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class _Run:
         from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 
         config, settings = self.config, self.settings
-        threads = agreed_threads(settings.num_threads, self.folder)
+        threads = agreed_threads(lambda: take_threads(settings.num_threads, self.folder.threads()))
         self.folder.begin(config, threads.count)
         for note in config.notes:
             say(note)
