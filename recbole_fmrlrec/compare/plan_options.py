@@ -26,7 +26,7 @@ def plan_from_options(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
         rest: other words: settings of all models, ``--KEY=VALUE``.
 
     Raises:
-        UsageError: there is no model, or a name or a value cannot be used.
+        UsageError: no model is given, or a name or value cannot be used.
     """
     from recbole_fmrlrec.compare.plan_file import plan_from_values
     from recbole_fmrlrec.config.model_names import model_name

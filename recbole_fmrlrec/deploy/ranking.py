@@ -62,7 +62,7 @@ def rank_items(
             allowed = _allowed(items, own_rows, own_scores, excluded[at], filter)
             ranked = list(islice(allowed, depths[at]))
             deep = len(ranked) == depths[at]
-            if not deep and count < total:  # an answer must not hang on the others of its batch
+            if not deep and count < total:  # an answer must not depend on the rest of its batch
                 left.append(at)
                 continue
             picked = selection.take(ranked, k)

@@ -134,7 +134,7 @@ def is_known(name: str) -> bool:
 
 
 def check_model_name(name: str) -> None:
-    """Refuse a name that is no model's.
+    """Refuse a name that no model has.
 
     Raises:
         UsageError: it names the right spelling where only capital letters differ, else near names.
@@ -144,13 +144,13 @@ def check_model_name(name: str) -> None:
     known = [*SHIPPED, *recbole_models()]
     spelled = [candidate for candidate in known if candidate.lower() == name.lower()]
     if spelled:
-        raise UsageError(f"there is no model `{name}`: it is spelled `{spelled[0]}`")
+        raise UsageError(f"unknown model `{name}`: it is spelled `{spelled[0]}`")
     ours = nearest(name, list(SHIPPED)) or list(OUR_MODELS)
     theirs = nearest(name, list(recbole_models()))
     hint = f"ours: {', '.join(ours)}"
     if theirs:
         hint += f"; near names of RecBole: {', '.join(theirs)}"
-    raise UsageError(f"there is no model `{name}` ({hint}); `{command_name()} models` lists all")
+    raise UsageError(f"unknown model `{name}` ({hint}); `{command_name()} models` lists all")
 
 
 def get_model_class(name: str) -> type:

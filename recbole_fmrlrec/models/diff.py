@@ -34,7 +34,7 @@ class DIFF(SequenceModel):
 
     From the paper, section 3: the filters with a learned weight of the high frequencies, the early
     fusion and that of attention scores, ``alpha``, the alignment of ids with attributes. From the
-    authors' code: rows padded on the right; the filters of attributes begin anew from their vectors
+    authors' code: rows padded on the right; attributes are filtered from their own vectors
     in every block; one feed-forward layer for both sequences of a block; no dropout and no norm of
     attributes and positions before the first block; one beta for all dimensions; the alignment's
     temperature of 0.1, its softmax over a row's padding too, and its mean over all positions.

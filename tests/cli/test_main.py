@@ -221,7 +221,7 @@ def test_help_of_another_model() -> None:
     assert "keys of SASRec, with their defaults:" in shown
     assert "  --attn_dropout_prob" in shown
     assert "--sizes" not in shown
-    with pytest.raises(UsageError, match="there is no model `SASREC`"):
+    with pytest.raises(UsageError, match="unknown model `SASREC`"):
         help_text({}, "SASREC")
 
 

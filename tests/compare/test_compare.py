@@ -195,7 +195,7 @@ def test_the_last_words_of_a_worker(tmp_path):
         (["a.yaml", "--output="], "--output= has no value"),
         (["--model=Pop,fMRLRec", "--dataset=tyo"], "command line: there is no dataset"),
         (["--model=Pop", "--epocs=3"], "unknown key `epocs` (command line)"),
-        (["--model=Pop,Nop"], "there is no model `Nop`"),
+        (["--model=Pop,Nop"], "unknown model `Nop`"),
         (["--model=Pop", "--workers=0"], "--workers takes a number of at least 1"),
         (["--model=Pop", "--seeds=a"], "--seeds takes integers"),
     ],

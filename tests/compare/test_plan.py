@@ -105,7 +105,7 @@ def test_later_settings_win_and_the_metric_is_watched(tmp_path):
         ("n_layers: 1}", "eval_args.mode.test: pop10}", 10, "eval_args.mode: pop10 for the test"),
         ("n_layers: 1}", "eval_args.split.RS: [0.8, 0.1, 0.1]}", 10, "eval_args.split: {'RS'"),
         ("n_layers: 1}", "eval_args.order: RO}", 10, "eval_args.order: RO draws other"),
-        ("  SASRec:", "  SASREC:", 9, "there is no model `SASREC`: it is spelled `SASRec`"),
+        ("  SASRec:", "  SASREC:", 9, "unknown model `SASREC`: it is spelled `SASRec`"),
         ("n_layers: 1}", "n_layer: 1}", 10, "unknown key `n_layer`"),
         ("tuned: n", "sizes: [8]\n    tuned: n", 11, "`sizes` is for models with sizes; SASRec"),
         ("show_sizes: [64, 16]", "sizes: some", 14, "sizes = 'some': must be all, or a list"),

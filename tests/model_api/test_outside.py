@@ -124,7 +124,8 @@ def test_keys_are_those_of_its_yaml_source_and_capabilities(
 
 def test_several_devices_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--nproc=2"]) == 2
-    assert "training on several devices is not supported yet" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "`nproc` (command line): torchrun starts several processes or devices" in shown
 
 
 def test_models_of_installed_packages(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

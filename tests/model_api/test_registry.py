@@ -41,22 +41,21 @@ def test_ours_come_first() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("sasrec", "there is no model `sasrec`: it is spelled `SASRec`"),
-        ("FMRLRec", "there is no model `FMRLRec`: it is spelled `fMRLRec`"),
+        ("sasrec", "unknown model `sasrec`: it is spelled `SASRec`"),
+        ("FMRLRec", "unknown model `FMRLRec`: it is spelled `fMRLRec`"),
         (
             "SASRek",
-            "there is no model `SASRek` (ours: fMRLRec, fMRLRecID; near names of RecBole: SASRec, "
+            "unknown model `SASRek` (ours: fMRLRec, fMRLRecID; near names of RecBole: SASRec, "
             "SASRecF, SASRecCPR, EASE); `run_recbole.py models` lists all",
         ),
         (
             "fMLRec",
-            "there is no model `fMLRec` (ours: fMRLRec, fMRLRecID; near names of RecBole: FEARec, "
+            "unknown model `fMLRec` (ours: fMRLRec, fMRLRecID; near names of RecBole: FEARec, "
             "DiffRec, FPMC); `run_recbole.py models` lists all",
         ),
         (
             "../zzz",
-            "there is no model `../zzz` (ours: fMRLRec, fMRLRecID); `run_recbole.py models` "
-            "lists all",
+            "unknown model `../zzz` (ours: fMRLRec, fMRLRecID); `run_recbole.py models` lists all",
         ),
     ],
 )
