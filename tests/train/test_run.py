@@ -13,6 +13,7 @@ import torch
 
 from recbole_fmrlrec import run
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.list_record import TEST_LISTS
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord
 from recbole_fmrlrec.files.disk import NoRoom
 from recbole_fmrlrec.runs.result import RunResult
@@ -110,13 +111,14 @@ def test_ranks_of_every_size_with_users_and_targets(toy_run):
         assert row["metrics"]["recall@10"] == round(float(recalls.mean()), 6)
 
 
-def test_metrics_that_need_whole_lists_come_from_recboles_evaluator(toy_run):
+def test_metrics_of_whole_lists_come_with_the_ranks(toy_run):
     by_lists = toy_run(metrics=["NDCG", "ItemCoverage"], valid_metric="NDCG@10")
     by_ranks = toy_run(metrics=["NDCG"], valid_metric="NDCG@10")
     for lists, ranks in zip(by_lists.test, by_ranks.test, strict=True):
-        assert lists["metrics"]["ndcg@10"] == pytest.approx(ranks["metrics"]["ndcg@10"], abs=0.02)
+        assert lists["metrics"]["ndcg@10"] == ranks["metrics"]["ndcg@10"]
         assert 0 < lists["metrics"]["itemcoverage@10"] <= 1
-    assert not (by_lists.run_dir / TEST_RANKS).exists()
+    assert (by_lists.run_dir / TEST_RANKS).exists() and (by_lists.run_dir / TEST_LISTS).exists()
+    assert not (by_ranks.run_dir / TEST_LISTS).exists()
 
 
 def test_sampled_negatives_are_the_same_at_every_size(toy_run, monkeypatch):
