@@ -38,9 +38,9 @@ class MMSSL(FeatureInput, GeneralRecommender):
 
     Where the authors' code does not do what it is there for, this does:
 
-    - The learned graphs. Their code makes a modality's graph anew of the users of the batch before
-      alone, at the default settings from the third batch on of nobody, and on Baby of no item: the
-      graph is empty and its contrast has no gradient. Here each user keeps the items of the last
+    - The learned graphs. Their code rebuilds a modality's graph from the users of the previous
+      batch only; at the default settings there are none from the third batch on, and on Baby no
+      item is left: the graph is empty and its contrast has no gradient. Here each user keeps the items of the last
       batch that the user was in, at least one, and begins with the own interactions.
     - Keys of the attention between modalities are made by their own weights; their code takes
       shuffled queries.

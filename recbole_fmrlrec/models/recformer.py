@@ -32,7 +32,7 @@ class RecFormer(StagedModel, TextModel, SequenceModel):
     stands for the whole (section 2.1, 2.2; `nn.text_sequences`). An item's vector is the output for
     a history of that item alone. The score is the cosine over a temperature of 0.05, the loss a
     softmax over all items. Fine-tuning has two stages (section 2.3.2): in the first one all items
-    are encoded anew at the start of each epoch, and stay as they are while it trains; when
+    are encoded again at the start of each epoch and stay fixed while it trains; when
     validation has stopped it, the second one goes on from its best weights and keeps the items of
     that epoch. The three attributes, title, brand and categories, their 32 tokens each, the 1,024
     tokens of a history, Longformer's window of 64, the softmax over all items, and rates are those

@@ -3,7 +3,7 @@
 Everything but the attention itself runs on the T valid positions. For the attention, sequences of
 like length are padded together, each group to its longest: about twice the valid places at most,
 where a batch padded as a whole has several times as many. Padding is on the right, so that a
-causal query never meets it, and what stands there is of no account.
+causal query never sees it, and its contents do not matter.
 
 Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017; Kang and McAuley,
 "Self-Attentive Sequential Recommendation", ICDM 2018 (SASRec).

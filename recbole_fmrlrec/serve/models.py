@@ -136,7 +136,7 @@ class Models:
         sizes = [key[1] for key in served if key[0] == wanted]
         if not sizes:
             names = ", ".join(dict.fromkeys(key[0] for key in served))
-            raise Refused(404, f"there is no model {wanted!r}; there are: {names}")
+            raise Refused(404, f"unknown model {wanted!r}; available models: {names}")
         found = served.get((wanted, max(sizes) if size is None else size))
         if found is None:
             raise Refused(404, f"model {wanted} is served at {sorted(sizes)}, not at size {size}")

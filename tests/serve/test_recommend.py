@@ -121,7 +121,7 @@ WRONG = [
     ({"history": [], "kk": 3}, 422, "kk: Extra inputs are not permitted"),
     ({"history": ["i1"] * 1001}, 422, "history has 1,001 entries; at most 1,000"),
     ({"history": [], "candidates": ["i1"] * 10001}, 422, "candidates has 10,001"),
-    ({"history": [], "model": "other"}, 404, "there is no model 'other'; there are: shop"),
+    ({"history": [], "model": "other"}, 404, "unknown model 'other'; available models: shop"),
     ({"history": [], "size": 12}, 404, "served at [8, 16], not at size 12"),
     ({"history": [], "diversify": 2}, 422, "less than or equal to 1"),
     ({"history": [], "max_per_group": 1}, 422, "group_by"),

@@ -100,7 +100,7 @@ def test_an_export_opens_again_and_a_deleted_one_is_gone(
         ({"state": "AAAA"}, "state is not that of this model"),
         ({"state": "%"}, "state is not that of this model"),
         ({"hidden": "AADAfw==" * 16}, "hidden"),
-        ({"model": "other"}, "there is no model"),
+        ({"model": "other"}, "unknown model"),
     ],
 )
 def test_a_damaged_export_is_refused(
