@@ -15,7 +15,7 @@ import numpy as np
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation.list_metrics import Lists
 from recbole_fmrlrec.evaluation.protocol import is_masked
-from recbole_fmrlrec.evaluation.rank_record import ARCHIVE_DAMAGE, check_unpacked
+from recbole_fmrlrec.evaluation.rank_record import ARCHIVE_DAMAGE, read_arrays
 from recbole_fmrlrec.files.atomic import replacing
 
 #: The file's name in a run's folder.
@@ -124,13 +124,7 @@ class ListRecord:
             UsageError: there is no such file, or it is damaged or another file.
         """
         try:
-            check_unpacked(path)
-            with np.load(path, allow_pickle=False) as content:
-                names = [field.name for field in fields(cls)]
-                if unknown := sorted(set(content.files).difference(names)):
-                    raise ValueError(f"it holds {', '.join(unknown)}")
-                there = [name for name in names if name not in _OPTIONAL or name in content]
-                return cls(**{name: content[name] for name in there})
+            return cls(**read_arrays(path, [field.name for field in fields(cls)], _OPTIONAL))
         except _DAMAGE as error:
             raise UsageError(f"{path}: not a file of lists, or damaged: {error}") from None
 

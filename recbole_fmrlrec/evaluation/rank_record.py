@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -77,6 +77,27 @@ def check_unpacked(path: Path) -> None:
         unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > _SMALL + _RATIO * path.stat().st_size:
         raise ValueError(f"{path.stat().st_size:,} bytes that unpack to {unpacked:,}")
+
+
+def read_arrays(
+    path: Path, names: Sequence[str], optional: Collection[str]
+) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file without pickle.
+
+    Args:
+        path: the file.
+        names: of all the arrays that it may hold.
+        optional: those of them that it may lack.
+
+    Raises:
+        ValueError, or another of `ARCHIVE_DAMAGE`: it holds others, lacks one, or is damaged.
+        OSError, zipfile.BadZipFile: there is no such archive.
+    """
+    check_unpacked(path)
+    with np.load(path, allow_pickle=False) as content:
+        if unknown := sorted(set(content.files).difference(names)):
+            raise ValueError(f"it holds {', '.join(unknown)}")
+        return {name: content[name] for name in names if name not in optional or name in content}
 
 
 @dataclass(frozen=True)
@@ -157,13 +178,7 @@ class RankRecord:
             UsageError: there is no such file, or it is damaged or another file.
         """
         try:
-            check_unpacked(path)
-            with np.load(path, allow_pickle=False) as content:
-                names = [field.name for field in fields(cls)]
-                if unknown := sorted(set(content.files).difference(names)):
-                    raise ValueError(f"it holds {', '.join(unknown)}")
-                there = [name for name in names if name != _OPTIONAL or name in content]
-                return cls(**{name: content[name] for name in there})
+            return cls(**read_arrays(path, [field.name for field in fields(cls)], (_OPTIONAL,)))
         except FileNotFoundError:
             raise UsageError(
                 f"{path}: there is no such file; a run whose metrics follow from ranks writes it "

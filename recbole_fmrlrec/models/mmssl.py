@@ -40,8 +40,9 @@ class MMSSL(FeatureInput, GeneralRecommender):
 
     - The learned graphs. Their code rebuilds a modality's graph from the users of the previous
       batch only; at the default settings there are none from the third batch on, and on Baby no
-      item is left: the graph is empty and its contrast has no gradient. Here each user keeps the items of the last
-      batch that the user was in, at least one, and begins with the own interactions.
+      item is left: the graph is empty and its contrast has no gradient. Here each user keeps the
+      items of the last batch that the user was in, at least one, and begins with the own
+      interactions.
     - Keys of the attention between modalities are made by their own weights; their code takes
       shuffled queries.
     - The critic's activation is a leaky ReLU; ``LeakyReLU(True)`` in their code has the slope 1 and
