@@ -249,7 +249,11 @@ def check_evaluated(config: Any, parts: Sequence[Any], filters: str = "") -> Non
 
 
 def with_past(parts: Sequence[Any], past: Sequence[Past]) -> list[Any]:
-    """Parts of which those of validation and test know what was before their rows."""
+    """Parts of which those of validation and test know what was before their rows.
+
+    The training part knows as ``cold_items`` which items it has no interaction of.
+    """
+    parts[0].cold_items = past[0].cold
     for part, one in zip(parts[1:], past, strict=True):
         part.past = one
     return list(parts)

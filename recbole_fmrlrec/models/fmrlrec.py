@@ -118,7 +118,7 @@ class fMRLRec(NestedModel, FeatureInput, CausalModel, ExportableModel):
     def softmax_loss(self, hidden: Tensor, items: Tensor | RankedItems, targets: Tensor) -> Tensor:
         """Nested cross-entropy over all items."""
         options = self.sizes, self.self_distillation, self.loss_block_size
-        return nested_cross_entropy(hidden, items, targets, *options)
+        return nested_cross_entropy(hidden, items, targets, *options, self.cold_bias)
 
     def sampled_softmax_loss(
         self, hidden: Tensor, items: Tensor, candidates: Candidates, targets: Tensor

@@ -38,5 +38,5 @@ class OwnNegativesModel(CausalModel):
         if not self.draws_own:
             return super().softmax_loss(hidden, items, targets)
         assert isinstance(items, Tensor)
-        rows = draw_negatives(len(items), self.num_negatives, targets)
+        rows = draw_negatives(len(items), self.num_negatives, targets, self.known_items)
         return self.loss_of_scores(candidate_scores(hidden, items, rows).float())

@@ -52,6 +52,28 @@ class KeptItems:
     made_of: list[Any] = field(default_factory=list)
 
 
+def _known_items(dataset: Any) -> Tensor | None:
+    """The items 0..N-1 that a split by time lets training know of; None where that is all.
+
+    The others are in no loss: draws pass over them, and a bias takes them out of the softmax.
+    """
+    cold = getattr(dataset, "cold_items", ())
+    if not len(cold):
+        return None
+    known = torch.ones(dataset.item_num - 1, dtype=torch.bool)
+    known[cold - 1] = False
+    return torch.nonzero(known).flatten()
+
+
+def _cold_bias(known: Tensor | None, n_items: int) -> Tensor | None:
+    """What takes all but the known items out of a softmax, ``(N,)``."""
+    if known is None:
+        return None
+    bias = torch.full((n_items - 1,), torch.finfo(torch.float32).min / 4)
+    bias[known] = 0.0
+    return bias
+
+
 class SequenceModel(VectorModel, SequentialRecommender):
     """Scores are products of an output for the history with a vector for each item.
 
@@ -72,6 +94,8 @@ class SequenceModel(VectorModel, SequentialRecommender):
     predict_first_item = False
     n_items: int
     max_seq_length: int
+    cold_bias: Tensor | None
+    known_items: Tensor | None
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -81,6 +105,10 @@ class SequenceModel(VectorModel, SequentialRecommender):
                 "train_neg_sample_args to None; loss_type has sampled losses"
             )
         settings = ModelSettings(config, type(self).__name__)
+        self.known_items = _known_items(dataset)
+        self.register_buffer(
+            "cold_bias", _cold_bias(self.known_items, self.n_items), persistent=False
+        )
         self.predict_first_item = bool(settings["predict_first_item"])
         self.loss_block_size: int | None = settings["loss_block_size"]
         self.sampler = self._make_sampler(settings, dataset)
@@ -99,7 +127,8 @@ class SequenceModel(VectorModel, SequentialRecommender):
         if self.predict_first_item and START_TARGET in rows:
             counts += torch.bincount(rows[START_TARGET], minlength=self.n_items)
         number = int(settings["num_sampled_items"])
-        return CandidateSampler(kind.removeprefix("sampled_"), number, counts[1:])
+        kind = kind.removeprefix("sampled_")
+        return CandidateSampler(kind, number, counts[1:], self.known_items)
 
     # What a subclass gives
 
@@ -184,7 +213,7 @@ class SequenceModel(VectorModel, SequentialRecommender):
         sizes, rows = (hidden.shape[1],), self.loss_block_size
         if rows is None and hidden.shape[1] <= NARROW_WIDTH and hidden.device.type == "cpu":
             rows = NARROW_ROWS
-        return nested_cross_entropy(hidden, items, targets, sizes, 0.0, rows)
+        return nested_cross_entropy(hidden, items, targets, sizes, 0.0, rows, self.cold_bias)
 
     def _sampled_loss(self, batch: Batch, device: torch.device) -> Tensor:
         """No item table: only the items that this batch reads or ranks are made."""

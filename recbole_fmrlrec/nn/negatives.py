@@ -24,12 +24,23 @@ from recbole_fmrlrec.nn.devices import send
 CACHED_BYTES = 4 * 2**20
 
 
-def draw_negatives(num_items: int, number: int, targets: Tensor) -> Tensor:
+def draw_negatives(
+    num_items: int, number: int, targets: Tensor, known: Tensor | None = None
+) -> Tensor:
     """Candidates ``(T, 1 + k)``, 0..N-1: a position's target, then its k = ``number`` draws.
 
     Drawn from torch's global generator on the CPU, whatever the device: a checkpoint holds it.
+
+    Args:
+        num_items: N.
+        number: k.
+        targets: ``(T,)``.
+        known: the items that may be drawn, on the CPU; all when None.
     """
-    drawn = torch.randint(num_items, (len(targets), number))
+    if known is not None:
+        drawn = known[torch.randint(len(known), (len(targets), number))]
+    else:
+        drawn = torch.randint(num_items, (len(targets), number))
     return torch.cat([targets[:, None], send(drawn, targets.device)], dim=1)
 
 

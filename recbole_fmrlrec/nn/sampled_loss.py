@@ -68,24 +68,29 @@ class CandidateSampler:
             ``in_batch`` makes none.
         counts: ``(N,)`` how often each item is a training target. An item that never is one
             counts as if it were once: it has to have a chance.
+        known: ``(M,)`` the items that may be candidates, ascending; all when None.
 
     Raises:
         ValueError: another kind, or less than one draw.
     """
 
-    def __init__(self, kind: str, num_sampled: int, counts: Tensor) -> None:
+    def __init__(
+        self, kind: str, num_sampled: int, counts: Tensor, known: Tensor | None = None
+    ) -> None:
         if kind not in KINDS or num_sampled < 1:
             raise ValueError(f"kind is one of {', '.join(KINDS)} and num_sampled at least 1")
-        self.num_items = len(counts)
+        self.known = torch.arange(len(counts)) if known is None else known.cpu()
+        self.num_items = len(self.known)
         self.num_sampled = 0 if kind == "in_batch" else num_sampled
-        kept = counts.cpu().clamp(min=1).double()
+        kept = torch.zeros(len(counts), dtype=torch.float64)
+        kept[self.known] = counts.cpu()[self.known].clamp(min=1).double()
         self.popularity = kept / kept.sum()
         self.cumulative = self.popularity.cumsum(0) if kind == "popularity" else None
 
     def draw(self, targets: Tensor) -> Candidates:
         """Candidates of a batch with ``targets`` ``(T,)`` of 0..N-1, on their device."""
         if self.num_sampled >= self.num_items:
-            rows = torch.arange(self.num_items, device=targets.device)
+            rows = self.known.to(targets.device)
             return Candidates(rows, torch.zeros(self.num_items, device=targets.device))
         rows = torch.cat([targets.cpu(), self._drawn()]).unique()
         bias = -self.probability(rows, len(targets)).log().float()
@@ -93,11 +98,11 @@ class CandidateSampler:
 
     def _drawn(self) -> Tensor:
         if self.cumulative is None:
-            return torch.randint(self.num_items, (self.num_sampled,))
+            return self.known[torch.randint(self.num_items, (self.num_sampled,))]
         drawn = torch.searchsorted(
             self.cumulative, torch.rand(self.num_sampled, dtype=torch.float64), right=True
         )
-        return drawn.clamp_(max=self.num_items - 1)
+        return drawn.clamp_(max=int(self.known[-1]))
 
     def probability(self, rows: Tensor, positions: int) -> Tensor:
         """pi ``(C,)`` of items ``(C,)``, for a position that has another target."""
