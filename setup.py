@@ -49,7 +49,7 @@ REQUIRES = [
 ]
 EXTRAS = {
     "test": [
-        *("pytest>=7.4", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8"),
+        *("pytest>=7.4", "pytest-xdist>=3.6", "hypothesis>=6.80", "ruff>=0.6", "mypy>=1.8"),
         *("httpx>=0.27", "schemathesis>=4.0"),
         'import-linter>=2.17; python_version >= "3.11"',
     ],

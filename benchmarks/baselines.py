@@ -27,11 +27,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
-from benchmarks.epoch_worker import NextBatch, Worker, WorkerError, serve
+from benchmarks.drawn import BEAUTY, DRAWN, write_drawn
+from benchmarks.epoch_worker import NextBatch, Worker, WorkerError, ready_trainer, serve
 from recbole_fmrlrec.files.atomic import write_json
 
 WIDTHS = (64, 256)
@@ -39,9 +39,9 @@ REFERENCE, RECTOOLS = "SASRec", "RecTools"
 #: In the order in which they take turns; the first is what the others are compared with.
 MODELS = (REFERENCE, "SASRecM", "LRURec", "fMRLRecID")
 SHOWN = {"SASRec": "RecBole's SASRec", "fMRLRecID": "fMRLRec, ids", RECTOOLS: "RecTools' SASRec"}
-REAL, DRAWN = "amazon-beauty", "beauty-shaped"
-#: Users, items and the fewest and the mean number of events of a user: Beauty's, and a short trial.
-SHAPES = {False: (22_363, 12_101, 5, 8.88), True: (3_000, 2_000, 5, 8.88)}
+REAL = "amazon-beauty"
+#: What is drawn: Beauty's shape, and one for a short trial.
+SHAPES = {False: BEAUTY, True: (3_000, 2_000, 5, 8.88)}
 MAX_LENGTH = 50
 
 
@@ -97,27 +97,6 @@ def _data(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         write_drawn(Path(folder), *SHAPES[options.quick])
         yield folder, DRAWN
-
-
-def write_drawn(root: Path, users: int, items: int, fewest: int, mean: float) -> None:
-    """Write interactions whose numbers are Beauty's; every item occurs.
-
-    Args:
-        root: the folder of datasets.
-        users: number of users.
-        items: number of items.
-        fewest: events that a user has at least.
-        mean: events that a user has on average; what is above ``fewest`` is geometric.
-    """
-    random = np.random.default_rng(0)
-    counts = fewest - 1 + random.geometric(1 / (mean - fewest + 1), users)
-    user = np.repeat(np.arange(users), counts)
-    item = random.integers(items, size=len(user))
-    item[random.permutation(len(user))[:items]] = np.arange(items)
-    lines = ["user_id:token\titem_id:token\ttimestamp:float"]
-    lines += [f"u{u}\ti{i}\t{t}" for t, (u, i) in enumerate(zip(user, item, strict=True))]
-    (root / DRAWN).mkdir()
-    (root / DRAWN / f"{DRAWN}.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def model_keys(model: str, width: int) -> dict[str, Any]:
@@ -192,11 +171,8 @@ def _work(options: argparse.Namespace) -> int:
 
     compat.apply()
     import torch
-    from recbole.utils import init_seed
 
     from recbole_fmrlrec.config.config import Config
-    from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
-    from recbole_fmrlrec.train.trainer import trainer_class
 
     logging.disable(logging.WARNING)
     torch.set_num_threads(options.num_threads)
@@ -204,10 +180,7 @@ def _work(options: argparse.Namespace) -> int:
     keys |= {"show_progress": False, "use_gpu": False}
     keys |= model_keys(options.worker, options.width[0])
     config = Config(options.worker, options.dataset, config_dict=keys)
-    init_seed(config["seed"], config["reproducibility"])
-    train, *_ = data_preparation(config, create_dataset(config))
-    trainer = trainer_class(config)(config, config.model_class(config, train._dataset))
-    trainer._start_schedule(trainer.epochs * len(train))
+    trainer, train = ready_trainer(config)
     batches = NextBatch(train)
     serve(len(train), lambda: trainer._train_epoch(batches, 0))
     return 0

@@ -26,11 +26,11 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmarks.baselines import DRAWN, write_drawn
+from benchmarks.drawn import BEAUTY, DRAWN, write_drawn
 from recbole_fmrlrec.files.atomic import write_json
 
-#: Users, items, fewest and mean number of events of a user: Beauty's, and a short trial.
-SHAPES = {False: (22_363, 12_101, 5, 8.88), True: (600, 300, 5, 8.88)}
+#: What is drawn: Beauty's shape, and one for a short trial.
+SHAPES = {False: BEAUTY, True: (600, 300, 5, 8.88)}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -145,13 +145,10 @@ def _trainer(options: argparse.Namespace) -> tuple[Any, Any]:
     """The model's trainer in this process, and its loader."""
     import logging
 
-    from recbole.utils import init_seed
-
+    from benchmarks.epoch_worker import ready_trainer
     from recbole_fmrlrec import torchrun
     from recbole_fmrlrec.config.config import Config
-    from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
     from recbole_fmrlrec.train.tensorboard import tensorboard_in
-    from recbole_fmrlrec.train.trainer import trainer_class
 
     logging.disable(logging.WARNING)
     sizes = [2**power for power in range(3, options.width.bit_length())]
@@ -160,10 +157,7 @@ def _trainer(options: argparse.Namespace) -> tuple[Any, Any]:
     keys["checkpoint_dir"] = str(options.data_path / "saved")
     config = Config("fMRLRecID", DRAWN, config_dict=keys)
     torchrun.start(config["device"])
-    init_seed(config["seed"], config["reproducibility"])
-    train, *_ = data_preparation(config, create_dataset(config))
     tensorboard_in(options.data_path)
-    trainer = trainer_class(config)(config, config.model_class(config, train._dataset))
-    trainer._start_schedule(trainer.epochs * len(train))
+    trainer, train = ready_trainer(config)
     trainer._share_training(train)
     return trainer, train

@@ -109,3 +109,21 @@ class NextBatch:
 
     def __len__(self) -> int:
         return 1
+
+
+def ready_trainer(config: Any) -> tuple[Any, Any]:
+    """Trainer and loader of a training that is about to take its first step.
+
+    Args:
+        config: our Config.
+    """
+    from recbole.utils import init_seed
+
+    from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
+    from recbole_fmrlrec.train.trainer import trainer_class
+
+    init_seed(config["seed"], config["reproducibility"])
+    train, *_ = data_preparation(config, create_dataset(config))
+    trainer = trainer_class(config)(config, config.model_class(config, train._dataset))
+    trainer._start_schedule(trainer.epochs * len(train))
+    return trainer, train

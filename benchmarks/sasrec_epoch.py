@@ -22,7 +22,7 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
-from benchmarks.epoch_worker import NextBatch, Worker, WorkerError, serve
+from benchmarks.epoch_worker import NextBatch, Worker, WorkerError, ready_trainer, serve
 from recbole_fmrlrec.files.atomic import write_json
 
 DATASETS = ("ml-100k", "amazon-beauty")
@@ -123,23 +123,13 @@ def _work(kind: str, options: argparse.Namespace) -> int:
 
 
 def _as_here(kind: str, dataset: str, data_path: str) -> tuple[Any, Any]:
-    from recbole.utils import init_seed
-
     from recbole_fmrlrec.config.config import Config
-    from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
-    from recbole_fmrlrec.train.trainer import trainer_class
 
     model = "SASRec" if kind == "here" else kind
     keys: dict[str, Any] = {"data_path": data_path, "show_progress": False, "use_gpu": False}
     if model != "SASRec":
         keys["sizes"] = list(SIZES)
-    config = Config(model, dataset, config_dict=keys)
-    init_seed(config["seed"], config["reproducibility"])
-    train, *_ = data_preparation(config, create_dataset(config))
-    trainer = trainer_class(config)(config, config.model_class(config, train._dataset))
-    if hasattr(trainer, "_start_schedule"):
-        trainer._start_schedule(trainer.epochs * len(train))
-    return trainer, train
+    return ready_trainer(Config(model, dataset, config_dict=keys))
 
 
 def _as_shipped(kind: str, dataset: str, data_path: str) -> tuple[Any, Any]:

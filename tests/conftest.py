@@ -21,6 +21,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # process and in those that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Tests run in as many processes as there are CPUs, which would otherwise fight for them. Read when
+# torch and numpy are first imported, by the processes that tests start too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 #: What tools keep in a checkout; everything else that appears there a test has left behind.
@@ -29,6 +33,19 @@ CACHES = (".hypothesis", ".pytest_cache", ".ruff_cache", ".mypy_cache", ".covera
 # How long an example takes says how busy the machine is.
 settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any")
+
+#: Processes of tests at most: each holds about a gigabyte, and the longest file bounds them all.
+MOST_WORKERS = 4
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process of tests a CPU; none beside this one where a single file is asked for."""
+    asked = {word.partition("::")[0] for word in config.args}
+    if len(asked) == 1 and not Path(asked.pop()).is_dir():
+        return 0
+    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+
 
 LEAVE_ONE_OUT = {"order": "TO", "split": {"LS": "valid_and_test"}, "group_by": "user"}
 

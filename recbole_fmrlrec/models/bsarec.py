@@ -6,17 +6,13 @@ Self-Attention", AAAI 2024 (arXiv 2312.10325).
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor, nn
-
-from recbole_fmrlrec.models.sequence_model import SequenceModel
 from recbole_fmrlrec.models.settings import ModelSettings
+from recbole_fmrlrec.models.whole_row import WholeRowModel
 from recbole_fmrlrec.nn.bsarec import BSARecNetwork
-from recbole_fmrlrec.nn.devices import send
+from recbole_fmrlrec.nn.whole_row import WholeRowNetwork
 
 
-class BSARec(SequenceModel):
+class BSARec(WholeRowModel):
     """Self-attention and a filter that rescales high frequencies, mixed in every block.
 
     Trains on RecBole's row per prefix at its last position, as the authors do: the filter reads a
@@ -41,13 +37,9 @@ class BSARec(SequenceModel):
             `SequenceModel`.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
-        super().__init__(config, dataset)
-        settings = ModelSettings(config, type(self).__name__)
-        width, std = int(settings["hidden_size"]), float(settings["initializer_range"])
-        self.item_embedding = nn.Embedding(self.n_items, width)
-        nn.init.normal_(self.item_embedding.weight, std=std)
-        self.network = BSARecNetwork(
+    def make_network(self, settings: ModelSettings, width: int, std: float) -> WholeRowNetwork:
+        """Its positions and blocks."""
+        return BSARecNetwork(
             width,
             self.max_seq_length,
             blocks=settings["n_layers"],
@@ -58,13 +50,3 @@ class BSARec(SequenceModel):
             attention_dropout=settings["attn_dropout_prob"],
             init_std=std,
         )
-
-    def item_vectors(self, ids: Tensor | None = None) -> Tensor:
-        """Vectors ``(N+1, d)`` of all items, row 0 the padding, or a row for each of ``ids``."""
-        weight = self.item_embedding.weight
-        return weight if ids is None else self.item_embedding(send(ids, weight.device))
-
-    def encode_last(self, table: Tensor, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """Outputs ``(B, d)`` at the last item of right-padded rows of ``table``, ``(B, L)``."""
-        padding = self.item_embedding.weight[0].detach()
-        return self.network.encode_last(table, padding, item_seq, item_seq_len)

@@ -6,16 +6,16 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from recbole_fmrlrec.models.learned_items import LearnedItems
 from recbole_fmrlrec.models.own_negatives import OwnNegativesModel
 from recbole_fmrlrec.models.sequence_model import CausalModel
 from recbole_fmrlrec.models.settings import ModelSettings
-from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.esasrec import ESASRecEncoder, init_weights
 from recbole_fmrlrec.nn.negatives import own_softmax
 from recbole_fmrlrec.nn.packing import Packing
 
 
-class eSASRec(OwnNegativesModel):
+class eSASRec(LearnedItems, OwnNegativesModel):
     """SASRec's objective with LiGR layers and a softmax over the target and 256 negatives.
 
     Source: Tikhonovich et al., "eSASRec: Enhancing Transformer-based Recommendations in a Modular
@@ -55,11 +55,6 @@ class eSASRec(OwnNegativesModel):
             dropout=settings["dropout_prob"],
         )
         init_weights(self)
-
-    def item_vectors(self, ids: Tensor | None = None) -> Tensor:
-        """Vectors ``(N+1, d)`` of all items, row 0 the padding, or a row for each of ``ids``."""
-        weight = self.item_embedding.weight
-        return weight if ids is None else self.item_embedding(send(ids, weight.device))
 
     def encode(self, x: Tensor, packing: Packing) -> Tensor:
         """Packed item vectors ``(T, d)`` to packed outputs ``(T, d)``, from left to right."""

@@ -6,17 +6,13 @@ Source: Zhou et al., "Filter-enhanced MLP is All You Need for Sequential Recomme
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import Tensor, nn
-
-from recbole_fmrlrec.models.sequence_model import SequenceModel
 from recbole_fmrlrec.models.settings import ModelSettings
-from recbole_fmrlrec.nn.devices import send
+from recbole_fmrlrec.models.whole_row import WholeRowModel
 from recbole_fmrlrec.nn.fmlprec import FMLPRecNetwork
+from recbole_fmrlrec.nn.whole_row import WholeRowNetwork
 
 
-class FMLPRec(SequenceModel):
+class FMLPRec(WholeRowModel):
     """Blocks of a learned filter over the whole row and a feed-forward layer; no attention.
 
     Trains on RecBole's row per prefix at its last position, as the authors do: a filter reads the
@@ -41,26 +37,12 @@ class FMLPRec(SequenceModel):
         ValueError: as `SequenceModel`.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
-        super().__init__(config, dataset)
-        settings = ModelSettings(config, type(self).__name__)
-        width, std = int(settings["hidden_size"]), float(settings["initializer_range"])
-        self.item_embedding = nn.Embedding(self.n_items, width)
-        nn.init.normal_(self.item_embedding.weight, std=std)
-        self.network = FMLPRecNetwork(
+    def make_network(self, settings: ModelSettings, width: int, std: float) -> WholeRowNetwork:
+        """Its positions and blocks."""
+        return FMLPRecNetwork(
             width,
             self.max_seq_length,
             blocks=settings["num_blocks"],
             dropout=settings["hidden_dropout_prob"],
             init_std=std,
         )
-
-    def item_vectors(self, ids: Tensor | None = None) -> Tensor:
-        """Vectors ``(N+1, d)`` of all items, row 0 the padding, or a row for each of ``ids``."""
-        weight = self.item_embedding.weight
-        return weight if ids is None else self.item_embedding(send(ids, weight.device))
-
-    def encode_last(self, table: Tensor, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """Outputs ``(B, d)`` at the last item of right-padded rows of ``table``, ``(B, L)``."""
-        padding = self.item_embedding.weight[0].detach()
-        return self.network.encode_last(table, padding, item_seq, item_seq_len)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from recbole_fmrlrec.models.learned_items import LearnedItems
 from recbole_fmrlrec.models.own_negatives import OwnNegativesModel
 from recbole_fmrlrec.models.sequence_model import CausalModel
 from recbole_fmrlrec.models.settings import ModelSettings
@@ -15,7 +16,7 @@ from recbole_fmrlrec.nn.negatives import gbce, gbce_beta
 from recbole_fmrlrec.nn.packing import Packing
 
 
-class gSASRec(OwnNegativesModel):
+class gSASRec(LearnedItems, OwnNegativesModel):
     """SASRec trained by generalised binary cross-entropy against many negatives.
 
     Source: Petrov and Macdonald, "gSASRec: Reducing Overconfidence in Sequential Recommendation
@@ -57,11 +58,6 @@ class gSASRec(OwnNegativesModel):
             dropout=settings["dropout_prob"],
         )
         init_weights(self)
-
-    def item_vectors(self, ids: Tensor | None = None) -> Tensor:
-        """Vectors ``(N+1, d)`` that a history is read by, row 0 the padding, or rows ``ids``."""
-        weight = self.item_embedding.weight
-        return weight if ids is None else self.item_embedding(send(ids, weight.device))
 
     def output_items(self, vectors: Tensor, ids: Tensor | None = None) -> Tensor:
         """The vectors ``(C, d)`` that outputs are multiplied with: a table of their own."""

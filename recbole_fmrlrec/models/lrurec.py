@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recbole_fmrlrec.models.learned_items import LearnedItems
 from recbole_fmrlrec.models.sequence_model import CausalModel
 from recbole_fmrlrec.models.settings import ModelSettings
 from recbole_fmrlrec.nn.lrurec import LRURecEncoder, init_weights
 from recbole_fmrlrec.nn.packing import Packing
 
 
-class LRURec(CausalModel):
+class LRURec(LearnedItems, CausalModel):
     """Item vectors through linear recurrences; the score is a product plus a bias of the item.
 
     Source: Yue et al., "Linear Recurrent Units for Sequential Recommendation", WSDM 2024
@@ -58,13 +59,6 @@ class LRURec(CausalModel):
         """Biases and norms."""
         names = ("bias", "norm")
         return [p for k, p in self.named_parameters() if any(name in k for name in names)]
-
-    def item_vectors(self, ids: Tensor | None = None) -> Tensor:
-        """Learned vectors ``(N+1, d)``, row 0 the empty input, or a row for each of ``ids``."""
-        if ids is None:
-            return self.item_embedding.weight
-        vectors: Tensor = self.item_embedding(ids)
-        return vectors
 
     def encode(self, x: Tensor, packing: Packing) -> Tensor:
         """Packed item vectors ``(T, d)`` to packed outputs ``(T, d)``."""

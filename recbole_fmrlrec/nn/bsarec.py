@@ -16,10 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recbole_fmrlrec.nn.dropout import Dropout
-from recbole_fmrlrec.nn.left_padding import left_padded
-
-#: Of the authors' layer norms.
-EPSILON = 1e-12
+from recbole_fmrlrec.nn.feed_forward import EPSILON, normal_start
+from recbole_fmrlrec.nn.whole_row import WholeRowNetwork
 
 
 def low_pass_matrix(length: int, frequencies: int) -> Tensor:
@@ -151,7 +149,7 @@ class Block(nn.Module):
         return out
 
 
-class BSARecNetwork(nn.Module):
+class BSARecNetwork(WholeRowNetwork):
     """Positions, then blocks over rows padded on the left to one length.
 
     Args:
@@ -181,19 +179,12 @@ class BSARecNetwork(nn.Module):
         attention_dropout: float = 0.5,
         init_std: float = 0.02,
     ) -> None:
-        super().__init__()
+        super().__init__(width, length, dropout)
         if not 0 <= alpha <= 1 or c < 1:
             raise ValueError(f"alpha must lie in [0, 1] and c be 1 or more, got {alpha} and {c}")
-        self.length = length
-        self.positions = nn.Embedding(length, width)
-        self.norm, self.dropout = nn.LayerNorm(width, eps=EPSILON), Dropout(dropout)
         shape = width, length, heads, alpha, c // 2 + 1, dropout, attention_dropout
         self.blocks = nn.ModuleList(Block(*shape) for _ in range(blocks))
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=init_std)
-            if isinstance(module, nn.Linear):
-                nn.init.zeros_(module.bias)
+        normal_start(self, init_std)
 
     def forward(self, x: Tensor, valid: Tensor, first: int = 0) -> Tensor:
         """Outputs of left-padded rows.
@@ -207,24 +198,13 @@ class BSARecNetwork(nn.Module):
             ``(B, L - first, d)``.
         """
         visible = visible_positions(valid)
-        x = self.dropout(self.norm(x + self.positions.weight))
+        x = self.start(x)
         for block in self.blocks[:-1]:
             x = block(x, visible)
         for block in self.blocks[-1:]:
             return block(x, visible, first)
         return x[:, first:]
 
-    def encode_last(
-        self, table: Tensor, padding: Tensor, item_seq: Tensor, lengths: Tensor
-    ) -> Tensor:
-        """Outputs ``(B, d)`` at the last item.
-
-        Args:
-            table: ``(n, d)`` item vectors.
-            padding: ``(d,)`` the vector where there is no item.
-            item_seq: ``(B, l)`` rows of ``table``, padded on the right.
-            lengths: ``(B,)`` how many of a row they are.
-        """
-        rows, valid = left_padded(item_seq, lengths, self.length)
-        x = torch.where(valid[..., None], functional.embedding(rows, table), padding)
+    def at_last(self, x: Tensor, valid: Tensor) -> Tensor:
+        """``(B, d)``, the last position of what `forward` gives."""
         return self(x, valid, self.length - 1)[:, 0]

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recbole_fmrlrec.nn.dropout import Dropout
 from recbole_fmrlrec.nn.feed_forward import EPSILON, FeedForward, normal_start
-from recbole_fmrlrec.nn.left_padding import left_padded
+from recbole_fmrlrec.nn.whole_row import WholeRowNetwork
 
 #: The standard deviation of the filters' weights at the start, as in the authors' code.
 FILTER_STD = 0.02
@@ -86,7 +85,7 @@ class FilterBlock(nn.Module):
         return out
 
 
-class FMLPRecNetwork(nn.Module):
+class FMLPRecNetwork(WholeRowNetwork):
     """Positions, then blocks over rows padded on the left to one length.
 
     Args:
@@ -100,17 +99,9 @@ class FMLPRecNetwork(nn.Module):
     def __init__(
         self, width: int, length: int, blocks: int = 2, dropout: float = 0.5, init_std: float = 0.02
     ) -> None:
-        super().__init__()
-        self.length = length
-        self.positions = nn.Embedding(length, width)
-        self.norm, self.dropout = nn.LayerNorm(width, eps=EPSILON), Dropout(dropout)
+        super().__init__(width, length, dropout)
         self.blocks = nn.ModuleList(FilterBlock(width, length, dropout) for _ in range(blocks))
         normal_start(self, init_std)
-
-    def start(self, x: Tensor) -> Tensor:
-        """What enters the first block, of item vectors ``(B, L, d)``."""
-        started: Tensor = self.dropout(self.norm(x + self.positions.weight))
-        return started
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs ``(B, L, d)`` at every position; each knows the whole row."""
@@ -119,25 +110,9 @@ class FMLPRecNetwork(nn.Module):
             x = block(x)
         return x
 
-    def at_last(self, x: Tensor) -> Tensor:
-        """``(B, d)``, the last position of what `forward` gives."""
+    def at_last(self, x: Tensor, valid: Tensor) -> Tensor:
+        """``(B, d)``, the last position of what `forward` gives; the padding is read too."""
         x, last = self.start(x), self.blocks[-1]
         for block in self.blocks[:-1]:
             x = block(x)
         return last.at_last(x)  # type: ignore[operator]
-
-    def encode_last(
-        self, table: Tensor, padding: Tensor, item_seq: Tensor, lengths: Tensor
-    ) -> Tensor:
-        """Outputs ``(B, d)`` at the last item.
-
-        Args:
-            table: ``(n, d)`` item vectors.
-            padding: ``(d,)`` the vector where there is no item.
-            item_seq: ``(B, l)`` rows of ``table``, padded on the right.
-            lengths: ``(B,)`` how many of a row they are.
-        """
-        rows, valid = left_padded(item_seq, lengths, self.length)
-        return self.at_last(
-            torch.where(valid[..., None], functional.embedding(rows, table), padding)
-        )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import baselines
+from benchmarks import baselines, drawn
 from benchmarks.__main__ import main
 from benchmarks.epoch_worker import Worker
 
@@ -67,7 +67,7 @@ def test_a_worker_that_dies_is_told(
 
 
 def test_drawn_data_has_the_shape_asked_for(tmp_path: Path) -> None:
-    baselines.write_drawn(tmp_path, 400, 300, 5, 8.88)
+    drawn.write_drawn(tmp_path, 400, 300, 5, 8.88)
     file = tmp_path / "beauty-shaped" / "beauty-shaped.inter"
     rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()[1:]]
     counts = Counter(user for user, _, _ in rows)

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
@@ -19,9 +17,9 @@ from recbole_fmrlrec.compare.schedule import Schedule, last_words
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.yaml_files import properties_dir
 from tests import toy
+from tests.forked import Forked
 from tests.patience import patience, wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
 FILE = """\
 datasets: [toy]
 settings: {data_path: dataset, use_gpu: false, num_threads: 1}
@@ -35,14 +33,17 @@ models:
 """
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "run_recbole.py"), "compare", "toy.yaml", *words],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+COMMAND = """
+import sys
+from recbole_fmrlrec.cli.main import main
+
+sys.exit(main(["compare", "toy.yaml"]))
+"""
+
+
+def start(folder: Path) -> Forked:
+    """The command; its workers are new interpreters."""
+    return Forked(COMMAND, cwd=folder)
 
 
 def cell_folder(folder: Path, model: str) -> Path:
@@ -61,7 +62,7 @@ def test_killed_and_taken_up_again(tmp_path):
     wait_for(lambda: epochs_in(cell_folder(tmp_path, "fMRLRec") / "run.log") > 5)
     workers = psutil.Process(first.pid).children()
     os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
+    first.communicate(timeout=patience(20))
     psutil.wait_procs(workers, timeout=patience(20))  # a worker does not outlive the command
     assert not any(worker.is_running() for worker in workers)
     finished = cell_folder(tmp_path, "Pop") / "cost.json"

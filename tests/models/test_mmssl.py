@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from dataset_tools.features import write_features
-from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import UsageError
 from tests import toy
+from tests.models.small import parts_of
 
 SMALL: dict[str, Any] = {"embedding_size": 8, "n_heads": 2, "train_batch_size": 64}
 Make = Callable[..., tuple[Any, Any, Any]]
@@ -23,21 +23,8 @@ Make = Callable[..., tuple[Any, Any, Any]]
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Config, loaders and model of a small run; keys may be given."""
     monkeypatch.chdir(tmp_path)
-    toy.write_toy(tmp_path)
-    compat.apply()
-
-    def make(**keys: Any) -> tuple[Any, Any, Any]:
-        from recbole_fmrlrec.config.config import Config
-        from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
-
-        foreign = {"sizes", "input_dropout_prob", "MAX_ITEM_LIST_LENGTH"}
-        small = {k: v for k, v in toy.settings(tmp_path).items() if k not in foreign}
-        config = Config("MMSSL", "toy", config_dict={**small, **SMALL, **keys})
-        loaders = data_preparation(config, create_dataset(config))
-        torch.manual_seed(0)
-        return config, loaders, config.model_class(config, loaders[0]._dataset)
-
-    return make
+    foreign = ("sizes", "input_dropout_prob", "MAX_ITEM_LIST_LENGTH")
+    return parts_of("MMSSL", SMALL, foreign, tmp_path)
 
 
 def add_images(root: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import UsageError
 from tests import toy
+from tests.models.small import loss_and_gradients, parts_of
 
 SMALL: dict[str, Any] = {
     "hidden_size": 8,
@@ -27,28 +27,9 @@ Make = Callable[..., tuple[Any, Any]]
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Loaders and model of a small run; keys may be given."""
     monkeypatch.chdir(tmp_path)
-    toy.write_toy(tmp_path)
-    compat.apply()
-
-    def make(**keys: Any) -> tuple[Any, Any]:
-        from recbole_fmrlrec.config.config import Config
-        from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
-
-        foreign = {"sizes", "dropout_prob", "input_dropout_prob"}
-        small = {k: v for k, v in toy.settings(tmp_path).items() if k not in foreign}
-        config = Config("UniSRec", "toy", config_dict={**small, **SMALL, **keys})
-        loaders = data_preparation(config, create_dataset(config))
-        torch.manual_seed(0)
-        return loaders, config.model_class(config, loaders[0]._dataset)
-
-    return make
-
-
-def loss_and_gradients(loaders: Any, model: Any) -> tuple[torch.Tensor, list[Any]]:
-    """Of the first batch, without noise and dropout."""
-    loss = model.eval().calculate_loss(next(iter(loaders[0])))
-    loss.backward()
-    return loss, [parameter.grad for parameter in model.parameters()]
+    foreign = ("sizes", "dropout_prob", "input_dropout_prob")
+    make = parts_of("UniSRec", SMALL, foreign, tmp_path)
+    return lambda **keys: make(**keys)[1:]
 
 
 @torch.no_grad()

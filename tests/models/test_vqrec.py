@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from recbole_fmrlrec import compat
 from recbole_fmrlrec.data.item_codes import product_codes
 from recbole_fmrlrec.errors import UsageError
 from tests import toy
+from tests.models.small import loss_and_gradients, parts_of
 
 SMALL: dict[str, Any] = {
     "hidden_size": 8,
@@ -31,21 +31,9 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Loaders and model of a small run; keys may be given."""
     pytest.importorskip("faiss", reason="faiss-cpu is not installed")
     monkeypatch.chdir(tmp_path)
-    toy.write_toy(tmp_path)
-    compat.apply()
-
-    def make(**keys: Any) -> tuple[Any, Any]:
-        from recbole_fmrlrec.config.config import Config
-        from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
-
-        foreign = {"sizes", "dropout_prob", "input_dropout_prob"}
-        small = {k: v for k, v in toy.settings(tmp_path).items() if k not in foreign}
-        config = Config("VQRec", "toy", config_dict={**small, **SMALL, **keys})
-        loaders = data_preparation(config, create_dataset(config))
-        torch.manual_seed(0)
-        return loaders, config.model_class(config, loaders[0]._dataset)
-
-    return make
+    foreign = ("sizes", "dropout_prob", "input_dropout_prob")
+    make = parts_of("VQRec", SMALL, foreign, tmp_path)
+    return lambda **keys: make(**keys)[1:]
 
 
 @torch.no_grad()
@@ -101,13 +89,10 @@ def test_without_faiss_a_training_says_what_to_install(
 
 
 def test_windows_and_the_authors_prefix_rows_give_the_same_loss_and_gradient(parts: Make) -> None:
-    results = []
-    for rows in ("overlap", "prefix"):
-        loaders, model = parts(training_windows=rows)
-        loss = model.eval().calculate_loss(next(iter(loaders[0])))
-        loss.backward()
-        results.append((loss, [p.grad for p in model.parameters()]))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-5)
+    windows, prefixes = (
+        loss_and_gradients(*parts(training_windows=rows)) for rows in ("overlap", "prefix")
+    )
+    torch.testing.assert_close(windows, prefixes, rtol=1e-3, atol=1e-5)
 
 
 def test_without_features_there_are_no_codes(parts: Make) -> None:

@@ -80,7 +80,8 @@ def test_right_padded_rows_give_what_rows_padded_on_the_left_do(length: int, blo
 def test_the_last_position_alone_is_that_of_the_whole() -> None:
     torch.manual_seed(0)
     network, x = FMLPRecNetwork(4, 5, 2).eval(), torch.randn(3, 5, 4)
-    torch.testing.assert_close(network.at_last(x), network(x)[:, -1])
+    everywhere = torch.ones(3, 5, dtype=torch.bool)
+    torch.testing.assert_close(network.at_last(x, everywhere), network(x)[:, -1])
 
 
 def test_a_loss_at_every_position_leaks_the_future() -> None:

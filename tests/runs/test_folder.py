@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -18,7 +19,8 @@ from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.runs.folder import FolderInUse, RunFolder
 from recbole_fmrlrec.runs.lock import Lock
 from tests import toy
-from tests.patience import patience
+from tests.forked import Forked
+from tests.patience import patience, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,23 +42,17 @@ sys.exit(cli.main(sys.argv[2:]))
 """
 
 
-def start(folder: Path, at: int, *more: str) -> subprocess.Popen:
+def start(folder: Path, at: int, *more: str) -> Forked:
     keys = {**toy.SMALL, "model": "fMRLRec", "dataset": "toy", "data_path": ".", "num_threads": 1}
     options = [f"--{key}={value}" for key, value in keys.items()]
-    return subprocess.Popen(
-        [sys.executable, "-c", STOPS, str(at), *options, *more],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return Forked(STOPS, str(at), *options, *more, cwd=folder)
 
 
 def test_a_run_that_is_alive_is_not_resumed_and_a_dead_one_is(tmp_path):
     toy.write_toy(tmp_path)
     alive = start(tmp_path, 1)
-    assert os.WIFSTOPPED(os.waitpid(alive.pid, os.WUNTRACED)[1])
+    process = psutil.Process(alive.pid)
+    wait_for(lambda: process.status() == psutil.STATUS_STOPPED)
     (run_dir,) = (tmp_path / "saved").iterdir()
     before = {file.name: file.stat().st_mtime_ns for file in run_dir.iterdir()}
     for resume in ("--resume", f"--resume={run_dir}"):
@@ -69,7 +65,7 @@ def test_a_run_that_is_alive_is_not_resumed_and_a_dead_one_is(tmp_path):
         )
     assert {file.name: file.stat().st_mtime_ns for file in run_dir.iterdir()} == before
     os.kill(alive.pid, signal.SIGKILL)
-    alive.communicate()
+    alive.communicate(timeout=patience(60))
     resumed = start(tmp_path, -1, "--resume")
     output, errors = resumed.communicate(timeout=patience(120))
     assert resumed.returncode == 0, errors
@@ -88,7 +84,7 @@ def test_a_run_taken_over_elsewhere_ends(tmp_path):
         ):
             owner = {"host": "far", "place": "far|boot", "pid": 7, "started": 0}
             (folder.path / "run.lock.2").write_text(json.dumps(owner), encoding="utf-8")
-            signal.sigtimedwait([], 30)
+            wait_for(lambda: False)  # until the heart beat interrupts it
     assert [file.name for file in folder.path.iterdir()] == ["run.lock.2"]
     with pytest.raises(FolderInUse, match=r"already running \(process 7 on far\)"), folder.held():
         pass

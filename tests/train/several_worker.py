@@ -1,13 +1,12 @@
 """One process of several: runs the trainings that a JSON file lists, and notes what it finds.
 
-Usage: python -m tests.train.several_worker FILE. The file is a list of runs: a name, arguments of
-`run`, and perhaps the epoch after which it is interrupted. Results go beside it.
+The file is a list of runs: a name, arguments of `run`, and perhaps the epoch after which it is
+interrupted. Results go beside it.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,3 @@ def main(file: Path) -> None:
             found = {"interrupted": True}
         out = file.with_name(f"{task['name']}.{torchrun.rank()}.json")
         out.write_text(json.dumps(found), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -20,6 +20,7 @@ import torch
 from recbole_fmrlrec import run
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS
 from tests import toy
+from tests.forked import Forked
 from tests.patience import patience
 from tests.train.several_worker import interrupt
 
@@ -42,6 +43,13 @@ SASREC: dict[str, Any] = {
     "learner": "sgd",
     "learning_rate": 0.5,
 }
+WORKER = """
+import sys
+from pathlib import Path
+from tests.train.several_worker import main
+
+main(Path(sys.argv[1]))
+"""
 #: What is trained by two processes and by one: name, model, keys.
 COMPARED: list[tuple[str, str, dict[str, Any]]] = [
     ("nested", "fMRLRec", {"weight_decay": 0.1}),
@@ -81,13 +89,11 @@ def in_processes(file: Path, count: int) -> None:
         port = str(free.getsockname()[1])
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count)}
     started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.train.several_worker", str(file)],
-            env={**environment(), **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        Forked(
+            WORKER,
+            str(file),
             cwd=file.parent,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
         for rank in range(count)
     ]
