@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from recbole_fmrlrec.models.sequence_model import CausalModel
 from recbole_fmrlrec.models.settings import ModelSettings
+from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.lrurec import LRURecEncoder, init_weights
 from recbole_fmrlrec.nn.packing import Packing
 
@@ -61,10 +62,8 @@ class LRURec(CausalModel):
 
     def item_vectors(self, ids: Tensor | None = None) -> Tensor:
         """Learned vectors ``(N+1, d)``, row 0 the empty input, or a row for each of ``ids``."""
-        if ids is None:
-            return self.item_embedding.weight
-        vectors: Tensor = self.item_embedding(ids)
-        return vectors
+        weight = self.item_embedding.weight
+        return weight if ids is None else self.item_embedding(send(ids, weight.device))
 
     def encode(self, x: Tensor, packing: Packing) -> Tensor:
         """Packed item vectors ``(T, d)`` to packed outputs ``(T, d)``."""
