@@ -28,7 +28,7 @@ SAMPLED = ["sampled_uniform", "sampled_popularity", "sampled_in_batch"]
 KEYS: dict[str, dict[str, Any]] = {
     "RecFormer": {"encoder": "encoder", "text_columns": ["words"], "first_stage_epochs": 1},
     "DIFF": {"selected_features": ["words"]},
-    **dict.fromkeys(["fMRLRec", "fMRLRecID"], {"sizes": [4, 8, 16]}),
+    **{name: {"sizes": [4, 8, 16]} for name in ("fMRLRec", "fMRLRecID")},
 }
 
 
