@@ -15,6 +15,7 @@ from torch import Tensor
 
 from benchmarks import recorded
 from benchmarks.published import PublishedModel, left_padded
+from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.loss import nested_cross_entropy
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 from recbole_fmrlrec.nn.packing import Packing
@@ -99,14 +100,14 @@ def build_published(
 
 
 def our_loss(network: FMRLRecNetwork, features: Tensor, batch: Batch) -> Tensor:
-    """The loss as the model's ``calculate_loss`` computes it."""
-    packing, items, targets = batch.packed()
-    inputs, ranked = network.step_items(features, items, len(targets))
-    hidden = network.encode(inputs, packing)
-    return nested_cross_entropy(hidden, ranked, targets - 1, network.sizes)
+    """The loss as the model's ``calculate_loss`` computes it, where the features are."""
+    device, (packing, items, targets) = features.device, batch.packed()
+    inputs, ranked = network.step_items(features, send(items, device), len(targets))
+    hidden = network.encode(inputs, packing.to(device))
+    return nested_cross_entropy(hidden, ranked, send(targets - 1, device), network.sizes)
 
 
-class _Decaying:
+class Decaying:
     """What `adamw` asks of a model: its parameters, and those that do not decay."""
 
     def __init__(self, network: FMRLRecNetwork) -> None:
@@ -118,11 +119,11 @@ class _Decaying:
 
 def our_step(network: FMRLRecNetwork, features: Tensor, batch: Batch, low: bool = False) -> Step:
     """A whole training step: loss, gradients, clipping, AdamW; ``low``: in bfloat16."""
-    optimizer = adamw(_Decaying(network), 1e-4, 0.01)
+    optimizer = adamw(Decaying(network), 1e-4, 0.01)
 
     def step() -> Tensor:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=low):
             loss = our_loss(network, features, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -135,7 +136,7 @@ def our_step(network: FMRLRecNetwork, features: Tensor, batch: Batch, low: bool 
 def published_step(model: PublishedModel, batch: Batch) -> Step:
     """The same of the published formulation, with torch's ordinary AdamW."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01)
-    rows, labels = batch.left_padded()
+    rows, labels = (part.to(model.features.device) for part in batch.left_padded())
 
     def step() -> Tensor:
         optimizer.zero_grad()

@@ -63,6 +63,7 @@ def apply() -> None:
     compat_sampling.masks_end()
     compat_sampling.line_ends()
     compat_models.bars_that_go_away()
+    compat_models.batches_without_waiting()
     compat_pandas.missing_values()
     compat_pandas.table_reader()
     compat_pandas.lengths_of_sequences()

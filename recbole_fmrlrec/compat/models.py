@@ -68,6 +68,31 @@ def advice_on_divergence() -> None:
     Trainer._check_nan = check_nan
 
 
+def batches_without_waiting() -> None:
+    """On a GPU every step waits until the one before it is done: batches are copied from ordinary
+    memory.
+
+    Such a copy waits for all that the GPU was given before; one out of pinned memory does not.
+    Obsolete when RecBole's loaders pin their batches.
+    """
+    import torch
+    from recbole.data.interaction import Interaction
+
+    from recbole_fmrlrec.nn.devices import send
+
+    def to(self: Any, device: Any, selected_field: Any = None) -> Any:
+        chosen = [selected_field] if isinstance(selected_field, str) else selected_field
+        target = torch.device(device)
+        return Interaction(
+            {
+                name: send(column, target) if chosen is None or name in chosen else column
+                for name, column in self.interaction.items()
+            }
+        )
+
+    Interaction.to = to
+
+
 def bars_that_go_away() -> None:
     """Every epoch leaves its progress bars on the screen, and log files are full of them.
 

@@ -110,6 +110,8 @@ class Config(RecBoleConfig):
         kept = {k: v for k, v in self.effective().items() if k not in NOT_IN_FINGERPRINT}
         if kept.get("history") == BOTH:  # so that runs of versions without the key are found
             del kept["history"]
+        if not kept.get("allow_tf32"):
+            kept.pop("allow_tf32", None)
         self._fingerprint = hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
 
     # RecBole's own steps, in the order in which its __init__ takes them.

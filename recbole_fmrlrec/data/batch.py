@@ -114,13 +114,8 @@ class LaidOut(Interaction):
         self.layout = layout
 
     def to(self, device: Any, selected_field: Any = None) -> LaidOut:
-        """RecBole's ``to``, but the host does not wait for a GPU."""
-        chosen = [selected_field] if isinstance(selected_field, str) else selected_field
-        moved = {
-            name: send(column, torch.device(device)) if chosen is None or name in chosen else column
-            for name, column in self.interaction.items()
-        }
-        return LaidOut(moved, self.layout)
+        """RecBole's ``to``; the layout stays where it is."""
+        return LaidOut(super().to(device, selected_field).interaction, self.layout)
 
     def __setitem__(self, key: str, value: Tensor) -> None:
         super().__setitem__(key, value)

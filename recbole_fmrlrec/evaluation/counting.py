@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_fmrlrec.errors import DIVERGED, RunError
 from recbole_fmrlrec.evaluation.history import History, HistoryBlocks
+from recbole_fmrlrec.nn.devices import at_once
 
 #: Bytes of scores that are counted together, so that they stay in the cache.
 CACHED_BYTES = 3 * 2**20
@@ -88,7 +89,8 @@ class RankCounter:
         scores = block.scores
         if scores.dtype == torch.float64 or not scores.dtype.is_floating_point:
             self._dtype = torch.float64
-        at, rows = block.rows.start, max(1, CACHED_BYTES // (4 * max(1, scores.shape[1])))
+        together = at_once(CACHED_BYTES, scores.device)
+        at, rows = block.rows.start, max(1, together // (4 * max(1, scores.shape[1])))
         for part, own in zip(scores.split(rows), block.own.split(rows), strict=True):
             own = own.to(self._dtype)
             self._count(part.to(self._dtype), own, block, slice(at, at + len(part)))

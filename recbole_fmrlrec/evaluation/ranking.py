@@ -25,6 +25,7 @@ from recbole_fmrlrec.evaluation.counting import (
     read_scores,
 )
 from recbole_fmrlrec.evaluation.rank_record import TOPK_METRICS, metric_values
+from recbole_fmrlrec.nn.devices import at_once
 from recbole_fmrlrec.nn.linear import chunk_bounds
 from recbole_fmrlrec.nn.loss import ALIGNED
 
@@ -88,7 +89,8 @@ def nested_scores(
             _read_item_blocks(reader, rows, hidden[rows], items, targets[rows], sizes)
         return
     items = items.to(hidden.dtype)
-    step = max(16, min(len(hidden), BLOCK_BYTES // (4 * max(1, len(items)))))
+    together = at_once(BLOCK_BYTES, hidden.device)
+    step = max(16, min(len(hidden), together // (4 * max(1, len(items)))))
     # Rows that begin at aligned addresses: see loss.ALIGNED.
     padded = -(-len(items) // ALIGNED) * ALIGNED
     buffer = hidden.new_empty(step, padded)[:, : len(items)]
@@ -145,7 +147,7 @@ def _read_item_blocks(
     own_items = items[targets].to(hidden.dtype)
     own = torch.stack([(hidden[:, a:b] @ own_items[:, a:b].t()).diagonal() for a, b in bounds])
     own = own.cumsum(0)[:, :, None]
-    width = CACHED_BYTES // (4 * LARGE_ROWS)
+    width = at_once(CACHED_BYTES, hidden.device) // (4 * LARGE_ROWS)
     for start in range(0, len(items), width):
         block = items[start : start + width].to(hidden.dtype)
         here = len(block)

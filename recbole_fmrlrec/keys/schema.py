@@ -218,7 +218,7 @@ TRAINING: dict[str, Rule] = {
     "train_neg_sample_args": _train_neg_sample_args,
     **dict.fromkeys(["eval_step", "stopping_step", "loss_decimal_place"], whole(0)),
     "clip_grad_norm": _clip_grad_norm,
-    **dict.fromkeys(["require_pow", "enable_amp", "enable_scaler"], flag()),
+    **dict.fromkeys(["require_pow", "enable_amp", "enable_scaler", "allow_tf32"], flag()),
     "amp_dtype": choice("bfloat16", "float16"),
     "transform": null_or(
         choice("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq", "user_defined")

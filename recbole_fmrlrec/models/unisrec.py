@@ -90,5 +90,7 @@ class UniSRec(FeatureInput, CosineModel):
         return torch.cat(blocks)
 
     def _whitened_block(self, features: FeatureRows, ids: Tensor) -> Tensor:
-        whitened: Tensor = self.adaptor(features.rows(ids).to(self.adaptor.weight))
+        weight = self.adaptor.weight
+        rows = send(features.rows(ids), weight.device).to(weight.dtype)
+        whitened: Tensor = self.adaptor(rows)
         return whitened

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recbole_fmrlrec.nn.devices import at_once
 from recbole_fmrlrec.nn.products import ChunkProducts, ItemTable, RankedItems
 
 #: Bytes of logits held at once when no block size is asked for. Products need a few hundred rows
@@ -34,9 +35,11 @@ FEWEST_ROWS = 64
 ALIGNED = 32
 
 
-def block_rows(num_items: int, num_sizes: int, positions: int) -> int:
-    """Positions per block: so many that its logits take about `BLOCK_BYTES`, or `FEWEST_ROWS`."""
-    fitting = max(FEWEST_ROWS, BLOCK_BYTES // (4 * max(1, num_items) * num_sizes))
+def block_rows(
+    num_items: int, num_sizes: int, positions: int, block_bytes: int = BLOCK_BYTES
+) -> int:
+    """Positions per block: so many that its logits take about ``block_bytes``, or `FEWEST_ROWS`."""
+    fitting = max(FEWEST_ROWS, block_bytes // (4 * max(1, num_items) * num_sizes))
     blocks = -(-positions // fitting)
     return -(-positions // max(1, blocks))
 
@@ -216,7 +219,8 @@ def nested_cross_entropy(
     ranked.check_width(sizes)
     if not len(targets):
         raise ValueError("there is no position to train: the batch has no targets")
-    rows = block_size or block_rows(len(ranked.learned[0]), len(sizes), len(targets))
+    shape = len(ranked.learned[0]), len(sizes), len(targets)
+    rows = block_size or block_rows(*shape, at_once(BLOCK_BYTES, hidden.device))
     task = _Task(ranked, targets, tuple(sizes), float(self_distillation), rows, bias)
     result: Tensor = _NestedCrossEntropy.apply(task, hidden, *ranked.learned)
     return result

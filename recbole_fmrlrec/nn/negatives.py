@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recbole_fmrlrec.nn.devices import send
+from recbole_fmrlrec.nn.devices import at_once, send
 
 #: Bytes of item vectors that are read at once: they should stay in the cache.
 CACHED_BYTES = 4 * 2**20
@@ -51,7 +51,8 @@ class _Scores(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, items: Tensor, rows: Tensor) -> Tensor:
         ctx.save_for_backward(hidden, items, rows)
         scores = hidden.new_empty(rows.shape)
-        step = max(1, CACHED_BYTES // (rows.shape[1] * items.shape[1] * items.element_size()))
+        read_bytes = rows.shape[1] * items.shape[1] * items.element_size()
+        step = max(1, at_once(CACHED_BYTES, items.device) // read_bytes)
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
             read = items.index_select(0, rows[part].flatten()).unflatten(0, rows[part].shape)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.linear import working_dtype
 
 #: Bytes of float32 features held at once when no block size is asked for.
@@ -79,8 +80,8 @@ def _blocks(
     wanted = features.order if ids is None else ids.cpu()
     for start in range(0, len(wanted), step):
         part = wanted[start : start + step]
-        place = part.to(like.device) if ids is None else slice(start, start + len(part))
-        yield place, features.rows(part).to(like)
+        place = send(part, like.device) if ids is None else slice(start, start + len(part))
+        yield place, send(features.rows(part), like.device).to(like.dtype)
 
 
 def project(

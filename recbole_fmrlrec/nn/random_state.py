@@ -36,7 +36,9 @@ def set_random_state(state: dict[str, Any], generator: torch.Generator | None) -
     if generator is not None and "loader" in state:
         generator.set_state(state["loader"].cpu())
     if torch.cuda.is_available() and "cuda" in state:
-        torch.cuda.set_rng_state_all([value.cpu() for value in state["cuda"]])
+        # Another machine may have fewer of them.
+        for number, value in enumerate(state["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(value.cpu(), number)
 
 
 def _listed(state: tuple[Any, ...]) -> list[Any]:

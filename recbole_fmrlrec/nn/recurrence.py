@@ -36,14 +36,23 @@ class _PackedScan(torch.autograd.Function):
         grad_v = grads[0].clone()
         conj = lam.conj().resolve_conj()
         grad_lam = torch.zeros_like(lam)
+        # A GPU starts one operation a step here and sums once; for a CPU a step is in the cache.
+        stepwise, before = h.device.type == "cpu", []
         start = len(h)
         for step in range(len(ctx.batch_sizes) - 1, 0, -1):
             count = ctx.batch_sizes[step]
             start -= count
             previous = start - ctx.batch_sizes[step - 1]
             carried = grad_v[start : start + count]
-            grad_lam += (carried * h[previous : previous + count].conj()).sum(0)
+            earlier = h[previous : previous + count]
+            if stepwise:
+                grad_lam += (carried * earlier.conj()).sum(0)
+            else:
+                before.append(earlier)
             grad_v[previous : previous + count].addcmul_(carried, conj)
+        if before:
+            states = torch.cat(before[::-1]).conj()
+            grad_lam = (grad_v[ctx.batch_sizes[0] :] * states).sum(0)
         return grad_v, grad_lam, None
 
 

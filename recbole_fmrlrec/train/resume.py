@@ -38,6 +38,7 @@ _RECORDED += ("best_valid_score", "best_valid_result", "best_by_size", "by_size"
 _RECORDED += ("masked_ranks",)
 _RECORDED += ("cur_step", "start_epoch", "saved_model_file", "checkpoint_dir", "settings")
 _RECORDED += ("_resumed", "_plain_state", "_loaders", "_exchange")
+_RECORDED += ("_is_late", "_seen", "_unread")
 
 
 class ResumableTraining:
@@ -233,7 +234,7 @@ class ResumableTraining:
         load_model_state(self.model, state)
         if name := state.get("optimizer_in_turn"):
             self.optimizer = getattr(self, name)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(_steps_on_host(state["optimizer"]))
         assert self.scheduler is not None and self._plain_state is not None
         self.scheduler.last_epoch = state["scheduler"]
         if lost := self._plain_state.put_back(state.get("beside", {})):  # old ones have none
@@ -255,6 +256,18 @@ class ResumableTraining:
                 held,
             )
         return found
+
+
+def _steps_on_host(state: dict[str, Any]) -> dict[str, Any]:
+    """An optimiser's state with its counts of steps in the host's memory.
+
+    Adam keeps them there, unless it is a fused one, which takes them to the device itself. Read
+    from a GPU they would be waited for at every parameter of every step.
+    """
+    for own in state["state"].values():
+        if isinstance(own.get("step"), torch.Tensor):
+            own["step"] = own["step"].cpu()
+    return state
 
 
 def _shuffle(state: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from recbole_fmrlrec.runs.result import (
 )
 from recbole_fmrlrec.train.allocator import keep_freed_memory
 from recbole_fmrlrec.train.epoch_lines import EpochLines
+from recbole_fmrlrec.train.gpu import gpu_arithmetic
 from recbole_fmrlrec.train.init_from import load_weights
 from recbole_fmrlrec.train.other_process import agreed_threads, folder_of_first
 from recbole_fmrlrec.train.split_lines import split_lines
@@ -109,7 +110,7 @@ def run(
     is_new = not folder.is_begun()
     with folder.held():
         try:
-            with folder.logging(config["state"]):
+            with folder.logging(config["state"]), attempt.arithmetic():
                 return attempt.execute()
         except KeyboardInterrupt:
             if folder.can_continue():
@@ -184,6 +185,11 @@ class _Run:
     def settings(self) -> RunSettings:
         """What these steps read of the configuration."""
         return typed(RunSettings, self.config)
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """How a GPU computes while these steps are taken."""
+        settings = self.settings
+        return gpu_arithmetic(settings.device, settings.reproducibility, settings.allow_tf32)
 
     def execute(self) -> RunResult:
         from recbole.utils import init_seed

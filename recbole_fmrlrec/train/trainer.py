@@ -33,6 +33,7 @@ from recbole_fmrlrec.runs.folder import BEST
 from recbole_fmrlrec.torchrun import any_of
 from recbole_fmrlrec.train.distributed import SharedTraining
 from recbole_fmrlrec.train.epoch_lines import EpochLines
+from recbole_fmrlrec.train.late_loss import LateLoss
 from recbole_fmrlrec.train.optimization import adamw, learning_rate_factor
 from recbole_fmrlrec.train.resume import Metrics, ResumableTraining
 from recbole_fmrlrec.train.stages import StagedTraining, StageIsOver
@@ -47,7 +48,13 @@ class _TimeIsUp(Exception):
 
 
 class Trainer(
-    EpochLines, RankEvaluation, SharedTraining, ResumableTraining, StagedTraining, RecBoleTrainer
+    EpochLines,
+    RankEvaluation,
+    SharedTraining,
+    LateLoss,
+    ResumableTraining,
+    StagedTraining,
+    RecBoleTrainer,
 ):
     """Train, validate, stop early, checkpoint, resume.
 
@@ -176,10 +183,15 @@ class Trainer(
         if self._stage_follows():
             raise StageIsOver
         started = time.perf_counter()
+        # RecBole's special trainers have loops of their own.
+        is_late = self.device.type != "cpu" and type(self) is Trainer
+        if is_late:
+            loss_func = self.late(loss_func or self.model.calculate_loss)
         with torch.autocast(
             self.device.type, dtype=self.settings.low_dtype, enabled=bool(self.enable_amp)
         ):
             loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        loss = self.read_late(loss) if is_late else loss
         loss = self._loss_of_all(loss)
         total = float(sum(loss)) if isinstance(loss, tuple) else float(loss)
         self.history.append(

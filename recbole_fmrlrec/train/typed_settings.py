@@ -17,6 +17,7 @@ class RunSettings:
         device: that the model is put on.
         num_threads: torch's on the CPU; None for one per core.
         init_from: a checkpoint whose weights are taken over.
+        allow_tf32: a GPU rounds the factors of float32 products.
     """
 
     model: str
@@ -29,6 +30,7 @@ class RunSettings:
     num_threads: int | None = None
     init_from: str | None = None
     show_progress: bool = False
+    allow_tf32: bool = False
 
 
 @dataclass(frozen=True)
