@@ -11,6 +11,8 @@ import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureType
 
+from dataset_tools.formats.parquet_copy import SUFFIX
+from recbole_fmrlrec.atomic_files.parquet import is_there
 from recbole_fmrlrec.data import benchmark_rows, time_split
 from recbole_fmrlrec.data import column_keys as data_checks
 from recbole_fmrlrec.data.interaction_filter import filter_by_inter_num
@@ -208,13 +210,14 @@ def require_files(name: str, folder: Path, parts: Sequence[str] | None = None) -
     """
     files = [f"{name}.inter"] if parts is None else [f"{name}.{part}.inter" for part in parts]
     for file in files:
-        if not (folder / file).is_file():
+        if not is_there(folder / file):
             raise _not_found(name, folder / file)
 
 
 def _not_found(name: str, path: Path) -> DataError:
     root = path.absolute().parent.parent
-    there = sorted(p.parent.name for p in root.glob("*/*.inter") if p.stem == p.parent.name)
+    files = [*root.glob("*/*.inter"), *root.glob(f"*/*.inter{SUFFIX}")]
+    there = sorted({p.parent.name for p in files if p.name.split(".inter")[0] == p.parent.name})
     return DataError(
         f"dataset {name!r} not found: there is no file {path.absolute()}\n"
         f"Datasets in {root}: {', '.join(there) or 'none'} (ml-100k comes with RecBole).\n"
