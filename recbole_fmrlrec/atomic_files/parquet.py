@@ -86,14 +86,19 @@ def read_parquet(path: Path, columns: Sequence[Column], coded: bool = False) -> 
     Raises:
         DataError: there are no rows, or a column has a type that is none of atomic files.
     """
-    tokens = [column.header for column in columns if column.kind == FeatureType.TOKEN]
+    tokens = {column.header for column in columns if column.kind == FeatureType.TOKEN}
     try:
-        file = open_parquet(path, tokens)
+        types = parquet_header(path)
+        texts = [name for name, kind in types if name in tokens and kind.endswith("string")]
+        file = open_parquet(path, texts)
     except DatasetError as error:
         raise DataError(str(error)) from None
     if not file.metadata.num_rows:
         raise DataError(f"{path} has no rows")
-    data = {column.field: _read_column(path, file, column, coded) for column in columns}
+    data = {
+        column.field: pd.Series(_read_column(path, file, column, coded), copy=False)
+        for column in columns
+    }
     frame = pd.DataFrame(data, copy=False)
     frame.columns = pd.Index([column.field for column in columns], dtype=object)
     return frame
@@ -154,7 +159,9 @@ def _tokens(cells: Any, coded: bool) -> Any:
         index = chunk.indices.cast(pyarrow.int32()).fill_null(-1)
         codes[start : start + len(chunk)] = np.asarray(index)
         start += len(chunk)
-    return as_categories(words, codes) if coded else _objects(words)[codes]
+    if coded:
+        return as_categories(words, codes)
+    return pd.Series(_objects(words)[codes], dtype=object)
 
 
 def _objects(words: Sequence[str | None]) -> np.ndarray:

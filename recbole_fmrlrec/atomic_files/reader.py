@@ -73,7 +73,7 @@ def load_feat(self: Any, filepath: str | Path, source: FeatureSource | str) -> p
     if parquet is None:
         frame = read_table(filepath, columns, separator, encoding)
     else:
-        frame = read_parquet(parquet, columns)
+        frame = read_parquet(parquet, columns, coded=source == FeatureSource.INTERACTION)
     _split_sequences(self, frame, columns, lines)
     return column_checks.check_cells(self, frame, columns, source, lines)
 

@@ -16,8 +16,10 @@ from recbole_fmrlrec.atomic_files.parquet import is_there
 from recbole_fmrlrec.data import benchmark_rows, time_split
 from recbole_fmrlrec.data import column_keys as data_checks
 from recbole_fmrlrec.data.interaction_filter import filter_by_inter_num
+from recbole_fmrlrec.data.ordering import stable_order
 from recbole_fmrlrec.data.prefix_rows import PrefixRows, prefix_rows
 from recbole_fmrlrec.data.target_times import TargetTimes, target_times
+from recbole_fmrlrec.data.token_codes import has_codes, remap_codes
 from recbole_fmrlrec.errors import DataError
 
 #: Leave-one-out splits with a test part: how many of a user's interactions training leaves out.
@@ -94,6 +96,13 @@ class ExactOrder(Dataset):
             rows = rows.cut(trim=bool(self.config["trim_batches"]))
         return self.join(rows) if join else rows
 
+    def _remap(self, remap_list: list[Any]) -> None:
+        """RecBole's own, but by codes where a column has them."""
+        if has_codes(remap_list):
+            remap_codes(self, remap_list)
+        else:
+            super()._remap(remap_list)
+
     def _in_time_order(self) -> bool:
         return self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None
 
@@ -116,9 +125,8 @@ class ExactOrder(Dataset):
             benchmark_rows.sort_parts(self)
         if not self._in_time_order():
             return
-        self.inter_feat = self.inter_feat.sort_values(
-            self.time_field, kind="stable", ignore_index=True
-        )
+        order = stable_order(self.inter_feat[self.time_field].to_numpy())
+        self.inter_feat = self.inter_feat.take(order).reset_index(drop=True)
         times = self.inter_feat[self.time_field].to_numpy(dtype="float64")
         split = self.config["eval_args"]["split"] or {}
         if "time" in split:

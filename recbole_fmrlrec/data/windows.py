@@ -12,6 +12,7 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_fmrlrec.data.benchmark_rows import ByUser, by_user, is_plain, prefix_parts
 from recbole_fmrlrec.data.exact_order import ExactOrder
+from recbole_fmrlrec.data.ordering import stable_order
 from recbole_fmrlrec.data.prefix_rows import gather_rows, sequence_rows
 from recbole_fmrlrec.data.time_split import sequence_parts, time_rows, with_past
 from recbole_fmrlrec.errors import DataError
@@ -108,7 +109,8 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
             return [train, *prefix_parts(self, data, (1, 2))]
         mode = self._leave_one_out_mode()
         self._change_feat_format()
-        self.sort(by=self.uid_field)
+        order = stable_order(self.inter_feat[self.uid_field].numpy())
+        self.inter_feat._reindex(torch.from_numpy(order))
         feat, users = self.inter_feat, self._histories(LEFT_OUT[mode])
         windows = self._window_rows(feat, users)
         targets, firsts = self._trained(feat, users)

@@ -100,8 +100,11 @@ def test_columns_are_typed_and_times_exact(tmp_path: Path) -> None:
     table = parquet.read_table(copy_path(path))
     types = {field.name: str(field.type) for field in table.schema}
     assert types == {
-        "user_id:token": "string", "item_id:token": "string",
-        "rating:float": "double", "timestamp:float": "int64", "tags:token_seq": "string",
+        "user_id:token": "string",
+        "item_id:token": "string",
+        "rating:float": "double",
+        "timestamp:float": "int64",
+        "tags:token_seq": "string",
     }
     # 2**60 < 1.7e18: neighbours that float64 makes one number of
     last = [1700000000000000001, 1700000000000000002, 1700000000000000003, 1700000000000000000]
