@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureType
@@ -99,9 +100,13 @@ class ExactOrder(Dataset):
     def _remap(self, remap_list: list[Any]) -> None:
         """RecBole's own, but by codes where a column has them."""
         if has_codes(remap_list):
-            remap_codes(self, remap_list)
+            remap_codes(self, remap_list, self._id_type())
         else:
             super()._remap(remap_list)
+
+    def _id_type(self) -> type:
+        """Of the ids in the columns of a Parquet file."""
+        return np.int64
 
     def _in_time_order(self) -> bool:
         return self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None

@@ -19,7 +19,7 @@ def stable_order(values: np.ndarray) -> np.ndarray:
         if whole is None:
             return np.argsort(values, kind="stable")
         values = whole
-    writable = np.require(values, requirements="CW")  # torch warns of others
+    writable = np.require(values, requirements=["C", "W"])  # torch warns of others
     return torch.from_numpy(writable).sort(stable=True).indices.numpy()
 
 

@@ -42,7 +42,9 @@ def remap_codes(dataset: Any, places: Sequence[Place], dtype: type = np.int64) -
             frame[field] = own
         else:
             cells = frame[field].array
-            table = np.zeros(len(cells.categories) + 1, dtype=dtype)  # the last: no token
+            table: np.ndarray = np.zeros(
+                len(cells.categories) + 1, dtype=dtype
+            )  # the last: no token
             table[used] = own
             frame[field] = table[cells.codes]
 
