@@ -15,12 +15,15 @@ from dataset_tools.commands import (
     encode_text,
     inspect,
     neighbours,
+    parquet,
     prepare,
 )
 from dataset_tools.errors import DatasetError, system_fault
 from dataset_tools.packages import is_ours, missing_package
 
-COMMANDS = (convert, encode_text, encode_images, download, prepare, inspect, neighbours)
+COMMANDS = (
+    *(convert, encode_text, encode_images, download, prepare, parquet, inspect, neighbours),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dataset_tools.errors import UsageError
 
 if TYPE_CHECKING:
+    from dataset_tools.encoders.share import Share
     from dataset_tools.fetch.descriptions import Description
 
 
@@ -50,6 +51,19 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="encode again and replace what is there"
     )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="encode part I of N, from 1/N to N/N, of processes that see the same folder; auto: by "
+        "torchrun's or SLURM's numbers. Who ends last merges all parts",
+    )
+
+
+def chosen_share(options: argparse.Namespace) -> Share | None:
+    """What ``--shard`` asks for."""
+    from dataset_tools.encoders.share import Share
+
+    return None if options.shard is None else Share.parse(options.shard)
 
 
 def add_public_dataset(parser: argparse.ArgumentParser) -> None:

@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         limit=options.limit,
         overwrite=options.overwrite,
+        share=arguments.chosen_share(options),
         max_failures=options.max_failures,
         workers=options.workers,
         revision=options.revision,

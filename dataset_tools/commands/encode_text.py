@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         limit=options.limit,
         overwrite=options.overwrite,
+        share=arguments.chosen_share(options),
         revision=options.revision,
         pooling=options.pooling,
         prefix=options.prefix,

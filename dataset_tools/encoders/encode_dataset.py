@@ -16,8 +16,10 @@ from dataset_tools.encoders.encode_features import (
 from dataset_tools.encoders.image_encoder import ImageEncoder
 from dataset_tools.encoders.item_texts import item_texts, resolve_template
 from dataset_tools.encoders.pictures import find_pictures, picture_inputs
+from dataset_tools.encoders.share import Share
 from dataset_tools.encoders.text_encoder import TextEncoder, text_inputs
 from dataset_tools.encoders.tfidf import TFIDF_NAME, make_text_features, tfidf_settings
+from dataset_tools.errors import UsageError
 from dataset_tools.files.dataset_folder import FEATURES_NAME, IMAGES_FOLDER, dataset_file
 
 
@@ -32,6 +34,7 @@ def encode_text(
     batch_size: int = 32,
     limit: int | None = None,
     overwrite: bool = False,
+    share: Share | None = None,
     **encoder_options: Any,
 ) -> list[str]:
     """Encode a data set's texts into its feature store; returns lines for the user.
@@ -43,12 +46,14 @@ def encode_text(
     item_path = dataset_file(dataset, "item")
     folder = output or dataset / FEATURES_NAME
     if model == TFIDF_NAME:
+        if share is not None:
+            raise UsageError(f"--shard: {model} is fitted to all texts together; leave --shard out")
         return _encode_tfidf(item_path, folder, columns, template, width, overwrite)
     template = resolve_template(item_path, columns, template)
     inputs = text_inputs(*item_texts(item_path, template=template), limit)
     encoder = TextEncoder(model, **encoder_options)
     encoder.settings |= {"template": template, **({"limit": limit} if limit else {})}
-    outcome = encode_features(folder, "text", inputs, encoder, batch_size, overwrite)
+    outcome = encode_features(folder, "text", inputs, encoder, batch_size, overwrite, share=share)
     return _outcome_lines(outcome)
 
 
@@ -90,6 +95,7 @@ def encode_images(
     overwrite: bool = False,
     max_failures: float = 0.2,
     workers: int | None = None,
+    share: Share | None = None,
     **encoder_options: Any,
 ) -> list[str]:
     """Encode a data set's pictures into its feature store; returns lines for the user.
@@ -116,6 +122,7 @@ def encode_images(
         overwrite,
         max_failures,
         notes={"images": os.path.abspath(folder)},
+        share=share,
     )
     return _outcome_lines(outcome)
 
@@ -124,6 +131,11 @@ def _outcome_lines(outcome: Outcome) -> list[str]:
     """What an encoding did, for the user."""
     if outcome.skipped:
         return [f"{outcome.path}: already there, encoded with these settings"]
+    if outcome.waiting is not None:
+        return [
+            f"{outcome.path}: this part is done, {outcome.encoded:,} inputs; {outcome.waiting}. "
+            "Who ends last merges; a part that died is started again by the same command"
+        ]
     rate = (outcome.encoded - outcome.kept) / max(outcome.seconds, 1e-9)
     lines = [
         f"{outcome.path}: {outcome.items:,} items, {outcome.encoded:,} different inputs, "

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dataset_tools.encoders.merge import Merge
 from dataset_tools.encoders.shards import Batch, Shard, ShardStore, plan_changes
+from dataset_tools.encoders.share import Share
 from dataset_tools.errors import DatasetError, DiskFullError, UsageError
 from dataset_tools.features import write_features
 from dataset_tools.features.float16 import FLOAT16, Range, to_float16, unit_rows
@@ -60,7 +62,8 @@ class Inputs:
 class Outcome:
     """``failed`` is item -> reason; ``seconds`` counts the encoding alone.
 
-    ``kept`` inputs were encoded by an earlier, interrupted run.
+    ``kept`` inputs were encoded by an earlier, interrupted run. Where this was a share that could
+    not merge, ``waiting`` says what for, and ``encoded`` counts its own inputs.
     """
 
     path: Path
@@ -70,6 +73,7 @@ class Outcome:
     seconds: float
     skipped: bool = False
     kept: int = 0
+    waiting: str | None = None
 
 
 def unique_inputs(
@@ -110,6 +114,7 @@ def encode_features(
     overwrite: bool = False,
     max_failures: float = 1.0,
     notes: Mapping[str, Any] | None = None,
+    share: Share | None = None,
 ) -> Outcome:
     """Encode ``inputs`` and store them, going on with what an earlier run left.
 
@@ -117,6 +122,7 @@ def encode_features(
         folder: the ``features`` folder.
         max_failures: the share of items that may fail before the run does.
         notes: further entries of the manifest that decide no value.
+        share: do only this part of the work, and merge all parts if no other is missing.
 
     Raises:
         UsageError: finished or unfinished features of other settings are there, or the folder
@@ -133,16 +139,25 @@ def encode_features(
     if is_finished(folder, modality, run, overwrite):
         _clear_finished(folder, work, run)
         return Outcome(folder / f"{modality}.npy", len(inputs.items), 0, {}, 0.0, skipped=True)
+    _check_share(folder, share, overwrite)
     check_writable(folder)
     remove_left_behind(folder)
     if not inputs.unique:
         _write_failed(folder, inputs.failed_name, inputs.reasons)
         raise DatasetError(f"{folder}: no item has anything to encode as {modality}")
-    store = ShardStore(work, run, overwrite)
+    store = ShardStore(work, run, overwrite, share)
+    merge = Merge(store, share)
     try:
         start, kept = time.perf_counter(), store.count_done(len(inputs.unique), shard_size)
-        shards = _fill(store, inputs, encoder, batch_size, shard_size, modality)
+        own = len(inputs.unique) if share is None else share.size(len(inputs.unique), shard_size)
+        shards = _fill(store, inputs, encoder, batch_size, shard_size, modality, own)
         seconds = time.perf_counter() - start
+        if share is not None:
+            waiting = merge.take(len(inputs.unique), shard_size)
+            if waiting is not None:
+                path = folder / f"{modality}.npy"
+                return Outcome(path, len(inputs.items), own, {}, seconds, waiting=waiting)
+            shards = store.load_all(len(inputs.unique), shard_size)
         failed = {**inputs.reasons, **_failed_items(inputs, shards)}
         _write_failed(folder, inputs.failed_name, failed)
         _check_failures(failed, inputs, max_failures, folder)
@@ -154,8 +169,17 @@ def encode_features(
     except DiskFullError as error:
         raise DiskFullError(f"{error}. Run the same command again to continue") from error
     finally:
+        merge.release()
         store.release()
     return Outcome(path, len(inputs.items), len(inputs.unique), failed, seconds, kept=kept)
+
+
+def _check_share(folder: Path, share: Share | None, overwrite: bool) -> None:
+    if share is not None and overwrite:
+        raise UsageError(
+            "--overwrite with --shard: no process knows what the others have done; delete the "
+            f"features in {folder} first, or choose another folder with --output"
+        )
 
 
 def _clear_finished(folder: Path, work: Path, run: Mapping[str, Any]) -> None:
@@ -198,13 +222,12 @@ def _fill(
     batch_size: int,
     shard_size: int,
     modality: str,
+    own: int,
 ) -> list[Shard]:
     from tqdm import tqdm
 
     quiet = not sys.stderr.isatty()
-    with tqdm(
-        total=len(inputs.unique), desc=f"encode {modality}", unit=" items", disable=quiet
-    ) as bar:
+    with tqdm(total=own, desc=f"encode {modality}", unit=" items", disable=quiet) as bar:
         try:
             return store.fill(inputs.unique, encoder.encode, batch_size, shard_size, bar.update)
         except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_tools.encoders.model_files import check_config
+from dataset_tools.encoders.share import local_device
 from dataset_tools.errors import DatasetError, EncodingError, UsageError
 from dataset_tools.files.hashes import add_file
 from dataset_tools.packages import missing_package
@@ -153,11 +154,18 @@ def _hash(paths: Iterable[Path], folder: Path | None) -> str:
 
 
 def choose_device(name: str) -> str:
-    """``auto`` -> the GPU where there is one; raises ``UsageError`` for one that is not there."""
+    """``auto`` -> this process's GPU where there is one.
+
+    Raises:
+        UsageError: the machine has no such device.
+    """
     import torch
 
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        if not torch.cuda.is_available():
+            return "cpu"
+        place = local_device() % torch.cuda.device_count()
+        return f"cuda:{place}" if place else "cuda"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError(f"--device {name}: no CUDA device on this machine; use cpu or auto")
     try:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dataset_tools.differences import changed_entries
+from dataset_tools.encoders.share import Share
 from dataset_tools.errors import DatasetError, EncodingError, UsageError
 from dataset_tools.features.float16 import Range, to_float16
 from dataset_tools.files.atomic_write import needing, replacing
@@ -52,19 +53,27 @@ def plan_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 class ShardStore:
-    """The work folder of one plan, for one process at a time.
+    """The work folder of one plan, for one process at a time, or for one of each share.
 
     Args:
         overwrite: work of another plan gives way; work of this one goes on all the same.
+        share: this process's part; None for all of it.
 
     Raises:
         UsageError: it holds work of another plan, whose differences the message names, or
             another process is at work there.
     """
 
-    def __init__(self, folder: Path, plan: Mapping[str, Any], overwrite: bool = False) -> None:
-        self._folder, self._plan = folder, dict(plan)
-        self._mark = partial_path(folder / "writer")
+    def __init__(
+        self,
+        folder: Path,
+        plan: Mapping[str, Any],
+        overwrite: bool = False,
+        share: Share | None = None,
+    ) -> None:
+        self._folder, self._plan, self._share = folder, dict(plan), share
+        own = "writer" if share is None else f"writer-{share.number}-of-{share.count}"
+        self._mark = partial_path(folder / own)
         self._refuse_others()
         changed = self._changes()
         if changed and not overwrite:
@@ -73,11 +82,19 @@ class ShardStore:
                 "Run it with the same settings to continue, or with --overwrite to start over"
             )
         if changed or not self._plan_path.is_file():
-            self.remove()  # also shards that have lost their plan
+            if share is None:
+                self.remove()  # also shards that have lost their plan
+            elif any(folder.glob("shard-*")) and not self._plan_path.is_file():
+                raise UsageError(f"{folder}: shards without {self._plan_path.name}; delete it")
             with replacing(self._plan_path) as stream:
                 json.dump(self._plan, stream, indent=2, ensure_ascii=False)
         remove_left_behind(folder)
         self._mark.touch()
+
+    @property
+    def folder(self) -> Path:
+        """The work folder."""
+        return self._folder
 
     @property
     def _plan_path(self) -> Path:
@@ -95,7 +112,9 @@ class ShardStore:
         return plan_changes(plan, self._plan)
 
     def _refuse_others(self) -> None:
-        for mark in self._folder.glob(".writer.*.partial"):
+        # Shares do not disturb each other: shards appear whole, the same from whoever makes them.
+        pattern = ".writer*.partial" if self._share is None else ".writer.*.partial"
+        for mark in self._folder.glob(pattern):
             if mark != self._mark and not is_left_behind(mark):
                 raise UsageError(
                     f"{self._folder}: another process is already running there (its marker file "
@@ -164,9 +183,15 @@ class ShardStore:
         shard_size: int,
         done: Callable[[int], None] = lambda count: None,
     ) -> list[Shard]:
-        """Encode what is not there yet; ``done`` hears how many inputs became ready each time."""
+        """Encode what is not there yet; ``done`` hears how many inputs became ready each time.
+
+        Returns:
+            All shards; none of them where this process has a share.
+        """
         shards = []
         for number, start in enumerate(range(0, len(inputs), shard_size)):
+            if self._share is not None and not self._share.has(number):
+                continue
             here = inputs[start : start + shard_size]
             if self.is_done(number):
                 done(len(here))
@@ -177,5 +202,16 @@ class ShardStore:
                     batches.append(encode(batch))
                     done(len(batch))
                 self.save(number, batches)
-            shards.append(self.load(number, start))
+            if self._share is None:
+                shards.append(self.load(number, start))
         return shards
+
+    def missing(self, count: int, shard_size: int) -> list[int]:
+        """The shards of ``count`` inputs that are not finished, whoever's they are."""
+        shards = range(-(-count // shard_size))
+        return [number for number in shards if not self.is_done(number)]
+
+    def load_all(self, count: int, shard_size: int) -> list[Shard]:
+        """All shards, which are finished."""
+        starts = enumerate(range(0, count, shard_size))
+        return [self.load(number, start) for number, start in starts]

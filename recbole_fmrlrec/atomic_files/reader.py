@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,15 @@ import pandas as pd
 from recbole.utils import FeatureSource, FeatureType, set_color
 
 from dataset_tools.formats.atomic_files import undecodable_line, with_mark
+from dataset_tools.formats.parquet_copy import copy_path
 from recbole_fmrlrec.atomic_files import columns as column_checks
 from recbole_fmrlrec.atomic_files.lines import Column, Lines
+from recbole_fmrlrec.atomic_files.parquet import (
+    ParquetRows,
+    parquet_form,
+    parquet_header,
+    read_parquet,
+)
 from recbole_fmrlrec.errors import DataError
 
 #: How a missing number is written.
@@ -24,6 +31,8 @@ _PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
 
 def load_feat(self: Any, filepath: str | Path, source: FeatureSource | str) -> pd.DataFrame | None:
     """Take the place of RecBole's ``Dataset._load_feat``, with the same result.
+
+    The Parquet form of the file is read where it is there and matches.
 
     Tokens are Python strings, NaN where a cell is empty; numbers are float64; sequences are arrays,
     empty where a cell is empty. Types, sources and lengths of the fields are noted in the dataset.
@@ -43,7 +52,10 @@ def load_feat(self: Any, filepath: str | Path, source: FeatureSource | str) -> p
     if load_col == set():
         return None
     separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8"
-    lines = Lines(filepath, separator, encoding)
+    parquet = parquet_form(filepath, separator, encoding)
+    is_text = Path(filepath).is_file()
+    rows = Lines if is_text else ParquetRows
+    lines = rows(filepath if is_text else copy_path(filepath), separator, encoding)
     every = read_header(filepath, separator, encoding)
     column_checks.check_asked(self, filepath, every, load_col, unload_col, source)
     columns = [
@@ -57,7 +69,11 @@ def load_feat(self: Any, filepath: str | Path, source: FeatureSource | str) -> p
     if not columns:
         self.logger.warning(f"No columns has been loaded from [{source}]")
         return None
-    frame = read_table(filepath, columns, separator, encoding)
+    _refuse_doubles(filepath, columns)
+    if parquet is None:
+        frame = read_table(filepath, columns, separator, encoding)
+    else:
+        frame = read_parquet(parquet, columns, coded=source == FeatureSource.INTERACTION)
     _split_sequences(self, frame, columns, lines)
     return column_checks.check_cells(self, frame, columns, source, lines)
 
@@ -65,11 +81,14 @@ def load_feat(self: Any, filepath: str | Path, source: FeatureSource | str) -> p
 def read_header(
     filepath: str | Path, separator: str = "\t", encoding: str = "utf-8"
 ) -> list[Column]:
-    """Read the first line of an atomic file.
+    """Read the first line of an atomic file; its Parquet form, where there is no text.
 
     Raises:
         DataError: it is not made of ``NAME:TYPE`` with types of RecBole, or is not readable text.
     """
+    parquet = copy_path(filepath)
+    if not Path(filepath).is_file() and parquet.is_file():
+        return _columns(parquet, [name for name, _ in parquet_header(parquet)])
     try:
         with open(filepath, encoding=with_mark(encoding)) as file:
             head = file.readline().rstrip("\n")
@@ -77,14 +96,23 @@ def read_header(
         raise _not_this_encoding(filepath, encoding, error) from None
     if not head.strip():
         raise DataError(f"{filepath}, line 1: no column headers such as user_id:token")
+    return _columns(filepath, head.split(separator), separator)
+
+
+def _columns(
+    filepath: str | Path, cells: Sequence[str], separator: str | None = None
+) -> list[Column]:
     columns, kinds = [], [known.value for known in FeatureType]
-    for index, cell in enumerate(head.split(separator)):
+    for index, cell in enumerate(cells):
         field, colon, kind = cell.partition(":")
         if not (field and colon and kind in kinds):
+            apart = ""
+            if separator is not None:
+                apart = f"columns are separated by {separator!r} (the key field_separator) and "
+            place = filepath if separator is None else f"{filepath}, line 1"
             raise DataError(
-                f"{filepath}, line 1: {cell!r} is not a NAME:TYPE column header; columns are "
-                f"separated by {separator!r} (the key field_separator) and TYPE is one of "
-                f"{', '.join(kinds)}"
+                f"{place}: {cell!r} is not a NAME:TYPE column header; {apart}"
+                f"TYPE is one of {', '.join(kinds)}"
             )
         columns.append(Column(field, FeatureType(kind), cell, index))
     return columns
@@ -96,16 +124,8 @@ def read_table(
     """Read the given columns below the header: float columns as float64, all others as strings.
 
     Raises:
-        DataError: there are no rows, or a row or a number cannot be read, or a name is read twice;
-            the line is named.
+        DataError: there are no rows, or a row or a number cannot be read; the line is named.
     """
-    twice = [c for c in columns if sum(c.field == other.field for other in columns) > 1]
-    if twice:
-        numbers = " and ".join(str(column.position + 1) for column in twice)
-        raise DataError(
-            f"{filepath}, line 1: columns {numbers} have the name {twice[0].field!r}; rename one, "
-            "or leave the name out with load_col or unload_col"
-        )
     lines = Lines(filepath, separator, encoding)
     width = len(read_header(filepath, separator, encoding))
     frame = _read(lines, _options(lines, columns, width), columns, width)
@@ -117,6 +137,16 @@ def read_table(
     frame = frame[[column.position for column in columns]]
     frame.columns = pd.Index([column.field for column in columns], dtype=object)
     return frame
+
+
+def _refuse_doubles(filepath: str | Path, columns: list[Column]) -> None:
+    twice = [c for c in columns if sum(c.field == other.field for other in columns) > 1]
+    if twice:
+        numbers = " and ".join(str(column.position + 1) for column in twice)
+        raise DataError(
+            f"{filepath}, line 1: columns {numbers} have the name {twice[0].field!r}; rename one, "
+            "or leave the name out with load_col or unload_col"
+        )
 
 
 def _options(lines: Lines, columns: list[Column], width: int) -> dict[str, Any]:

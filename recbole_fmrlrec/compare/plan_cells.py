@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recbole_fmrlrec.atomic_files.parquet import is_there
 from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan, Variant
@@ -185,7 +186,7 @@ def _absent_files(config: Config) -> list[str]:
     folder, parts = Path(config["data_path"]), config["benchmark_filename"]
     dataset = config["dataset"]
     names = [f"{dataset}.{part}.inter" for part in parts] if parts else [f"{dataset}.inter"]
-    return [name for name in names if not (folder / name).is_file()]
+    return [name for name in names if not is_there(folder / name)]
 
 
 def _check_budget(plan: Plan, variant: Variant, config: Config) -> None:

@@ -66,6 +66,7 @@ def apply() -> None:
     compat_models.batches_without_waiting()
     compat_pandas.missing_values()
     compat_pandas.table_reader()
+    compat_pandas.parquet_alone()
     compat_pandas.lengths_of_sequences()
     compat_pandas.writable_columns()
     compat_imports.quick_start_without_ray()  # last: it takes names that are patched above

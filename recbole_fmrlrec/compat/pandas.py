@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import functools
 import importlib
+import os
 import types
 import warnings
 from typing import Any
@@ -17,6 +18,7 @@ import pandas as pd
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
 
+from recbole_fmrlrec.atomic_files.parquet import is_there
 from recbole_fmrlrec.atomic_files.reader import load_feat
 
 
@@ -57,6 +59,18 @@ def table_reader() -> None:
     the line of an error. Obsolete together with :func:`missing_values`.
     """
     Dataset._load_feat = load_feat
+
+
+def parquet_alone() -> None:
+    """A dataset whose atomic files are Parquet alone is not found: RecBole looks for the text.
+
+    In the modules that load tables, ``os.path.isfile`` of an atomic file is true for its Parquet
+    form too. Obsolete when RecBole reads Parquet.
+    """
+    path = types.SimpleNamespace(**{**vars(os.path), "isfile": is_there})
+    for name in ("dataset", "kg_dataset"):
+        module = importlib.import_module(f"recbole.data.dataset.{name}")
+        vars(module)["os"] = types.SimpleNamespace(**{**vars(os), "path": path})
 
 
 def lengths_of_sequences() -> None:

@@ -14,7 +14,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_fmrlrec.data.windows import START_TARGET, TARGETS
+from recbole_fmrlrec.data.window_rows import START_TARGET, TARGETS
 from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.packing import Packing
 

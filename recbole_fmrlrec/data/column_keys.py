@@ -9,6 +9,7 @@ from typing import Any
 
 from recbole.utils import FeatureType
 
+from recbole_fmrlrec.atomic_files.parquet import is_there
 from recbole_fmrlrec.atomic_files.reader import read_header
 from recbole_fmrlrec.config.side_columns import AUTO
 from recbole_fmrlrec.errors import DataError
@@ -48,7 +49,7 @@ def check_files(dataset: Any) -> None:
     more = list(config["additional_feat_suffix"] or [])
     for suffix in more:
         file = folder / f"{dataset.dataset_name}.{suffix}"
-        if suffix in _SUFFIXES[:3] or not file.is_file():
+        if suffix in _SUFFIXES[:3] or not is_there(file):
             why = "it is read anyway" if suffix in _SUFFIXES else f"there is no {file.absolute()}"
             raise DataError(f"additional_feat_suffix names {suffix!r}: {why}")
     for key in ("load_col", "unload_col", "unused_col"):
@@ -68,7 +69,7 @@ def _check_own_file(dataset: Any, suffix: str, field: str) -> None:
     if not asked:
         return
     file = Path(dataset.dataset_path) / f"{dataset.dataset_name}.{suffix}"
-    if not file.is_file():
+    if not is_there(file):
         raise DataError(f"load_col asks for columns of {file.absolute()}, which is not there")
     if asked != "*" and field not in asked:
         raise DataError(f"load_col.{suffix} = {asked}: add {field}, which tells the rows apart")
@@ -161,7 +162,7 @@ def _headers(dataset: Any) -> Iterator[tuple[str, list[str]]]:
     config, parts = dataset.config, dataset.benchmark_filename_list
     inter = f"{name}.inter" if parts is None else f"{name}.{parts[0]}.inter"
     for file in (inter, f"{name}.user", f"{name}.item"):
-        if (folder / file).is_file():
+        if is_there(folder / file):
             header = read_header(
                 folder / file, config["field_separator"], config["encoding"] or "utf-8"
             )

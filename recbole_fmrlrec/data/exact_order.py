@@ -7,15 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureType
 
+from dataset_tools.formats.parquet_copy import SUFFIX
+from recbole_fmrlrec.atomic_files.parquet import is_there
 from recbole_fmrlrec.data import benchmark_rows, time_split
 from recbole_fmrlrec.data import column_keys as data_checks
 from recbole_fmrlrec.data.interaction_filter import filter_by_inter_num
+from recbole_fmrlrec.data.ordering import stable_order
 from recbole_fmrlrec.data.prefix_rows import PrefixRows, prefix_rows
 from recbole_fmrlrec.data.target_times import TargetTimes, target_times
+from recbole_fmrlrec.data.token_codes import has_codes, remap_codes
 from recbole_fmrlrec.errors import DataError
 
 #: Leave-one-out splits with a test part: how many of a user's interactions training leaves out.
@@ -92,6 +97,17 @@ class ExactOrder(Dataset):
             rows = rows.cut(trim=bool(self.config["trim_batches"]))
         return self.join(rows) if join else rows
 
+    def _remap(self, remap_list: list[Any]) -> None:
+        """RecBole's own, but by codes where a column has them."""
+        if has_codes(remap_list):
+            remap_codes(self, remap_list, self._id_type())
+        else:
+            super()._remap(remap_list)
+
+    def _id_type(self) -> type:
+        """Of the ids in the columns of a Parquet file."""
+        return np.int64
+
     def _in_time_order(self) -> bool:
         return self.config["eval_args"]["order"] == "TO" and self.benchmark_filename_list is None
 
@@ -114,9 +130,8 @@ class ExactOrder(Dataset):
             benchmark_rows.sort_parts(self)
         if not self._in_time_order():
             return
-        self.inter_feat = self.inter_feat.sort_values(
-            self.time_field, kind="stable", ignore_index=True
-        )
+        order = stable_order(self.inter_feat[self.time_field].to_numpy())
+        self.inter_feat = self.inter_feat.take(order).reset_index(drop=True)
         times = self.inter_feat[self.time_field].to_numpy(dtype="float64")
         split = self.config["eval_args"]["split"] or {}
         if "time" in split:
@@ -208,13 +223,14 @@ def require_files(name: str, folder: Path, parts: Sequence[str] | None = None) -
     """
     files = [f"{name}.inter"] if parts is None else [f"{name}.{part}.inter" for part in parts]
     for file in files:
-        if not (folder / file).is_file():
+        if not is_there(folder / file):
             raise _not_found(name, folder / file)
 
 
 def _not_found(name: str, path: Path) -> DataError:
     root = path.absolute().parent.parent
-    there = sorted(p.parent.name for p in root.glob("*/*.inter") if p.stem == p.parent.name)
+    files = [*root.glob("*/*.inter"), *root.glob(f"*/*.inter{SUFFIX}")]
+    there = sorted({p.parent.name for p in files if p.name.split(".inter")[0] == p.parent.name})
     return DataError(
         f"dataset {name!r} not found: there is no file {path.absolute()}\n"
         f"Datasets in {root}: {', '.join(there) or 'none'} (ml-100k comes with RecBole).\n"

@@ -30,6 +30,7 @@ from recbole_fmrlrec.data.saved_data import save_dataset, save_loaders, saved_da
 from recbole_fmrlrec.data.time_loaders import TimeEvalDataLoader, time_samplers
 from recbole_fmrlrec.data.time_split import check_evaluated
 from recbole_fmrlrec.data.trimming import TRIMMABLE
+from recbole_fmrlrec.data.window_rows import WindowRows
 from recbole_fmrlrec.data.windows import UserWindowDataset
 from recbole_fmrlrec.errors import DataError
 from recbole_fmrlrec.evaluation.dealing import DealtLoader
@@ -170,6 +171,8 @@ def _samplers(config: Any, dataset: Dataset, built: list[Any]) -> Any:
         _check_no_negatives(config)
     if (past := getattr(built[1], "past", None)) is not None:
         return time_samplers(config, dataset, past)
+    if isinstance(dataset, UserWindowDataset) and dataset.on_disk:
+        return None, None, None  # all items are ranked: nothing is drawn
     if isinstance(dataset, UserWindowDataset):
         parts = [part.interactions() for part in built]
         columns = {k: torch.cat([p.inter_feat[k] for p in parts]) for k in parts[0].inter_feat}
@@ -222,11 +225,15 @@ class WindowTrainDataLoader(TrainDataLoader):
     def collate_fn(self, index: list[int]) -> LaidOut:
         """Make a batch of the rows ``index``, and its layout."""
         rows, picked = self._dataset.inter_feat, torch.as_tensor(index)
-        batch = {field: rows[field][picked] for field in rows}
         lengths = self._dataset.item_list_length_field
-        longest = int(batch[lengths].max())
-        cut = {k: v[:, :longest] if v.dim() > 1 else v for k, v in batch.items()}
-        made = self.transform(self._dataset, Interaction(cut))
+        if isinstance(rows, WindowRows):
+            cut = rows.cut(picked)
+        else:  # earlier versions have saved whole rows
+            batch = {field: rows[field][picked] for field in rows}
+            longest = int(batch[lengths].max())
+            columns = {k: v[:, :longest] if v.dim() > 1 else v for k, v in batch.items()}
+            cut = Interaction(columns)
+        made = self.transform(self._dataset, cut)
         items, starts = self._dataset.item_id_list_field, self.config["predict_first_item"]
         return LaidOut(made.interaction, lay_out(made, items, lengths, starts=bool(starts)))
 

@@ -81,8 +81,10 @@ class PrefixColumns(MutableMapping[str, torch.Tensor]):
             return source
         values = self.flat[source.field]
         if source.is_list:
-            return gather_rows(values, self.start, self.length, self.width)
-        return values[self.start + self.length if self.target is None else self.target]
+            column = gather_rows(values, self.start, self.length, self.width)
+        else:
+            column = values[self.start + self.length if self.target is None else self.target]
+        return column.long() if column.dtype == torch.int32 else column  # ids on disk are int32
 
     def __setitem__(self, name: str, column: torch.Tensor) -> None:
         self.columns[name] = column

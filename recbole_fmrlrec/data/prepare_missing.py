@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recbole_fmrlrec.atomic_files.parquet import is_there
 from recbole_fmrlrec.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def require_dataset(config: Config) -> None:
 def _can_be_prepared(config: Config) -> bool:
     """Whether the dataset is not there and a description says where it comes from."""
     name = config["dataset"]
-    if config["benchmark_filename"] or (Path(config["data_path"]) / f"{name}.inter").is_file():
+    if config["benchmark_filename"] or is_there(Path(config["data_path"]) / f"{name}.inter"):
         return False
     from dataset_tools.fetch.descriptions import known_names
 

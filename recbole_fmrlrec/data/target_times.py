@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dataset_tools.formats.dates import unit_of
+from recbole_fmrlrec.data.ordering import stable_order
 
 
 class TargetTimes(NamedTuple):
@@ -38,8 +39,10 @@ def target_times(users: np.ndarray, times: np.ndarray, left_out: int) -> TargetT
     unit = unit_of(float(times[0])) if len(times) else None
     if unit is None or unit != unit_of(float(times[-1])):
         return None
-    order = np.argsort(users, kind="stable")
-    _, first, total = np.unique(users[order], return_index=True, return_counts=True)
+    order = stable_order(users)
+    total = np.bincount(users)
+    total = total[total > 0]
+    first = np.cumsum(total) - total
     place = np.arange(len(users)) - np.repeat(first, total)
     trained = place < np.repeat(total - np.clip(total - 2, 0, left_out), total)
     targets = np.sort(times[order][(first + total - 1)[total > 2]])

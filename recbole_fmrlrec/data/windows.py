@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +13,20 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_fmrlrec.data.benchmark_rows import ByUser, by_user, is_plain, prefix_parts
 from recbole_fmrlrec.data.exact_order import ExactOrder
-from recbole_fmrlrec.data.prefix_rows import gather_rows, sequence_rows
+from recbole_fmrlrec.data.ordering import stable_order
+from recbole_fmrlrec.data.prefix_rows import sequence_rows
+from recbole_fmrlrec.data.stored_interactions import keep_on_disk, store, user_totals
 from recbole_fmrlrec.data.time_split import sequence_parts, time_rows, with_past
+from recbole_fmrlrec.data.window_rows import (
+    START_TARGET,
+    TARGETS,
+    Fields,
+    Places,
+    Trained,
+    WindowRows,
+)
 from recbole_fmrlrec.errors import DataError
 
-TARGETS = "target_id_list"
-START_TARGET = "start_target"
 LEFT_OUT = {"valid_and_test": 2, "valid_only": 1, "test_only": 1}
 
 
@@ -79,16 +88,27 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
     user's first window, else 0; ``user_id``; ``item_id`` the last target.
 
     Attributes:
-        targets (Interaction): in the training part, the interactions that RecBole's training rows
-            predict, whatever the windows; its counters and its matrix go by them. Else None.
-        firsts (Interaction): in the training part, the first interaction of each of its users.
+        trained (Trained): in the training part, the interactions that RecBole's training rows
+            predict, whatever the windows, and the first one of each user; counters and matrix go by
+            them. Else None.
+        targets, firsts (Interaction): the same in training parts that earlier versions have saved.
 
     Raises:
         DataError: a split that user windows are not made for.
     """
 
+    #: Whether the interactions are mapped from a file, sorted by user and time.
+    on_disk: bool = False
+    trained: Trained | None = None
     targets: Interaction | None = None
     firsts: Interaction | None = None
+
+    def _load_inter_feat(self, token: str, dataset_path: str) -> None:
+        super()._load_inter_feat(token, dataset_path)
+        self.on_disk = keep_on_disk(self)
+
+    def _id_type(self) -> type:
+        return np.int32 if self.on_disk else np.int64
 
     def build(self) -> list[Any]:
         """Split the dataset, which itself keeps the rows of the validation and the test part.
@@ -108,16 +128,17 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
             return [train, *prefix_parts(self, data, (1, 2))]
         mode = self._leave_one_out_mode()
         self._change_feat_format()
-        self.sort(by=self.uid_field)
+        if not self.on_disk:
+            order = stable_order(self.inter_feat[self.uid_field].numpy())
+            self.inter_feat._reindex(torch.from_numpy(order))
         feat, users = self.inter_feat, self._histories(LEFT_OUT[mode])
         windows = self._window_rows(feat, users)
-        targets, firsts = self._trained(feat, users)
         valid, test = _left_out(users, mode)
         chosen, target = torch.cat([valid, test], dim=1)
         self.inter_feat = sequence_rows(self, feat, users.first[chosen], target)
         self._drop_unused_col()
         train = self.copy(windows)
-        train.targets, train.firsts = targets, firsts
+        train.trained = Trained(feat, users.first, users.trained)
         split = valid.shape[1]
         return [train, self.copy(self.inter_feat[:split]), self.copy(self.inter_feat[split:])]
 
@@ -131,7 +152,7 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
         users = Histories(first[kept], total[kept], trained[kept])
         windows = self._window_rows(data.feat, users)
         train = self.copy(windows)
-        train.targets, train.firsts = self._trained(data.feat, users)
+        train.trained = Trained(data.feat, users.first, users.trained)
         return train
 
     def _leave_one_out_mode(self) -> str:
@@ -154,7 +175,13 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
 
     def _change_feat_format(self) -> None:
         """Make tensors of the tables, and no prefixes; declare the fields that rows will have."""
-        Dataset._change_feat_format(self)
+        if self.on_disk:
+            stored = store(self, self.inter_feat)
+            self.inter_feat = self.inter_feat.iloc[:1]  # RecBole makes tensors of all of it
+            Dataset._change_feat_format(self)
+            self.inter_feat = stored
+        else:
+            Dataset._change_feat_format(self)
         self._aug_presets()
         source = FeatureSource.INTERACTION
         self.set_field_property(TARGETS, FeatureType.TOKEN_SEQ, source, self.max_item_list_len)
@@ -162,7 +189,7 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
 
     def _histories(self, left_out: int) -> Histories:
         """Find the users in the interactions, which are sorted by user and exact time."""
-        _, total = torch.unique_consecutive(self.inter_feat[self.uid_field], return_counts=True)
+        total = user_totals(self.inter_feat[self.uid_field], self.user_num)
         first = total.cumsum(0) - total
         first, total = first[total > 1], total[total > 1]
         # RecBole sorts its rows by float32 time; a user appears there with the second interaction.
@@ -172,50 +199,41 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
         first, total = first[shown], total[shown]
         return Histories(first, total, total - (total - 2).clamp(max=left_out))
 
-    def _trained(self, feat: Interaction, users: Histories) -> tuple[Interaction, Interaction]:
-        inputs = users.trained - 1
-        offset = torch.arange(int(inputs.sum()))
-        offset = offset - torch.repeat_interleave(inputs.cumsum(0) - inputs, inputs)
-        rows = torch.repeat_interleave(users.first + 1, inputs) + offset
-        return _take(feat, rows), _take(feat, users.first)
-
     def _window_rows(self, feat: Interaction, users: Histories) -> Interaction:
-        width, items = self.max_item_list_len, feat[self.iid_field]
+        width = self.max_item_list_len
         mode = self.config["training_windows"] or "overlap"
         cut = make_windows((users.trained - 1).numpy(), width, mode)
         user, offset, length, fresh = (torch.from_numpy(column) for column in cut)
-        first = users.first[user]
-        start = first + offset
-        targets = gather_rows(items, start + 1, length, width)
-        rows = {
-            self.uid_field: feat[self.uid_field][first],
-            self.iid_field: items[start + length],
-            self.item_list_length_field: length,
-            self.iid_field + self.config["LIST_SUFFIX"]: gather_rows(items, start, length, width),
-            TARGETS: targets.masked_fill_(torch.arange(width) < fresh[:, None], 0),
-            START_TARGET: torch.where(offset == 0, items[first], 0),
-        }
-        return Interaction(rows)
+        places = Places(users.first[user] + offset, length, fresh, offset == 0)
+        lists = self.iid_field + self.config["LIST_SUFFIX"]
+        fields = Fields(self.uid_field, self.iid_field, lists, self.item_list_length_field)
+        return WindowRows(feat[self.uid_field], feat[self.iid_field], places, width, fields)
 
     def copy(self, new_inter_feat: Interaction) -> Any:
         """The same dataset with other rows."""
         other = super().copy(new_inter_feat)
-        other.targets = other.firsts = None
+        other.trained = other.targets = other.firsts = None
         return other
 
     def interactions(self) -> Any:
         """This part with a row per interaction that it predicts: for samplers and counters."""
+        if self.trained is not None:
+            return self.copy(self.trained.targets())
         return self if self.targets is None else self.copy(self.targets)
 
     def counter(self, field: str) -> Any:
         """How often each token of a field occurs in the interactions that this part predicts."""
+        if self.trained is not None:
+            counts = self.trained.counts(field, self.num(field))
+            there = np.flatnonzero(counts)
+            return Counter(dict(zip(there.tolist(), counts[there].tolist(), strict=True)))
         part = self.interactions()
         return super().counter(field) if part is self else part.counter(field)
 
     @property
     def inter_num(self) -> int:
         """The number of interactions that this part predicts."""
-        return len(self.interactions().inter_feat)
+        return len(self.interactions().inter_feat if self.trained is None else self.trained)
 
     @property
     def avg_actions_of_users(self) -> float:
@@ -229,9 +247,12 @@ class UserWindowDataset(ExactOrder, SequentialDataset):
 
     def inter_matrix(self, form: str = "coo", value_field: str | None = None) -> Any:
         """User-item matrix, (users, items): as RecBole's, each user's first item included."""
-        if self.targets is None or self.firsts is None:
+        targets, firsts = self.targets, self.firsts
+        if self.trained is not None:
+            targets, firsts = self.trained.targets(), self.trained.firsts()
+        if targets is None or firsts is None:
             return super().inter_matrix(form, value_field)
-        both = {k: torch.cat([self.targets[k], self.firsts[k]]) for k in self.targets}
+        both = {k: torch.cat([targets[k], firsts[k]]) for k in targets}
         pair = self.uid_field, self.iid_field
         return self._create_sparse_matrix(Interaction(both), *pair, form, value_field)
 
@@ -246,7 +267,3 @@ def _left_out(users: Histories, mode: str) -> tuple[torch.Tensor, torch.Tensor]:
     if mode == "test_only":
         return none, final
     return torch.stack([four, last[four] - 1]), final
-
-
-def _take(feat: Interaction, rows: torch.Tensor) -> Interaction:
-    return Interaction({field: feat[field][rows] for field in feat})

@@ -317,7 +317,7 @@ MODEL: dict[str, Rule] = {
     "n_layers": whole(0),
     "layer_norm_eps": number(0, above=True),
     "initializer_range": number(0),
-    "feature_memory_mb": whole(0),
+    **dict.fromkeys(["feature_memory_mb", "interaction_memory_mb"], whole(0)),
     "alignment_weight": number(0),
     "alignment_temperature": number(0, above=True),
     "encoder": _path,

@@ -23,7 +23,7 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_fmrlrec.data.batch import Batch, LaidOut, lay_out
-from recbole_fmrlrec.data.windows import START_TARGET, TARGETS
+from recbole_fmrlrec.data.window_rows import START_TARGET, TARGETS, WindowRows
 from recbole_fmrlrec.keys.schema import SAMPLED_LOSSES
 from recbole_fmrlrec.model_api.protocols import VectorModel, WindowModel
 from recbole_fmrlrec.models.settings import ModelSettings
@@ -122,10 +122,14 @@ class SequenceModel(VectorModel, SequentialRecommender):
         if kind not in SAMPLED_LOSSES:
             return None
         rows = dataset.inter_feat
-        targets = rows[TARGETS if TARGETS in rows else self.ITEM_ID].flatten()
-        counts = torch.bincount(targets, minlength=self.n_items)
-        if self.predict_first_item and START_TARGET in rows:
-            counts += torch.bincount(rows[START_TARGET], minlength=self.n_items)
+        if isinstance(rows, WindowRows):
+            starts = [START_TARGET] if self.predict_first_item else []
+            counts = rows.counts([TARGETS, *starts], self.n_items)
+        else:
+            targets = rows[TARGETS if TARGETS in rows else self.ITEM_ID].flatten()
+            counts = torch.bincount(targets, minlength=self.n_items)
+            if self.predict_first_item and START_TARGET in rows:
+                counts += torch.bincount(rows[START_TARGET], minlength=self.n_items)
         number = int(settings["num_sampled_items"])
         kind = kind.removeprefix("sampled_")
         return CandidateSampler(kind, number, counts[1:], self.known_items)

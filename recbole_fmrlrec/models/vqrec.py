@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recbole_fmrlrec.data.item_codes import kept_codes
 from recbole_fmrlrec.data.item_features import chosen_features
-from recbole_fmrlrec.data.windows import TARGETS
+from recbole_fmrlrec.data.window_rows import TARGETS, WindowRows
 from recbole_fmrlrec.models.cosine_model import CosineModel
 from recbole_fmrlrec.models.feature_input import FeatureInput
 from recbole_fmrlrec.models.settings import ModelSettings
@@ -72,7 +72,10 @@ class VQRec(FeatureInput, CosineModel):
 
     def _training_items(self, dataset: Any) -> Tensor:
         rows = dataset.inter_feat
-        columns = [name for name in (self.ITEM_SEQ, self.ITEM_ID, TARGETS) if name in rows]
+        names = str(self.ITEM_SEQ), str(self.ITEM_ID), TARGETS
+        columns = [name for name in names if name in rows]
+        if isinstance(rows, WindowRows):
+            return torch.nonzero(rows.counts(columns, self.n_items)).flatten()
         items = torch.cat([rows[name].flatten().cpu() for name in columns]).unique()
         return items[items > 0]
 

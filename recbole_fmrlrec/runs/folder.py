@@ -20,6 +20,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from dataset_tools.files.hashes import file_hash
+from recbole_fmrlrec.atomic_files.parquet import is_copy
 from recbole_fmrlrec.console import run_log
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.atomic import write_json
@@ -253,7 +254,8 @@ def run_fingerprint(config: Config, remake: bool = True) -> str:
 
     digest = hashlib.sha256(config.fingerprint().encode())
     names = sorted(Path(config["data_path"]).glob(f"{glob.escape(config['dataset'])}.*"))
-    files = [file for file in names if file.is_file()]
+    # A Parquet form says the same as the text beside it, and may come or go.
+    files = [file for file in names if file.is_file() and not is_copy(file)]
     for file in files:
         digest.update(file.name.encode())
         digest.update(bytes.fromhex(file_hash(file)))
