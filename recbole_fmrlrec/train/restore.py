@@ -41,7 +41,7 @@ def saved_config(
         raise UsageError(f"--checkpoint: {error}") from error
     if "config" not in state:
         raise UsageError(f"{path}: does not say which model it is; give the best.pth of that run")
-    _check_names(path, state["config"], data_path)
+    check_names(path, state["config"], data_path)
     saved = state["config"]
     registry.check_recorded(saved["model"], str(path), saved.get("model_source"))
     config = _config(state["config"], path, data_path, settings or {}, machine or {})
@@ -49,8 +49,12 @@ def saved_config(
     return config, state
 
 
-def _check_names(path: Path, saved: Any, data_path: str | None) -> None:
-    """A stored configuration has everything that is asked of it below."""
+def check_names(path: Path, saved: Any, data_path: str | None) -> None:
+    """Check that a stored configuration says what is asked of it.
+
+    Raises:
+        UsageError: it does not.
+    """
     for key in ("model", "dataset", *([] if data_path else ["dataset_root"])):
         value = saved.get(key) if isinstance(saved, dict) else None
         if not isinstance(value, str) or not value:

@@ -17,6 +17,8 @@ class RunSettings:
         device: that the model is put on.
         num_threads: torch's on the CPU; None for one per core.
         init_from: a checkpoint whose weights are taken over.
+        continue_from: a run, or its checkpoint, that is continued on other data.
+        continue_optimizer: whether its optimiser's state is kept.
     """
 
     model: str
@@ -28,6 +30,8 @@ class RunSettings:
     valid_metric: str
     num_threads: int | None = None
     init_from: str | None = None
+    continue_from: str | None = None
+    continue_optimizer: bool = False
     show_progress: bool = False
 
 
