@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "catalogue": ("benchmarks.catalogue", "training and ranking over a million items"),
     "serve": ("benchmarks.serve", "the HTTP service: requests a second, latency, memory"),
     "distributed": ("benchmarks.distributed", "a training step in one and in two processes"),
+    "continue": ("benchmarks.learning_on", "a training that goes on with newer data"),
     "cold-items": ("benchmarks.cold_items", "quality of items held out of training altogether"),
 }
 

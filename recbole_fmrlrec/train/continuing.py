@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -196,3 +197,15 @@ def _take_over(model: nn.Module, parent: Parent, mapping: RowMapping) -> Continu
         has_rows |= bool(axes)
     model.load_state_dict(taken)
     return Continuation(parent, mapping, has_rows)
+
+
+def transferred_model(path: Path, config: Any, state: dict[str, Any], train_data: Any) -> Any:
+    """The model of a checkpoint on other data than its own, in evaluation mode.
+
+    Raises:
+        UsageError: as `continue_model`.
+    """
+    model = config.model_class(config, train_data._dataset).to(config["device"])
+    parent = Parent(path, "--dataset", state)
+    continue_model(model, train_data._dataset, config, parent).say()
+    return model.eval()

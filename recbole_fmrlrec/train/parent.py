@@ -14,14 +14,10 @@ from dataset_tools.files.hashes import file_hash
 from recbole_fmrlrec.config.settings import from_dict, from_files
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.checkpoint import load_checkpoint
-from recbole_fmrlrec.files.trust import FILE_KEYS
 from recbole_fmrlrec.model_api import registry
 from recbole_fmrlrec.runs.folder import BEST, LAST, RESULT, RunFolder, run_fingerprint
-from recbole_fmrlrec.train.restore import check_names, saved_config
+from recbole_fmrlrec.train.restore import carried_settings, check_names, saved_config
 from recbole_fmrlrec.train.vocabulary import from_text, vocabulary_of
-
-if TYPE_CHECKING:
-    from recbole_fmrlrec.config.config import Config
 
 
 @dataclass(frozen=True)
@@ -150,29 +146,6 @@ class Parent:
                 f"continue_optimizer: {error}; the state of the optimiser is in the {LAST} beside "
                 f"{self.file.name}: leave continue_optimizer out to begin with a new one"
             ) from error
-
-
-def carried_settings(saved: Mapping[str, Any], today: Config) -> dict[str, Any]:
-    """The settings of a stored configuration that belong to the model and its training.
-
-    Those of the data, the evaluation and the machine are left to the new run.
-
-    Args:
-        saved: the whole stored configuration.
-        today: the configuration of the same model on the new data, as it is without them.
-    """
-    from recbole_fmrlrec.config.config import NOT_IN_FINGERPRINT
-    from recbole_fmrlrec.keys.schema import DATASET, EVALUATION, GENERAL
-
-    elsewhere = {*DATASET, *EVALUATION, *GENERAL, *NOT_IN_FINGERPRINT, *FILE_KEYS}
-    elsewhere |= {"model", "dataset", "feature_path", "continue_from", "continue_optimizer"}
-    elsewhere -= {"MAX_ITEM_LIST_LENGTH"}
-    now = today.effective()
-    return {
-        key: value
-        for key, value in saved.items()
-        if key in now and key not in elsewhere and now[key] != value
-    }
 
 
 def asked_parent(

@@ -37,6 +37,14 @@ def check_encoders(now: Mapping[str, Any], parent: Parent) -> None:
             f"{parent.key}: {parent.file} was trained on features {_listed(theirs)}, and here are "
             f"{_listed(mine)}; give --modalities=[{','.join(theirs)}], or make what is missing"
         )
+    fitted = [name for name in mine if mine[name] == theirs[name] == TFIDF_NAME]
+    if fitted and before.get("corpus") != now.get("corpus"):
+        raise UsageError(
+            f"{parent.key}: the {fitted[0]} features are by {TFIDF_NAME}, both here and where {parent.file} "
+            "was trained, and it is fitted to each catalogue separately: its columns mean "
+            "something else here. Train on features of a pretrained encoder (`python -m "
+            "dataset_tools encode-text --help`) to go on with new items"
+        )
     for name in mine:
         there, here = _described(before, name), _described(now, name)
         if any(there[key] != here[key] for key in there.keys() & here.keys()):
@@ -45,13 +53,6 @@ def check_encoders(now: Mapping[str, Any], parent: Parent) -> None:
                 f"{parent.file} was trained on by {_shown(there)}: the columns of another encoder "
                 "mean something else. Encode both catalogues with the same one"
             )
-    if TFIDF_NAME in mine.values() and before.get("corpus") != now.get("corpus"):
-        raise UsageError(
-            f"{parent.key}: the features are by {TFIDF_NAME}, both here and where {parent.file} "
-            "was trained, and it is fitted to each catalogue separately: its columns mean "
-            "something else here. Train on features of a pretrained encoder (`python -m "
-            "dataset_tools encode-text --help`) to go on with new items"
-        )
 
 
 def _listed(encoders: Mapping[str, str]) -> str:

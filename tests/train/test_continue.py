@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -164,9 +165,10 @@ def test_items_may_be_another_dimension_than_the_first(root: Path) -> None:
     result = train(root, None, "newer", continue_from=first.run_dir, learning_rate=STILL)
     before, after = state(first), state(result)
     old, new = ids(before), ids(after)
-    name = "encoder.mlp_layers.1.weight"  # (8, items with the padding)
-    left, right = before["state_dict"][name], after["state_dict"][name]
-    assert (left.shape[1], right.shape[1]) == (15, 16)
+    left, right = (
+        next(one for one in found["state_dict"].values() if one.shape == (8, count))
+        for found, count in ((before, 15), (after, 16))
+    )
     for item in OLD[2:]:
         torch.testing.assert_close(right[:, new[item]], left[:, old[item]], rtol=0, atol=1e-9)
 
@@ -182,7 +184,7 @@ def test_the_optimiser_goes_on_by_the_same_rows(
     def spied(self: Continuation, trainer: Any) -> None:
         load(self, trainer)
         names = {id(p): name for name, p in trainer.model.named_parameters()}
-        seen.update({names[id(p)]: dict(own) for p, own in trainer.optimizer.state.items()})
+        seen.update({names[id(p)]: copy.deepcopy(x) for p, x in trainer.optimizer.state.items()})
 
     monkeypatch.setattr(Continuation, "load_optimizer", spied)
     keys = {"learning_rate": 0.002, "continue_optimizer": True}
@@ -273,3 +275,34 @@ def test_what_cannot_be_continued_is_refused(root: Path, parent: RunResult) -> N
     renamed = [f"x{number}" for number in range(12)]
     write(root, "strangers", renamed, 20)
     refused("none of its items is among those here", None, "strangers", **there)
+
+
+def test_a_model_is_evaluated_on_newer_data(
+    root: Path, parent: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The figures are those of a run that goes on from it without learning anything."""
+    from recbole_fmrlrec.compare.evaluate import main
+
+    same = train(root, None, "newer", continue_from=parent.run_dir, learning_rate=STILL)
+    words = [f"--checkpoint={parent.run_dir / 'best.pth'}", "--dataset=newer", "--topk=5,10"]
+    assert main([*words, f"--output={tmp_path / 'found.json'}"]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["dataset"] == "newer"
+    for one, row in zip(found["values"], same.test, strict=True):
+        assert one["size"] == row["size"]
+        for name, value in one["metrics"].items():
+            assert value == pytest.approx(row["metrics"][name], abs=1e-6)
+    assert "items: 12 kept, 3 new, 2 gone" in capsys.readouterr().err
+    write(root, "other", NEW, 40, encoder="another")
+    with pytest.raises(UsageError, match="--dataset: the text features here are by another"):
+        main([*words[:1], "--dataset=other"])
+
+
+def test_continuing_learns(root: Path) -> None:
+    """A few epochs on the newer data rank its rows better than the model that they began with."""
+    keys = {"learning_rate": 0.02, "epochs": 12, "use_features": False}
+    first = train(root, "fMRLRecID", "older", **keys)
+    still = train(root, None, "newer", continue_from=first.run_dir, learning_rate=STILL)
+    result = train(root, None, "newer", continue_from=first.run_dir, epochs=6)
+    assert result.config["learning_rate"] == 0.02 and result.config["use_features"] is False
+    assert result.test_result["ndcg@10"] > still.test_result["ndcg@10"] + 0.02
