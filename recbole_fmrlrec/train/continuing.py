@@ -44,7 +44,12 @@ class Continuation:
     keeps_optimizer: bool = False
 
     def facts(self) -> dict[str, Any]:
-        """For the record of a run: how many items and users were kept, are new, are gone."""
+        """For the record of a run: how many items and users were kept, are new, are gone.
+
+        Nothing of a model without rows of them, which may have gone over to another catalogue.
+        """
+        if not self.has_rows:
+            return {}
         return {
             kind: {"kept": match.kept, "new": match.new, "gone": len(match.gone)}
             for kind, match in self.mapping.matches.items()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dataset_tools.files.hashes import file_hash
 from recbole_fmrlrec.config.settings import from_dict, from_files

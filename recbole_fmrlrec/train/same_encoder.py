@@ -40,8 +40,9 @@ def check_encoders(now: Mapping[str, Any], parent: Parent) -> None:
     fitted = [name for name in mine if mine[name] == theirs[name] == TFIDF_NAME]
     if fitted and before.get("corpus") != now.get("corpus"):
         raise UsageError(
-            f"{parent.key}: the {fitted[0]} features are by {TFIDF_NAME}, both here and where {parent.file} "
-            "was trained, and it is fitted to each catalogue separately: its columns mean "
+            f"{parent.key}: the {fitted[0]} features are by {TFIDF_NAME}, both here and where "
+            f"{parent.file} was trained, and it is fitted to each catalogue separately: its "
+            "columns mean "
             "something else here. Train on features of a pretrained encoder (`python -m "
             "dataset_tools encode-text --help`) to go on with new items"
         )
