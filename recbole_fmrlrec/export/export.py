@@ -44,6 +44,7 @@ class Export:
         same_encoder: vouch for the encoder of the catalogue's features.
         evaluate: measure test metrics of the deployed files.
         data_path: where the dataset is, if not where training had it.
+        version: of the files, see `Description`.
     """
 
     checkpoint: Path
@@ -56,6 +57,7 @@ class Export:
     same_encoder: bool = False
     evaluate: bool = True
     data_path: str | None = None
+    version: int = 1
 
     def run(self) -> SizesPage:
         """Write the models.
@@ -76,6 +78,7 @@ class Export:
         for size in sizes:
             folder = self.output / str(size) if self.folder_per_size else self.output
             description = _describe(trained, size, self.table_dtype, metrics.get(size, {}))
+            description = replace(description, version=self.version)
             written = self._write(trained, description, folder, new)
             members.append(_measure(folder, written, trained))
         page = self._page(trained, tuple(members), new)
