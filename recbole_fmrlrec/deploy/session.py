@@ -169,7 +169,8 @@ class Sessions:
 
         Returns:
             ``model`` (hashes of its parameters and of the vectors of its trained items), ``state``
-            ``(blocks, 2s)`` and ``hidden`` ``(s,)`` as float32 arrays, ``events``, and ``seen`` (a sorted list, or None).
+            ``(blocks, 2s)`` and ``hidden`` ``(s,)`` as float32 arrays, ``events``, and ``seen`` (a
+            sorted list, or None).
         """
         known = self.seen[session]
         return {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -45,6 +45,7 @@ class Export:
         evaluate: measure test metrics of the deployed files.
         data_path: where the dataset is, if not where training had it.
         version: of the files, see `Description`.
+        columns: by name, what items have in further columns of the table.
     """
 
     checkpoint: Path
@@ -58,6 +59,7 @@ class Export:
     evaluate: bool = True
     data_path: str | None = None
     version: int = 1
+    columns: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
     def run(self) -> SizesPage:
         """Write the models.
@@ -105,6 +107,8 @@ class Export:
         if new is not None:
             vectors = project(description, network, new.features, len(new.ids))
             items.append(new.ids, new.titles, vectors)
+        for name, values in self.columns.items():
+            items.set_column(name, values)
         if not self.onnx:
             return save_model(folder, description, network, items)
         entry = export_onnx(network, folder)

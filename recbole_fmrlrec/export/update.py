@@ -26,12 +26,14 @@ class Deployed:
         folders: of each size, ascending.
         newest: the description of the highest version.
         ids: the items of its table.
+        columns: what `Recommender.add_column` gave them: by column the values of each item.
     """
 
     root: Path
     folders: dict[int, Path]
     newest: Description
     ids: list[str]
+    columns: dict[str, dict[str, list[str]]]
 
     @classmethod
     def find(cls, root: Path) -> Deployed:
@@ -56,8 +58,13 @@ class Deployed:
                 )
         folders = {one.size: folder for folder, one in found.items()}
         newest = max(found.values(), key=lambda one: one.version)
-        ids = read_json(next(iter(found)) / ITEMS).get("ids")
-        return cls(root, dict(sorted(folders.items())), newest, list(ids or []))
+        items = read_json(next(iter(found)) / ITEMS)
+        ids = list(items.get("ids", []))
+        columns = {
+            name: dict(zip(ids, values, strict=False))
+            for name, values in items.get("columns", {}).items()
+        }
+        return cls(root, dict(sorted(folders.items())), newest, ids, columns)
 
     @property
     def is_family(self) -> bool:
@@ -73,9 +80,12 @@ class Deployed:
             f"{len(before - after):,} gone"
         ]
         lines.append(
-            "sessions that were stored under the old version are refused; a server, which keeps their "
-            "events, reads these again"
+            "sessions that were stored under the old version are refused; a server, which keeps "
+            "their events, reads these again"
         )
+        for name in self.columns:
+            without = len(after - before)
+            lines.append(f"column {name}: kept; the {without:,} new items have no value in it")
         return lines
 
 
@@ -101,6 +111,7 @@ def update(asked: Export) -> SizesPage:
             table_dtype=about.table_dtype,
             onnx=about.onnx is not None,
             version=about.version + 1,
+            columns=deployed.columns,
         )
         page = written.run()
         for size, folder in deployed.folders.items():
