@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("benchmarks.serve", "the HTTP service: requests a second, latency, memory"),
     "distributed": ("benchmarks.distributed", "a training step in one and in two processes"),
     "gpu": ("benchmarks.gpu", "steps, epochs, the scan and a million items on a GPU"),
+    "continue": ("benchmarks.learning_on", "a training that goes on with newer data"),
     "cold-items": ("benchmarks.cold_items", "quality of items held out of training altogether"),
 }
 

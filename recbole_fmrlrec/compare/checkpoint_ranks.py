@@ -46,6 +46,8 @@ class TrainedPart:
         data_path: str | None = None,
         files: Mapping[str, str] = MappingProxyType({}),
         machine: Mapping[str, str] | None = None,
+        dataset: str | None = None,
+        evaluation: Mapping[str, Any] = MappingProxyType({}),
     ) -> TrainedPart:
         """Read a checkpoint of our model or of RecBole's.
 
@@ -53,6 +55,8 @@ class TrainedPart:
             data_path: the folder that holds the dataset, where it is not where training had it.
             files: by key, files that the model reads when it is built (see `trust`).
             machine: keys of where and how it runs, as text of the command line.
+            dataset: other data than that of the training.
+            evaluation: keys that differ from those of the training.
 
         Raises:
             UsageError: a key cannot have its value; the checkpoint is missing or damaged, or says
@@ -64,9 +68,14 @@ class TrainedPart:
         watched: dict[str, Any] = {"metrics": ["NDCG"], "topk": [1], "valid_metric": "NDCG@1"}
         watched["history"] = BOTH
         config, state = saved_config(
-            checkpoint, data_path, settings={**watched, **files}, machine=machine
+            checkpoint, data_path, {**watched, **evaluation, **files}, machine, dataset
         )
         return cls(checkpoint, part, config, state)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the data is not that of the training."""
+        return bool(self.config["dataset"] != self.state["config"]["dataset"])
 
     @property
     def sizes(self) -> list[int]:
@@ -130,10 +139,12 @@ class PartRows:
             UsageError: the dataset's items or features have changed since the training.
         """
         from recbole_fmrlrec.evaluation.trainer_mixin import rank_record
+        from recbole_fmrlrec.train.continuing import transferred_model
         from recbole_fmrlrec.train.restore import saved_model
 
         config, source = self.source.config, self.source
-        model = saved_model(source.checkpoint, config, source.state, self.train_loader)
+        rebuilt = transferred_model if source.is_elsewhere else saved_model
+        model = rebuilt(source.checkpoint, config, source.state, self.train_loader)
         sizes = tuple(getattr(model, "sizes", ()))
         trainer = evaluate_again(config, model, self.loader, keep)
         record = rank_record(trainer.ranks, sizes, self.loader, trainer.masked_ranks)

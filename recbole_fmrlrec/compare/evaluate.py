@@ -55,6 +55,12 @@ def build_parser() -> Parser:
         metavar="SPEC",
         help="the class of a model from outside, as in training: file.py:Class or package:Class",
     )
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="other data: a model of features alone ranks another catalogue's items if the same "
+        "encoder made theirs; others need the ids of their items (the data of the training)",
+    )
     parser.add_argument("--part", choices=PARTS, default="test", help="rows (test)")
     parser.add_argument(
         "--metrics", default="NDCG,Recall", metavar="M,M", help=f"of {', '.join(METRICS)}"
@@ -104,7 +110,9 @@ def main(words: Sequence[str]) -> int:
     if options.output:
         check_file(options.output, "--output")
     files = {key: file for key in MODEL_FILES if (file := getattr(options, key)) is not None}
-    source = TrainedPart.open(options.checkpoint, options.part, options.data_path, files, machine)
+    source = TrainedPart.open(
+        options.checkpoint, options.part, options.data_path, files, machine, options.dataset
+    )
     sizes = _sizes(source.sizes, wanted)
     print(f"threads: {take_threads(source.config['num_threads'])}", file=sys.stderr)
     rows = source.read()
@@ -121,6 +129,7 @@ def main(words: Sequence[str]) -> int:
     ]
     if options.output:
         about = {"checkpoint": str(options.checkpoint), "part": options.part, "values": found}
+        about |= {"dataset": source.config["dataset"]}
         write_json(options.output, about)
     print(_table(found, columns))
     return 0

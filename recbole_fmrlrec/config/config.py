@@ -73,6 +73,7 @@ class Config(RecBoleConfig):
         recorded: keys and values out of a checkpoint or a run folder, and where that is, between
             the files and ``config_dict``. They are data: none of them names a file that can
             execute (see `trust`).
+        inherited: likewise, of a run that this one continues, before the files.
 
     Attributes:
         notes: what the user may want to know and nobody has logged yet.
@@ -89,9 +90,11 @@ class Config(RecBoleConfig):
         config_dict: Mapping[str, Any] | None = None,
         cli_args: Mapping[str, Any] | None = None,
         recorded: tuple[Mapping[str, Any], str] | None = None,
+        inherited: tuple[Mapping[str, Any], str] | None = None,
     ) -> None:
         compat.apply()
         self._settings = [
+            *settings.from_dict(*(inherited or ({}, "")), recorded=True),
             *settings.from_files(config_file_list or []),
             *settings.from_dict(*(recorded or ({}, "")), recorded=True),
             *settings.from_dict(config_dict or {}, "config_dict"),
@@ -110,8 +113,9 @@ class Config(RecBoleConfig):
         kept = {k: v for k, v in self.effective().items() if k not in NOT_IN_FINGERPRINT}
         if kept.get("history") == BOTH:  # so that runs of versions without the key are found
             del kept["history"]
-        if not kept.get("allow_tf32"):
-            kept.pop("allow_tf32", None)
+        for key in ("allow_tf32", "continue_from", "continue_optimizer"):  # likewise
+            if not kept.get(key):
+                kept.pop(key, None)
         self._fingerprint = hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
 
     # RecBole's own steps, in the order in which its __init__ takes them.

@@ -47,6 +47,7 @@ class ItemFeatures:
         encoders: encoder by modality, in the order of concatenation.
         widths: columns of each modality, in that order.
         missing: number of items without features, by modality.
+        made_by: by modality, what else its manifest says of the encoder.
         corpus: names the texts that all of them together decided every vector (TF-IDF); empty where
             an item's vector depends on that item alone.
     """
@@ -56,6 +57,7 @@ class ItemFeatures:
     widths: dict[str, int]
     missing: dict[str, int]
     corpus: str
+    made_by: dict[str, dict[str, Any]]
 
 
 def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
@@ -87,7 +89,7 @@ def load_item_features(config: Any, dataset: Dataset) -> ItemFeatures:
         source = f"{folder}, left on disk" if isinstance(matrix, MappedFeatures) else folder
         say(f"features: {name}, {widths[name]} wide, by {encoders[name]}, from {source}")
     missing = {name: len(lost[name]) for name in names}
-    return ItemFeatures(matrix, encoders, widths, missing, _corpus(found))
+    return ItemFeatures(matrix, encoders, widths, missing, _corpus(found), _made_by(found))
 
 
 def chosen_features(config: Any) -> tuple[Path, list[str]]:
@@ -142,6 +144,11 @@ def _first_with_features(folders: FeatureFolders) -> Path | None:
 def _corpus(found: Sequence[Features]) -> str:
     made = [one.manifest for one in found if one.manifest["encoder"] == TFIDF_NAME]
     return " ".join(f"{one.get('inputs_sha256')} {one['revision']}" for one in made)
+
+
+def _made_by(found: Sequence[Features]) -> dict[str, dict[str, Any]]:
+    details = "revision", "pooling", "template"
+    return {one.modality: {key: one.manifest[key] for key in details} for one in found}
 
 
 def _on_disk(

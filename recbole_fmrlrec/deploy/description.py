@@ -53,6 +53,7 @@ class Description:
         onnx: ``opset`` and the names of the ONNX files; None where there are none.
         made_with: versions of the packages that wrote it.
         files: bytes and SHA-256 by file name.
+        version: counts the updates of the folder, from 1; 1 in files that do not say it.
     """
 
     model: str
@@ -73,6 +74,7 @@ class Description:
     onnx: dict[str, Any] | None = None
     made_with: dict[str, str] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    version: int = 1
 
     @property
     def feature_width(self) -> int:
@@ -98,7 +100,7 @@ class Description:
                 f"reads {FORMAT_VERSION}; export again, or install the version that wrote it"
             )
         beside = ("format", "format_version", OWN_HASH)
-        values = {k: v for k, v in content.items() if k not in beside}
+        values = {"version": 1, **{k: v for k, v in content.items() if k not in beside}}
         _check_fields(values, path)
         values["modalities"] = tuple(Modality(**entry) for entry in values["modalities"])
         values["sizes"] = tuple(values["sizes"])
@@ -173,6 +175,7 @@ _CHECKS: dict[str, _Check] = {
         lambda value: isinstance(value, dict) and all(map(_file, value.items())),
         "an object of plain file names",
     ),
+    "version": _COUNT,
 }
 
 

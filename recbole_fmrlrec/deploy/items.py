@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -47,11 +48,22 @@ class ItemTable:
         self.ids, self.titles, self.vectors = list(ids), list(titles), vectors
         self.columns = {name: list(values) for name, values in (columns or {}).items()}
         self.row_of = {item: row for row, item in enumerate(self.ids, start=1)}
+        self._hashes: dict[int, str] = {}
         if len(self.row_of) != len(self.ids):
             raise DeployError(f"item {_first_twice(self.ids)!r} occurs twice in the item table")
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def vectors_hash(self, count: int) -> str:
+        """The first 16 digits of a SHA-256 of the empty input and the first ``count`` vectors.
+
+        Items that are appended do not change it.
+        """
+        if count not in self._hashes:
+            read = self.vectors[: count + 1].contiguous().numpy()
+            self._hashes[count] = hashlib.sha256(read.tobytes()).hexdigest()[:16]
+        return self._hashes[count]
 
     def rows(self, items: Iterable[object], unknown: Unknown) -> tuple[list[int], list[str]]:
         """Rows of items, and the ids that are not in the table.

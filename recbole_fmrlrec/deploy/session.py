@@ -168,8 +168,9 @@ class Sessions:
                 the length does not grow with the history.
 
         Returns:
-            ``model`` (hash of its parameters), ``state`` ``(blocks, 2s)`` and ``hidden``
-            ``(s,)`` as float32 arrays, ``events``, and ``seen`` (a sorted list, or None).
+            ``model`` (hashes of its parameters and of the vectors of its trained items), ``state``
+            ``(blocks, 2s)`` and ``hidden`` ``(s,)`` as float32 arrays, ``events``, and ``seen`` (a
+            sorted list, or None).
         """
         known = self.seen[session]
         return {
@@ -190,7 +191,10 @@ class Sessions:
         if set(state) != set(own):
             raise DeployError(f"a session's state has {', '.join(own)}; got {', '.join(state)}")
         if state["model"] != own["model"]:
-            raise DeployError("this session's state belongs to another model")
+            raise DeployError(
+                "this session's state belongs to another model, or to another version of this one: "
+                "its parameters or item vectors are not the same; read the session's events again"
+            )
         _check_plain(state)
         try:
             arrays = {name: np.asarray(state[name], dtype=np.float32) for name in _ARRAYS}
@@ -248,5 +252,12 @@ def _check_plain(state: Mapping[str, Any]) -> None:
 
 
 def _model_hash(recommender: Served) -> str:
-    """The first 16 digits of the SHA-256 of the parameters' file; empty for an unsaved model."""
-    return str(recommender.description.files.get(PARAMETERS, {}).get("sha256", ""))[:16]
+    """Hashes of the parameters' file and of the trained items' vectors; empty for an unsaved model.
+
+    A state is made of both. Items that are added later leave it as it is.
+    """
+    about = recommender.description
+    parameters = str(about.files.get(PARAMETERS, {}).get("sha256", ""))[:16]
+    if not parameters:
+        return ""
+    return f"{parameters}-{recommender.items.vectors_hash(about.trained_items)}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -44,6 +44,8 @@ class Export:
         same_encoder: vouch for the encoder of the catalogue's features.
         evaluate: measure test metrics of the deployed files.
         data_path: where the dataset is, if not where training had it.
+        version: of the files, see `Description`.
+        columns: by name, what items have in further columns of the table.
     """
 
     checkpoint: Path
@@ -56,6 +58,8 @@ class Export:
     same_encoder: bool = False
     evaluate: bool = True
     data_path: str | None = None
+    version: int = 1
+    columns: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
     def run(self) -> SizesPage:
         """Write the models.
@@ -76,6 +80,7 @@ class Export:
         for size in sizes:
             folder = self.output / str(size) if self.folder_per_size else self.output
             description = _describe(trained, size, self.table_dtype, metrics.get(size, {}))
+            description = replace(description, version=self.version)
             written = self._write(trained, description, folder, new)
             members.append(_measure(folder, written, trained))
         page = self._page(trained, tuple(members), new)
@@ -102,6 +107,8 @@ class Export:
         if new is not None:
             vectors = project(description, network, new.features, len(new.ids))
             items.append(new.ids, new.titles, vectors)
+        for name, values in self.columns.items():
+            items.set_column(name, values)
         if not self.onnx:
             return save_model(folder, description, network, items)
         entry = export_onnx(network, folder)

@@ -195,6 +195,8 @@ GENERAL: dict[str, Rule] = {
         "the name of a text encoding such as utf-8 or latin-1", _is_encoding, text=True
     ),
     "init_from": null_or(text("the path of a checkpoint")),
+    "continue_from": null_or(text("the folder of a run, or its best.pth")),
+    "continue_optimizer": flag(),
     "num_threads": null_or(whole(1, MAX_THREADS)),
 }
 

@@ -40,6 +40,7 @@ class FeatureInput(FeatureModel, nn.Module):
                 "widths": loaded.widths,
                 "missing": loaded.missing,
                 "corpus": loaded.corpus,
+                "made_by": loaded.made_by,
             }
         self.feature_width = 0 if matrix is None else int(matrix.shape[1])
         if isinstance(matrix, MappedFeatures):

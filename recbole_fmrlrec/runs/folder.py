@@ -143,11 +143,14 @@ class RunFolder:
             )
         return recorded
 
-    def begin(self, config: Config, threads: int | None = None) -> None:
+    def begin(
+        self, config: Config, threads: int | None = None, parent: dict[str, Any] | None = None
+    ) -> None:
         """Record the configuration; clear away what a killed write has left.
 
         Args:
             threads: as many as the run uses, to be continued with the same number.
+            parent: the training that it continues.
         """
         for leftover in self.path.glob(".*.partial"):
             leftover.unlink(missing_ok=True)
@@ -158,6 +161,7 @@ class RunFolder:
             "overrides": self.overrides,
             "config": config.effective(),
             "threads": threads,
+            **({"parent": parent} if parent else {}),
         }
         if not self.is_begun() or (threads and self.threads() is None):
             write_json(self.path / CONFIG, content)
@@ -239,6 +243,18 @@ class RunFolder:
         return run_log(self.path / _LOG, level)
 
 
+def checkpoint_hash(path: Path) -> str:
+    """The SHA-256 of a checkpoint, or of the best one of a run's folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    file = path / BEST if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"continue_from: there is no checkpoint {file.absolute()}")
+    return file_hash(file)
+
+
 def run_fingerprint(config: Config, remake: bool = True) -> str:
     """What a run is: its settings, and the content of the dataset's atomic files and features.
 
@@ -261,6 +277,8 @@ def run_fingerprint(config: Config, remake: bool = True) -> str:
         digest.update(bytes.fromhex(file_hash(file)))
     if files:  # else RecBole may download the dataset, or say that there is none
         digest.update(features_fingerprint(config, remake).encode())
+    if config["continue_from"]:
+        digest.update(checkpoint_hash(Path(config["continue_from"])).encode())
     if issubclass(config.model_class, TextModel):
         digest.update(encoder_fingerprint(config["encoder"]).encode())
     if (other := outside.find(config["model"])) is not None:

@@ -49,6 +49,8 @@ class RunResult:
         test: the same on test.
         history: a record per epoch; ``epoch`` is its number, counted from 1.
         seconds: wall time of data, training (validation included), test, and total.
+        parent: the training that this one continues: file, SHA-256, dataset, epochs, and how many
+            items and users were kept, are new, are gone; None where it continues none.
         peak_memory_bytes: largest resident memory of the process, and of the GPU where one is used.
     """
 
@@ -69,6 +71,7 @@ class RunResult:
     fingerprint: str
     config: dict[str, Any]
     machine: dict[str, Any]
+    parent: dict[str, Any] | None = None
 
     @property
     def test_result(self) -> dict[str, float]:

@@ -61,6 +61,7 @@ class Served:
         about = self.recommender.description
         return {
             **self.says(),
+            "update": about.version,
             "bytes": self.bytes,
             "items": about.num_items,
             "class": about.model,

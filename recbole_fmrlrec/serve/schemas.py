@@ -157,6 +157,9 @@ class SessionAnswer(From):
     replayed: int = Field(
         default=0, description="Events that a new version of the model read again."
     )
+    gone: list[str] = Field(
+        default=[], description="Events of items that the new version of the model has not."
+    )
     items: list[Item] | None = None
 
 

@@ -71,6 +71,8 @@ def _answer(told: Told, service: Service) -> dict[str, Any]:
     answer = {**told.served.says(), "session_id": told.session, "events": told.events}
     if told.replayed:
         answer["replayed"] = told.replayed
+    if told.gone:
+        answer["gone"] = told.gone
     if told.top is not None:
         answer |= list_of(told.top, service)
     # Of the events; `unknown` of the list itself is always empty.

@@ -83,6 +83,8 @@ class Shelf:
         state = dict(self._blank)
         # The version covers the item table as well, which the events were read with.
         fits = record is not None and record["version"] == self.served.version
+        # Packages of an earlier version wrote another hash for the same model.
+        fits = fits and record is not None and record["parameters"] == self._blank["model"]
         if record is not None and fits:
             state = state_of(record, self._blank)
         slot = self._free[-1]

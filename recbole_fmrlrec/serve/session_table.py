@@ -53,6 +53,7 @@ class Told:
 
     Attributes:
         replayed: events read again because the model was exchanged; 0 where it was not.
+        gone: events that the exchanged model does not know any more.
         history: the latest events, for reasons.
     """
 
@@ -61,6 +62,7 @@ class Told:
     events: int = 0
     unknown: list[str] = field(default_factory=list)
     replayed: int = 0
+    gone: list[str] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
     top: Recommendations | None = None
     record: dict[str, Any] | None = None
@@ -184,7 +186,7 @@ class SessionTable:
         shelf.held.move_to_end(name)
         known, told.unknown = shelf.known(work.ask.items)
         if held.slot is None:
-            kept, _ = shelf.known(held.history)
+            kept, lost = shelf.known(held.history)
             held.history = deque(kept, self._limits.session_events)
             try:
                 again = shelf.restore(held, record)
@@ -193,7 +195,7 @@ class SessionTable:
                 raise
             if again:
                 work.feed += kept
-                told.replayed = len(kept)
+                told.replayed, told.gone = len(kept), lost
                 self.counts["replayed"] += len(kept)
         work.feed += known
         held.history.extend(known)

@@ -23,7 +23,7 @@ _WRITING = ("save_dataset", "save_dataloaders", "log_wandb", "show_progress")
 class FollowedFolder(RunFolder):
     """The run folder of the first process, for the others: they only read it."""
 
-    def begin(self, config: Any, threads: int | None = None) -> None:
+    def begin(self, config: Any, threads: int | None = None, parent: Any = None) -> None:
         """Nothing: the first process does it."""
 
     def discard_unstarted(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.files.trust import FILE_KEYS
 from recbole_fmrlrec.model_api import registry
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def saved_config(
     data_path: str | None = None,
     settings: Mapping[str, Any] | None = None,
     machine: Mapping[str, str] | None = None,
+    dataset: str | None = None,
 ) -> tuple[Config, dict[str, Any]]:
     """The configuration of a checkpoint, on the CPU, and its content.
 
@@ -27,6 +29,7 @@ def saved_config(
         data_path: the folder that holds the dataset, where it is not where training had it.
         settings: changes that leave the shape of the model alone.
         machine: changes of where and how it runs, as text of the command line.
+        dataset: other data than that of the training, with the training's split.
 
     Raises:
         UsageError: a checkpoint that is missing or damaged, or one that holds no configuration.
@@ -41,16 +44,23 @@ def saved_config(
         raise UsageError(f"--checkpoint: {error}") from error
     if "config" not in state:
         raise UsageError(f"{path}: does not say which model it is; give the best.pth of that run")
-    _check_names(path, state["config"], data_path)
+    check_names(path, state["config"], data_path)
     saved = state["config"]
     registry.check_recorded(saved["model"], str(path), saved.get("model_source"))
-    config = _config(state["config"], path, data_path, settings or {}, machine or {})
+    if dataset is None or dataset == saved["dataset"]:
+        config = _config(saved, path, data_path, settings or {}, machine or {})
+    else:
+        config = _elsewhere(saved, path, data_path, dataset, settings or {}, machine or {})
     check_bounds(path, config, state)
     return config, state
 
 
-def _check_names(path: Path, saved: Any, data_path: str | None) -> None:
-    """A stored configuration has everything that is asked of it below."""
+def check_names(path: Path, saved: Any, data_path: str | None) -> None:
+    """Check that a stored configuration says what is asked of it.
+
+    Raises:
+        UsageError: it does not.
+    """
     for key in ("model", "dataset", *([] if data_path else ["dataset_root"])):
         value = saved.get(key) if isinstance(saved, dict) else None
         if not isinstance(value, str) or not value:
@@ -92,10 +102,8 @@ def _config(
     """The configuration of a checkpoint: what in it differs from the defaults of today."""
     from recbole_fmrlrec.config.config import NOT_IN_FINGERPRINT, Config
 
-    if data_path and not Path(data_path).is_dir():
-        raise UsageError(f"--data_path: there is no folder {Path(data_path).absolute()}")
     names = saved["model"], saved["dataset"]
-    places = {"data_path": data_path or saved["dataset_root"], "use_gpu": False}
+    places = _places(saved, data_path)
     today = Config(*names, config_dict=places).effective()
     skipped = {"model", "dataset", *NOT_IN_FINGERPRINT}
     changed = {
@@ -106,3 +114,50 @@ def _config(
     recorded = changed, f"the configuration in {path}"
     now = {**places, **settings}
     return Config(*names, config_dict=now, cli_args=machine, recorded=recorded)
+
+
+def _places(saved: dict[str, Any], data_path: str | None) -> dict[str, Any]:
+    if data_path and not Path(data_path).is_dir():
+        raise UsageError(f"--data_path: there is no folder {Path(data_path).absolute()}")
+    return {"data_path": data_path or saved["dataset_root"], "use_gpu": False}
+
+
+def _elsewhere(
+    saved: dict[str, Any],
+    path: Path,
+    data_path: str | None,
+    dataset: str,
+    settings: Mapping[str, Any],
+    machine: Mapping[str, str],
+) -> Config:
+    """The configuration of a checkpoint's model on other data, which is split as its own was."""
+    from recbole_fmrlrec.config.config import Config
+
+    names, places = (saved["model"], dataset), _places(saved, data_path)
+    carried = carried_settings(saved, Config(*names, config_dict=places))
+    recorded = {**carried, "eval_args": saved["eval_args"]}, f"the configuration in {path}"
+    now = {**places, **settings}
+    return Config(*names, config_dict=now, cli_args=machine, recorded=recorded)
+
+
+def carried_settings(saved: Mapping[str, Any], today: Config) -> dict[str, Any]:
+    """The settings of a stored configuration that belong to the model and its training.
+
+    Those of the data, the evaluation and the machine are left to the new run.
+
+    Args:
+        saved: the whole stored configuration.
+        today: the configuration of the same model on the new data, as it is without them.
+    """
+    from recbole_fmrlrec.config.config import NOT_IN_FINGERPRINT
+    from recbole_fmrlrec.keys.schema import DATASET, EVALUATION, GENERAL
+
+    elsewhere = {*DATASET, *EVALUATION, *GENERAL, *NOT_IN_FINGERPRINT, *FILE_KEYS}
+    elsewhere |= {"model", "dataset", "feature_path", "continue_from", "continue_optimizer"}
+    elsewhere -= {"MAX_ITEM_LIST_LENGTH"}
+    now = today.effective()
+    return {
+        key: value
+        for key, value in saved.items()
+        if key in now and key not in elsewhere and now[key] != value
+    }

@@ -26,6 +26,7 @@ from recbole_fmrlrec.files.checkpoint import (
 from recbole_fmrlrec.nn.random_state import random_state, set_random_state
 from recbole_fmrlrec.runs.folder import BEST, LAST
 from recbole_fmrlrec.train.training_state import TrainingState, random_states, set_random_states
+from recbole_fmrlrec.train.vocabulary import to_text, vocabulary_of
 
 if TYPE_CHECKING:
     from recbole_fmrlrec.config.config import Config
@@ -84,11 +85,18 @@ class ResumableTraining:
                     "epoch": epoch,
                     "config": self._plain_config(),
                     "corpus": getattr(self.model, "feature_info", {}).get("corpus", ""),
+                    "features": getattr(self.model, "feature_info", {}),
+                    **self._vocabulary(),
                     **model_state(self.model),
                 },
             )
         if not self._has_validation():
             self._save_last(epoch)
+
+    def _vocabulary(self) -> dict[str, Any]:
+        """Ids of items and users: by them another training goes on from this one."""
+        dataset = getattr(self._loaders[0], "_dataset", None)
+        return {} if dataset is None else {"vocabulary": to_text(vocabulary_of(dataset))}
 
     def _has_validation(self) -> bool:
         return bool(self.history) and "valid" in self.history[-1]

@@ -31,10 +31,12 @@ from recbole_fmrlrec.runs.result import (
     training_seconds,
 )
 from recbole_fmrlrec.train.allocator import keep_freed_memory
+from recbole_fmrlrec.train.continuing import Continuation, continue_model
 from recbole_fmrlrec.train.epoch_lines import EpochLines
 from recbole_fmrlrec.train.gpu import gpu_arithmetic
 from recbole_fmrlrec.train.init_from import load_weights
 from recbole_fmrlrec.train.other_process import agreed_threads, folder_of_first
+from recbole_fmrlrec.train.parent import Parent, asked_parent, inherited_settings
 from recbole_fmrlrec.train.split_lines import split_lines
 from recbole_fmrlrec.train.summary import data_line, model_lines
 from recbole_fmrlrec.train.threads import take_threads, wait_passively
@@ -58,6 +60,7 @@ def run(
     test: bool = True,
     after_validation: Callable[[int, float], None] | None = None,
     keep_lists: KeepLists | None = None,
+    continue_from: str | Path | None = None,
 ) -> RunResult:
     """Train a model on a dataset and test it.
 
@@ -74,6 +77,8 @@ def run(
             ends the run. Models whose RecBole trainer takes no such function do without.
         keep_lists: write the lists of the test rows to ``test_lists.npz`` whatever the metrics, at
             least so long; with metrics of lists they are written anyway.
+        continue_from: the run, or its ``best.pth``, that this one goes on from, with newer data: as
+            the key of this name. Model and settings of the training are its own unless given.
 
     Returns:
         The result: metrics, times, places; `RunResult.table` is the table of test metrics.
@@ -96,7 +101,18 @@ def run(
             registry.check_recorded(folder.model, str(folder.path / CONFIG), folder.model_source)
         model, dataset = model or folder.model, dataset or folder.dataset
         recorded = folder.overrides, str(folder.path / CONFIG)
-    config = Config(model, dataset, config_file_list, config_dict, cli_args, recorded)
+    files, inherited = list(config_file_list or ()), None
+    if continue_from is not None:
+        config_dict = {**(config_dict or {}), "continue_from": str(continue_from)}
+    given = (recorded[0] if recorded else None), config_dict, cli_args
+    parent = asked_parent(files, *given)
+    if parent is not None:
+        parent.check_model(model)
+        model = model or parent.model
+        cli_args = {**(cli_args or {}), "continue_from": str(parent.file)}
+        if recorded is None:
+            inherited = inherited_settings(parent, dataset, files, *given)
+    config = Config(model, dataset, files, config_dict, cli_args, recorded, inherited)
     torchrun.start(config["device"])
     with torchrun.first_goes_first():
         prepare_missing(config)
@@ -106,7 +122,9 @@ def run(
     if (finished := folder.result()) is not None:
         print(f"{folder.path} is finished: this is its result", file=sys.stderr)
         return finished
-    attempt = _Run(config, folder, bool(resume), started, test, after_validation, keep_lists)
+    attempt = _Run(
+        config, folder, bool(resume), started, test, after_validation, keep_lists, parent
+    )
     is_new = not folder.is_begun()
     with folder.held():
         try:
@@ -180,6 +198,8 @@ class _Run:
     test: bool
     after_validation: Callable[[int, float], None] | None
     keep_lists: KeepLists | None = None
+    parent: Parent | None = None
+    continuation: Continuation | None = None
 
     @property
     def settings(self) -> RunSettings:
@@ -198,7 +218,7 @@ class _Run:
 
         config, settings = self.config, self.settings
         threads = agreed_threads(lambda: take_threads(settings.num_threads, self.folder.threads()))
-        self.folder.begin(config, threads.count)
+        self.folder.begin(config, threads.count, self.parent.identity() if self.parent else None)
         for note in config.notes:
             say(note)
         init_seed(settings.seed, settings.reproducibility)
@@ -232,12 +252,17 @@ class _Run:
             model = config.model_class(config, train_data._dataset).to(settings.device)
         if settings.init_from:
             load_weights(model, settings)
+        if self.parent is not None:
+            self.continuation = continue_model(model, train_data._dataset, config, self.parent)
+            self.continuation.say()
         start_together(model, settings)
         logging.getLogger().info(model)
         tensorboard_in(self.folder.path)
         chosen = trainer_class(config)
         check_takes_part(chosen)
         trainer = chosen(config, model)
+        if self.continuation is not None:
+            self.continuation.begin(trainer, settings.continue_optimizer)
         if not hasattr(trainer, "resume"):
             logging.getLogger().warning(
                 "%s of RecBole cannot continue an interrupted run: with --resume it starts from "
@@ -291,6 +316,7 @@ class _Run:
             fingerprint=self.folder.fingerprint,
             config=self.config.effective(),
             machine=machine_facts(),
+            parent=self.continuation.record() if self.continuation else None,
         )
         if self.test:
             self.folder.finish(result)

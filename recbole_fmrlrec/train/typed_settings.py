@@ -18,6 +18,8 @@ class RunSettings:
         num_threads: torch's on the CPU; None for one per core.
         init_from: a checkpoint whose weights are taken over.
         allow_tf32: a GPU rounds the factors of float32 products.
+        continue_from: a run, or its checkpoint, that is continued on other data.
+        continue_optimizer: whether its optimiser's state is kept.
     """
 
     model: str
@@ -29,6 +31,8 @@ class RunSettings:
     valid_metric: str
     num_threads: int | None = None
     init_from: str | None = None
+    continue_from: str | None = None
+    continue_optimizer: bool = False
     show_progress: bool = False
     allow_tf32: bool = False
 
