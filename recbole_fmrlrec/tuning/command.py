@@ -51,8 +51,10 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, mysql+pymysql://..., or "
-        "sqlite:///FILE (study.db in the output folder)",
+        help="sqlite:///FILE (study.db in the output folder) for one machine; journal:FILE, or a "
+        "name that ends in .journal or .log, in a folder that all machines share; "
+        "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE or mysql+pymysql://...; "
+        "grpc://HOST:PORT, a proxy before a database",
     )
     parser.add_argument("--study", metavar="NAME", help="name of the study (the file's)")
     parser.add_argument(

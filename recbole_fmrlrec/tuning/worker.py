@@ -20,6 +20,7 @@ from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.files.process import end_with
 from recbole_fmrlrec.model_api import outside
 from recbole_fmrlrec.train.threads import free_cpus
+from recbole_fmrlrec.tuning.beats import unreachable
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.sampler import SlotSampler, make_pruner
 from recbole_fmrlrec.tuning.storage import open_storage
@@ -54,9 +55,20 @@ def work(job: Job, worker: int = 0) -> None:
     """Take trials until the budget is used up and no trial is open any more.
 
     Raises:
-        RunError: the first trials all failed.
+        RunError: the first trials all failed, or the proxy of the storage does not answer.
         KeyboardInterrupt: interrupted; the open trial is back in the queue.
     """
+    try:
+        _work(job, worker)
+    except Exception as error:
+        if not unreachable(error):
+            raise
+        raise RunError(
+            f"--storage={job.url} does not answer any more; the same command continues the study"
+        ) from error
+
+
+def _work(job: Job, worker: int) -> None:
     compat.apply()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = open_study(open_storage(job.url), job.plan)
