@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "catalogue": ("benchmarks.catalogue", "training and ranking over a million items"),
     "serve": ("benchmarks.serve", "the HTTP service: requests a second, latency, memory"),
     "distributed": ("benchmarks.distributed", "a training step in one and in two processes"),
+    "fits": ("benchmarks.fits", "memory and CPU time by the number of items, and by formula"),
     "cold-items": ("benchmarks.cold_items", "quality of items held out of training altogether"),
 }
 

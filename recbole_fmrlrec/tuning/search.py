@@ -12,12 +12,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.writable import check_folder
+from recbole_fmrlrec.launch.workers import Workers
 from recbole_fmrlrec.tuning import outputs
 from recbole_fmrlrec.tuning.outputs import state
 from recbole_fmrlrec.tuning.plan import Plan, with_data
 from recbole_fmrlrec.tuning.storage import file_of, open_storage
 from recbole_fmrlrec.tuning.study import DEFINITION, open_study, outcomes, retry
-from recbole_fmrlrec.tuning.worker import Job, finished, work_together
+from recbole_fmrlrec.tuning.team import work_together
+from recbole_fmrlrec.tuning.worker import Job, finished
 
 
 def check(plan: Plan, url: str) -> None:
@@ -36,7 +38,7 @@ def check(plan: Plan, url: str) -> None:
         check_folder(folder, option)
 
 
-def search(plan: Plan, url: str, workers: int, *, debug: bool = False) -> str:
+def search(plan: Plan, url: str, workers: Workers, *, debug: bool = False) -> str:
     """Continue a study until its budget is used up; write its tables; test the best.
 
     Returns:
