@@ -77,7 +77,7 @@ OURS = {
     "jobs.py: Launcher._again: submitit.slurm.slurm.SlurmJob": "asks SLURM's accounts",
     "jobs.py: Launcher.submit: submitit.helpers.clean_env": "variables",
     "jobs.py: Call.checkpoint: submitit.helpers.DelayedSubmission": _JOBS,
-    "options.py: checked_options: submitit.SlurmExecutor": "names of options",
+    "options.py: checked_options: submitit.SlurmExecutor._valid_parameters": "names",
     "cell_files.py: read_rows: numpy.load": "allow_pickle=False",
     "item_codes.py: kept_codes: numpy.load": "allow_pickle=False",
     "operator_routes.py: : importlib.resources.files": "the page of this package",

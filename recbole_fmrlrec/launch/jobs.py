@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from recbole_fmrlrec.console import open_to_append
+from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.atomic import write_json
 from recbole_fmrlrec.files.process import identity, is_here, is_running
 from recbole_fmrlrec.launch.gpus import VISIBLE, of_worker
@@ -27,6 +31,8 @@ from recbole_fmrlrec.launch.options import for_executor
 #: States in which SLURM's accounts have a job that has not ended; of an unknown one they say none.
 _OPEN = {"PENDING", "RUNNING", "REQUEUED", "REQUEUE_HOLD", "CONFIGURING", "COMPLETING", "SUSPENDED"}
 _OPEN |= {"PREEMPTED", "RESIZING", "READY"}
+#: What was submitted, beside submitit's files.
+_RECORD = "submitted.json"
 
 
 @dataclass
@@ -127,8 +133,11 @@ class Launcher:
         places = slots or range(len(calls))
         for call, slot in zip(calls.values(), places, strict=True):
             call.environment.update(self._devices(slot))
+        # A new folder each time: jobs execute what lies there under their number.
+        folder = self.folder / f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+        folder.mkdir(parents=True)
         executor = submitit.AutoExecutor(
-            self.folder,
+            folder,
             cluster=self.kind,
             **{f"{self.kind}_max_num_timeout": self.options["max_num_timeout"]},
         )
@@ -140,11 +149,11 @@ class Launcher:
             name: Submitted(job.job_id, job.paths.stderr, job)
             for name, job in zip(calls, jobs, strict=True)
         }
-        self._record(found)
+        self._record(found, folder)
         ids = list(dict.fromkeys(job.id.partition("_")[0] for job in found.values()))
         print(
             f"submitted {len(found)} job{'s' * (len(found) > 1)} ({self.kind} {', '.join(ids)}); "
-            f"their files are in {self.folder}",
+            f"their files are in {folder}",
             file=sys.stderr,
         )
         return found
@@ -155,42 +164,46 @@ class Launcher:
             return {}
         return {VISIBLE: self.visible, **of_worker(self.gpus, slot)}
 
-    def _record(self, found: Mapping[str, Submitted]) -> None:
+    def _record(self, found: Mapping[str, Submitted], folder: Path) -> None:
         local = self.kind == "local"
         jobs = {
             name: {"id": job.id, "owner": identity(int(job.id)) if local else None}
             for name, job in found.items()
         }
-        first = next(iter(found.values())).id.partition("_")[0]
-        write_json(self.folder / f"submitted-{first}.json", {"kind": self.kind, "jobs": jobs})
+        write_json(folder / _RECORD, {"kind": self.kind, "jobs": jobs})
 
     def open_jobs(self) -> dict[str, Submitted]:
-        """Jobs that an earlier command submitted and that still wait or run, by their names."""
+        """Jobs that an earlier command submitted and that still wait or run, by their names.
+
+        Raises:
+            UsageError: the record of them is damaged.
+        """
         found = {}
-        for file in sorted(self.folder.glob("submitted-*.json")):
-            content = json.loads(file.read_text(encoding="utf-8"))
-            if content["kind"] != self.kind:
-                continue
-            still = {
-                name: job
-                for name, entry in content["jobs"].items()
-                if (job := self._again(entry)) is not None
-            }
-            found.update(still)
-            if not still:
-                file.unlink(missing_ok=True)
+        for file in sorted(self.folder.glob(f"*/{_RECORD}")):
+            try:
+                content = json.loads(file.read_text(encoding="utf-8"))
+                entries = content["jobs"].items() if content["kind"] == self.kind else []
+                still = {name: self._again(entry, file.parent) for name, entry in entries}
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UsageError(
+                    f"{file}: damaged ({type(error).__name__}: {error}); remove it, if no job of "
+                    "that command runs any more"
+                ) from error
+            found.update({name: job for name, job in still.items() if job is not None})
         return found
 
-    def _again(self, entry: Mapping[str, Any]) -> Submitted | None:
+    def _again(self, entry: Mapping[str, Any], folder: Path) -> Submitted | None:
         """A recorded job, if it has not ended."""
         if self.kind == "local":
             here = entry["owner"] is not None and is_here(entry["owner"])
             if not here or not is_running(entry["owner"]):
                 return None
-            return Submitted(entry["id"], self.folder, owner=entry["owner"])
+            return Submitted(entry["id"], folder, owner=entry["owner"])
         from submitit.slurm.slurm import SlurmJob
 
-        job: Any = SlurmJob(self.folder, entry["id"], [0])
+        if not re.fullmatch(r"\d+(_\d+)?", entry["id"]):  # a word of a command
+            raise ValueError(f"{entry['id']!r} is no number of a job")
+        job: Any = SlurmJob(folder, entry["id"], [0])
         if job.state.partition(" ")[0] not in _OPEN:
             return None
         return Submitted(entry["id"], job.paths.stderr, job)
