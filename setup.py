@@ -62,6 +62,8 @@ EXTRAS = {
     "plots": ["matplotlib>=3.7"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],
     "tune": ["optuna>=4.9", "matplotlib>=3.7"],
+    "grpc": ["grpcio>=1.60", "protobuf>=5.28"],
+    "slurm": ["submitit>=1.5.3"],
     "faiss": ["faiss-cpu>=1.8"],
     "serve": ["fastapi>=0.115", "uvicorn>=0.30", "prometheus-client>=0.20", "redis>=5.0"],
 }

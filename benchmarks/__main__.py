@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "distributed": ("benchmarks.distributed", "a training step in one and in two processes"),
     "gpu": ("benchmarks.gpu", "steps, epochs, the scan and a million items on a GPU"),
     "continue": ("benchmarks.learning_on", "a training that goes on with newer data"),
+    "fits": ("benchmarks.fits", "memory and CPU time by the number of items, and by formula"),
     "cold-items": ("benchmarks.cold_items", "quality of items held out of training altogether"),
 }
 

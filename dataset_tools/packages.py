@@ -15,6 +15,8 @@ EXTRAS = {
     "pyarrow": "parquet",
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx"),
     "optuna": "tune",
+    "grpc": "grpc",
+    "submitit": "slurm",
     "faiss": "faiss",
     **dict.fromkeys(("fastapi", "uvicorn", "prometheus_client", "redis"), "serve"),
 }
@@ -27,6 +29,7 @@ PIP_NAMES = {
     "huggingface_hub": "huggingface-hub",
     "google": "protobuf",
     "faiss": "faiss-cpu",
+    "grpc": "grpcio",
     "prometheus_client": "prometheus-client",
     "torch_scatter": "torch-scatter",
 }

@@ -21,6 +21,7 @@ from recbole_fmrlrec.model_api.registry import recbole_dir
 _BUILT_IN = {"eval", "exec", "compile", "__import__", "execfile"}
 _MODULES = {"pickle", "cPickle", "_pickle", "joblib", "importlib", "subprocess", "marshal", "dill"}
 _MODULES |= {"shelve", "cloudpickle", "runpy", "ctypes", "code", "codeop", "imp", "multiprocessing"}
+_MODULES |= {"submitit"}
 _NAMES = {"torch.load", "torch.jit.load", "torch.hub.load", "numpy.load", "pandas.read_pickle"}
 _NAMES |= {"os.system", "os.popen", "yaml.load", "yaml.full_load", "yaml.unsafe_load"}
 _NAMES |= {"yaml.load_all", "yaml.FullLoader", "yaml.UnsafeLoader", "yaml.Loader"}
@@ -65,12 +66,18 @@ RECBOLE = {
     "utils.py: get_trainer: getattr": _REGISTRY,
 }
 _OUTSIDE = "a model that the user gives with this command, or an installed package registers"
+_JOBS = "functions of ours by name, with plain values; jobs read what the same user wrote"
 OURS = {
     "allocator.py: keep_freed_memory: ctypes.CDLL": "the C library of this process",
     "checkpoint.py: load_checkpoint: torch.load": "weights_only=True",
-    "schedule.py: _Job: subprocess.Popen": "a type",
-    "schedule.py: Schedule._start: subprocess.Popen": "this Python with a module of ours",
-    "schedule.py: Schedule._start: subprocess.PIPE": "a constant",
+    "runners.py: Pool: subprocess.Popen": "a type",
+    "runners.py: Pool._process: subprocess.Popen": "this Python with a module of ours",
+    "runners.py: Pool._process: subprocess.PIPE": "a constant",
+    "jobs.py: Launcher.submit: submitit.AutoExecutor": _JOBS,
+    "jobs.py: Launcher._again: submitit.slurm.slurm.SlurmJob": "asks SLURM's accounts",
+    "jobs.py: Launcher.submit: submitit.helpers.clean_env": "variables",
+    "jobs.py: Call.checkpoint: submitit.helpers.DelayedSubmission": _JOBS,
+    "options.py: checked_options: submitit.SlurmExecutor._valid_parameters": "names",
     "cell_files.py: read_rows: numpy.load": "allow_pickle=False",
     "item_codes.py: kept_codes: numpy.load": "allow_pickle=False",
     "operator_routes.py: : importlib.resources.files": "the page of this package",
@@ -99,8 +106,8 @@ OURS = {
     "registry.py: get_model_class: importlib.import_module": _REGISTRY,
     "registry.py: get_model_class: getattr": _REGISTRY,
     "threads.py: usable_cpus: joblib.cpu_count": "counts",
-    "worker.py: work_together: multiprocessing.get_context": "starts workers of ours",
-    "worker.py: _child: multiprocessing.parent_process": "asks",
+    "team.py: work_together: multiprocessing.get_context": "starts workers of ours",
+    "team.py: _child: multiprocessing.parent_process": "asks",
     "registry.py: _named_classes: importlib.import_module": "a module beside it",
     "shards.py: ShardStore.load: numpy.load": "allow_pickle=False",
     "pickles.py: : pickle._Unpickler": "a base that finds no class and no function below",

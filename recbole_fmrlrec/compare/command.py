@@ -14,6 +14,8 @@ from recbole_fmrlrec.config.command_line import Parser, names
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.writable import check_folder
 from recbole_fmrlrec.keys.yaml_files import shipped_file
+from recbole_fmrlrec.launch.gpus import refuse_gpu_id
+from recbole_fmrlrec.launch.workers import Workers, add_options, read_workers
 from recbole_fmrlrec.program import usage_name
 
 DESCRIPTION = """\
@@ -23,6 +25,8 @@ in --model and --dataset. The same command given again keeps finished cells and 
 others.
 """
 INTERRUPTED = 130
+#: Where jobs of a launcher have their files, below the output folder.
+JOBS = "jobs"
 _EPILOG = """\
 Every other --KEY=VALUE is a setting of all models, as --epochs=5. What is said here overrides
 the file; keep the tables of a trial apart with --output.
@@ -71,9 +75,7 @@ def build_parser() -> Parser:
         metavar="NAME,..",
         help="compute these again, finished or not, chosen like --only; all for everything",
     )
-    parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes on this machine (1)"
-    )
+    add_options(parser, "each cell")
     parser.add_argument(
         "--list",
         action="store_true",
@@ -95,18 +97,27 @@ def main(words: Sequence[str]) -> int:
         options.file = shipped_file("comparison", options.file)
     make_plan = plan_from_options if options.file is None else plan_from_file
     plan = make_plan(options, rest)
-    if options.workers < 1:
+    if options.workers is not None and options.workers < 1:
         raise UsageError("--workers takes a number of at least 1")
+    workers = Workers() if options.list else _workers(plan, options)
     if not options.list:
         _need_matplotlib()
     try:
-        return _compare(plan, options)
+        return _compare(plan, options, workers)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         return INTERRUPTED
 
 
-def _compare(plan: Any, options: argparse.Namespace) -> int:
+def _workers(plan: Any, options: argparse.Namespace) -> Workers:
+    """The workers, checked before anything is made."""
+    workers = read_workers(options).with_options(plan.launcher_options)
+    if workers.gpus:
+        refuse_gpu_id(plan.settings_of(name, v) for name in plan.datasets for v in plan.models)
+    return workers
+
+
+def _compare(plan: Any, options: argparse.Namespace, workers: Workers) -> int:
     from recbole_fmrlrec import compat
 
     compat.apply()
@@ -132,7 +143,7 @@ def _compare(plan: Any, options: argparse.Namespace) -> int:
     discard(to_redo)
     read_runs(cells)  # a damaged file is said now, and not after hours of other cells
     write_record(plan, cells)
-    return _compute_and_report(plan, cells, chosen, options.workers)
+    return _compute_and_report(plan, cells, chosen, workers)
 
 
 def _state(cell: Any) -> str:
@@ -153,11 +164,12 @@ def _say_what_is_trained(cells: Sequence[Any]) -> None:
         print(f"to train: {line}; seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}", file=sys.stderr)
 
 
-def _compute_and_report(plan: Any, cells: list[Any], chosen: list[Any], workers: int) -> int:
+def _compute_and_report(plan: Any, cells: list[Any], chosen: list[Any], workers: Workers) -> int:
+    from recbole_fmrlrec.compare.runners import runner
     from recbole_fmrlrec.compare.schedule import Schedule
 
     _say_what_is_trained(chosen)
-    failed = Schedule(chosen, workers).run()
+    failed = Schedule(chosen, runner(workers, plan.output / JOBS)).run()
     unfinished = [cell for cell in chosen if not cell.finished]
     for cell in unfinished:
         print(f"error: {cell.label}: {failed.get(cell.key, 'not finished')}", file=sys.stderr)

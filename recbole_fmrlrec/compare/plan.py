@@ -59,6 +59,7 @@ class Plan:
         bootstrap: resamples behind a confidence interval.
         output: folder of cells, tables and plots.
         history: which rankings the tables show, of `HISTORY`; the cells hold both.
+        launcher_options: of the jobs that compute cells, where a launcher submits them.
         places: file and line of what a message may be about, by ``datasets/NAME`` and
             ``sizes/VARIANT``.
     """
@@ -78,6 +79,7 @@ class Plan:
     overrides: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     history: str = BOTH
+    launcher_options: dict[str, Any] = field(default_factory=dict)
 
     def line_of(self, kind: str, name: str) -> str:
         """File and line of an entry, see ``places``."""

@@ -29,6 +29,7 @@ from recbole_fmrlrec.rules import is_number, is_whole, shown
 #: Keys of the file.
 KEYS: tuple[str, ...] = ("name", "datasets", "models", "seeds", "metrics", "topk", "valid_metric")
 KEYS += ("settings", "budget", "output", "bootstrap", "history")
+KEYS += ("launcher_options",)
 #: Keys of one model in it.
 MODEL_KEYS = ("model", "settings", "show_sizes", "independent", "baseline", "tuned")
 #: What `show_sizes` was called before, too like the setting `sizes`, which says what is trained.
@@ -88,6 +89,9 @@ class _Reader(PlanValues):
             epochs=self._budget(budget, "epochs", is_whole, "an integer of at least 1"),
             minutes=self._budget(budget, "minutes", is_number, "a number above 0"),
             bootstrap=self._bootstrap(),
+            launcher_options=self.mapping(
+                ("launcher_options",), self.values.get("launcher_options")
+            ),
             places=self._places(datasets, models),
         )
         check_labels(models)

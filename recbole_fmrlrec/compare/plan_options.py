@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_fmrlrec.config.command_line import check_options, names, parse, whole_numbers
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.launch.workers import OPTIONS
 
 if TYPE_CHECKING:
     from recbole_fmrlrec.compare.plan import Plan
 
 #: Options with a text for their value.
 _VALUED = ("dataset", "seeds", "metrics", "topk", "valid_metric", "history", "output")
-_OPTIONS = ["model", *_VALUED, "only", "redo", "workers", "list", "debug"]
+_OPTIONS = ["model", *_VALUED, "only", "redo", *OPTIONS, "list", "debug"]
 
 
 def plan_from_options(options: argparse.Namespace, rest: Sequence[str]) -> Plan:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -16,22 +14,20 @@ from tqdm import tqdm
 
 from recbole_fmrlrec.compare.cell_files import read_result
 from recbole_fmrlrec.compare.cells import Cell
+from recbole_fmrlrec.compare.runners import LOG, Pool, Runner, Running
 from recbole_fmrlrec.compare.worker import BUSY, WARNING
 from recbole_fmrlrec.console import open_to_append
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.model_api import outside
-from recbole_fmrlrec.train.threads import free_cpus
 
-#: Seconds between two looks at the workers, and at cells that others compute.
-LOOK, WAIT = 0.2, 5.0
-_LOG = "worker.log"
+#: Seconds between two looks at cells that others compute.
+WAIT = 5.0
 
 
 class _Job(NamedTuple):
-    """A process that computes a cell, its start, and where its part of the log begins."""
+    """What computes a cell, its start, and where its part of the log begins."""
 
     cell: Cell
-    process: subprocess.Popen[bytes]
+    process: Running
     started: float
     log_from: int
 
@@ -42,14 +38,13 @@ class Schedule:
 
     Args:
         cells: what is wanted; those of one key are one run, computed once.
-        workers: processes at a time.
+        runner: computes them.
     """
 
     cells: Sequence[Cell]
-    workers: int = 1
+    runner: Runner = field(default_factory=Pool)
     failed: dict[str, str] = field(default_factory=dict, init=False)
     _running: dict[str, _Job] = field(default_factory=dict, init=False)
-    _cpus: int = field(default_factory=free_cpus, init=False)
 
     def run(self) -> dict[str, str]:
         """Compute until every cell is finished or has failed.
@@ -67,13 +62,15 @@ class Schedule:
             try:
                 while waiting or self._running:
                     self._start_some(waiting, bar, said)
-                    time.sleep(LOOK if self._running else WAIT if waiting else 0)
+                    time.sleep(self.runner.look if self._running else WAIT if waiting else 0)
                     self._look(waiting, bar)
             finally:
-                self._stop_all()
+                self.runner.stop()
         return self.failed
 
     def _start_some(self, waiting: dict[str, Cell], bar: tqdm, said: set[str]) -> None:
+        room = self.runner.room
+        chosen: list[Cell] = []
         for key, cell in list(waiting.items()):
             if cell.finished:  # by another machine
                 bar.write(f"{cell.label}: finished elsewhere", file=sys.stderr)
@@ -86,50 +83,33 @@ class Schedule:
                         f"{cell.label}: {cell.lock.owner()} is already computing it",
                         file=sys.stderr,
                     )
-            elif len(self._running) < self.workers:
+            elif len(chosen) < room:
                 del waiting[key]
-                self._running[key] = self._start(cell)
-                bar.set_postfix_str(", ".join(job.cell.label for job in self._running.values()))
+                chosen.append(cell)
+        if chosen:
+            self._start(chosen)
+            bar.set_postfix_str(_labels([job.cell for job in self._running.values()]))
 
-    def _start(self, cell: Cell) -> _Job:
-        if cell.path.is_symlink():
-            raise UsageError(f"{cell.path}: a link; a cell is a folder of its own: remove the link")
-        cell.path.mkdir(parents=True, exist_ok=True)
-        environment = dict(os.environ)
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, self._cpus // self.workers)))
-        package = str(Path(__file__).resolve().parents[2])  # a checkout need not be installed
-        paths = [package, environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        with open_to_append(cell.path / _LOG) as log:
-            log_from = log.seek(0, os.SEEK_END)
-            process = subprocess.Popen(
-                [sys.executable, "-m", "recbole_fmrlrec.compare.worker"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=environment,
-            )
-        assert process.stdin is not None
-        job = {"cell": cell.to_json(), "root": str(cell.root), "parent": os.getpid()}
-        job["models"] = outside.specs()
-        process.stdin.write(json.dumps(job).encode())
-        process.stdin.close()
-        return _Job(cell, process, time.monotonic(), log_from)
+    def _start(self, cells: Sequence[Cell]) -> None:
+        begins = [_log_end(cell) for cell in cells]
+        processes = self.runner.start(cells)
+        for cell, process, begin in zip(cells, processes, begins, strict=True):
+            self._running[cell.key] = _Job(cell, process, time.monotonic(), begin)
 
     def _look(self, waiting: dict[str, Cell], bar: tqdm) -> None:
         for key, job in list(self._running.items()):
-            if job.process.poll() is None:
+            if (code := job.process.poll()) is None:
                 continue
             del self._running[key]
-            if job.process.returncode == BUSY:
+            if code == BUSY:
                 waiting[key] = job.cell
                 continue
             bar.update()
-            for line in (*warnings(job.cell.path / _LOG, job.log_from), self._outcome(job)):
+            for line in (*warnings(job.cell.path / LOG, job.log_from), self._outcome(job, code)):
                 bar.write(f"{job.cell.label}: {line}", file=sys.stderr)
 
-    def _outcome(self, job: _Job) -> str:
-        cell, code, log = job.cell, job.process.returncode, job.cell.path / _LOG
+    def _outcome(self, job: _Job, code: int) -> str:
+        cell, log = job.cell, job.cell.path / LOG
         try:
             if code == 0 and cell.finished:
                 return f"{time.monotonic() - job.started:.0f} s, {_score(cell)}"
@@ -139,11 +119,24 @@ class Schedule:
         self.failed[cell.key] = f"{reason} ({log})"
         return "failed"
 
-    def _stop_all(self) -> None:
-        for job in self._running.values():
-            job.process.terminate()
-        for job in self._running.values():
-            job.process.wait()
+
+def _log_end(cell: Cell) -> int:
+    """Where the next part of a cell's log begins, after the cell has a folder and a log.
+
+    Raises:
+        UsageError: the folder or the log is a link.
+    """
+    if cell.path.is_symlink():
+        raise UsageError(f"{cell.path}: a link; a cell is a folder of its own: remove the link")
+    cell.path.mkdir(parents=True, exist_ok=True)
+    with open_to_append(cell.path / LOG) as log:
+        return log.seek(0, os.SEEK_END)
+
+
+def _labels(cells: Sequence[Cell], most: int = 3) -> str:
+    """Some names of cells, and how many more there are."""
+    more = f" and {len(cells) - most} more" if len(cells) > most else ""
+    return ", ".join(cell.label for cell in cells[:most]) + more
 
 
 def _score(cell: Cell) -> str:

@@ -1,7 +1,8 @@
 """The process that computes one cell: ``python -m recbole_fmrlrec.compare.worker < CELL.json``.
 
 A process for each, so that memory is measured by the cell and a crash ends one cell only. It holds
-the cell's lock, and ends when the command that started it is gone.
+the cell's lock. A process of the command itself ends when the command is gone; a job of a cluster
+calls `work` and does not.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.errors import RunError, usage_errors
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS
 from recbole_fmrlrec.files.process import end_with
+from recbole_fmrlrec.model_api import outside
 from recbole_fmrlrec.runs.folder import RESULT
 from recbole_fmrlrec.train.threads import wait_passively
 
@@ -27,8 +31,20 @@ def main() -> int:
     """Compute the cell described on standard input; returns the exit code."""
     wait_passively()
     job = json.load(sys.stdin)
-    cell = Cell.from_json(job["cell"], Path(job["root"]))
     end_with(lambda: os.getppid() == job["parent"])
+    return work(job)
+
+
+def description(cell: Cell) -> dict[str, Any]:
+    """A cell as `work` takes it, in values that JSON knows."""
+    models = outside.specs()
+    return {"cell": cell.to_json(), "root": str(cell.root), "models": models}
+
+
+def work(job: Mapping[str, Any]) -> int:
+    """Compute a cell; returns the exit code."""
+    wait_passively()
+    cell = Cell.from_json(job["cell"], Path(job["root"]))
     lock = cell.lock
     if not lock.acquire():
         return BUSY

@@ -21,11 +21,21 @@ _START = 2.0
 
 def this_process() -> dict[str, Any]:
     """What identifies this process: host, number space, process number and start."""
-    started = psutil.Process().create_time()
+    found = identity(os.getpid())
+    assert found is not None
+    return found
+
+
+def identity(pid: int) -> dict[str, Any] | None:
+    """What identifies a process of this machine; None where it has ended."""
+    try:
+        started = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return None
     return {
         "host": socket.gethostname(),
         "place": _number_space(),
-        "pid": os.getpid(),
+        "pid": pid,
         "started": started,
     }
 

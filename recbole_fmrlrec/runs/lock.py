@@ -4,6 +4,14 @@ A lock is a file ``NAME.lock.N``; its owner touches it every few seconds. The ow
 owns the lock. Somebody who finds that owner dead creates N + 1, which the file system grants to one
 only (O_EXCL); nobody ever removes or renames a file that might be another's live lock. An owner
 that was asleep and wakes up sees the higher number and stops.
+
+What holds on NFS, from version 3 on: O_CREAT | O_EXCL is atomic, and a request that is sent twice
+succeeds once; unlink is atomic; a touch without a time sets the server's. There is no flock, which
+NFS knows of late or not at all. What does not hold at once are listings and times of other
+machines' files, which a client may keep for up to a minute. Hence: `STALE` is more than that and
+`BEAT` together; who has created a file lists the folder again, and sees what is there, since a
+change of its own makes a client ask; and who finds itself overtaken looks twice, since another one
+that went by an old listing takes its file away again.
 """
 
 from __future__ import annotations
@@ -23,6 +31,8 @@ from recbole_fmrlrec.files.process import is_here, is_running, this_process
 
 #: Seconds between two touches of a lock by its owner.
 BEAT = 15.0
+#: Seconds between the two looks of an owner that finds itself overtaken.
+AGAIN = 1.0
 #: Seconds without a touch after which an owner on another machine counts as dead.
 STALE = 180.0
 
@@ -91,7 +101,7 @@ class Lock:
                 ours = False
             except OSError:  # a shared folder that does not answer: perhaps at the next beat
                 continue
-            if not ours and not stop.is_set():
+            if not ours and not stop.wait(min(beat, AGAIN)) and not self.still_ours():
                 lost()
                 return
 

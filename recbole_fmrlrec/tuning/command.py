@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from recbole_fmrlrec.config.command_line import Parser
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.launch.gpus import refuse_gpu_id
+from recbole_fmrlrec.launch.workers import Workers, add_options, read_workers
 from recbole_fmrlrec.program import usage_name
 from recbole_fmrlrec.rules import is_number
 
@@ -45,14 +47,14 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--hours", type=float, metavar="H", help="the budget in hours of all trials together"
     )
-    parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes on this machine (1)"
-    )
+    add_options(parser, "each worker")
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, mysql+pymysql://..., or "
-        "sqlite:///FILE (study.db in the output folder)",
+        help="sqlite:///FILE (study.db in the output folder) for one machine; journal:FILE, or a "
+        "name that ends in .journal or .log, in a folder that all machines share; "
+        "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE or mysql+pymysql://...; "
+        "grpc://HOST:PORT, a proxy before a database",
     )
     parser.add_argument("--study", metavar="NAME", help="name of the study (the file's)")
     parser.add_argument(
@@ -90,8 +92,9 @@ def main(words: Sequence[str]) -> int:
             raise UsageError(f"--{name} must be a number above 0, not {value}")
     if importlib.util.find_spec("optuna") is None:
         raise ModuleNotFoundError("tuning needs Optuna", name="optuna")
+    workers = Workers() if options.show else read_workers(options)
     try:
-        _search(_plans(Path(words[0]), options, rest), options)
+        _search(_plans(Path(words[0]), options, rest), options, workers)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue the study", file=sys.stderr)
         return 130
@@ -149,17 +152,20 @@ def _chosen(drafts: list[Draft], options: argparse.Namespace) -> list[Draft]:
     return found
 
 
-def _search(plans: Sequence[Plan], options: argparse.Namespace) -> None:
+def _search(plans: Sequence[Plan], options: argparse.Namespace, workers: Workers) -> None:
     from recbole_fmrlrec.tuning.search import check, retry_failed, search, show
 
     urls = [options.storage or f"sqlite:///{plan.output / 'study.db'}" for plan in plans]
+    teams = [workers.with_options(plan.launcher_options) for plan in plans]
+    if workers.gpus:
+        refuse_gpu_id([{**plan.settings, **plan.space.first()} for plan in plans])
     if not options.show:
         for plan, url in zip(plans, urls, strict=True):  # all of them, before the first begins
             check(plan, url)
-    for plan, url in zip(plans, urls, strict=True):
+    for plan, url, team in zip(plans, urls, teams, strict=True):
         if options.show:
             print(show(plan, url))
             continue
         if options.retry_failed:
             retry_failed(plan, url)
-        print(search(plan, url, options.workers, debug=options.debug))
+        print(search(plan, url, team, debug=options.debug))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Plan:
         sampler_named: whether the file names the sampler; else it follows from the budget.
         trials: how many; None for no limit.
         hours: hours of all trials together; None for no limit.
+        launcher_options: of the jobs that work on it, where a launcher submits them.
     """
 
     study: str
@@ -58,6 +59,7 @@ class Plan:
     output: Path
     fingerprint: str = ""
     sampler_named: bool = True
+    launcher_options: dict[str, Any] = field(default_factory=dict)
 
     def points(self) -> list[dict[str, Any]]:
         """The points of the grid, by the slot of the trial that takes them; a fixed shuffle.
@@ -145,6 +147,7 @@ def make_plan(draft: Draft, given: Given) -> Plan:
         epochs=int(config["epochs"]),
         output=given.output or Path(fixed.get("checkpoint_dir", "saved")) / "tune" / name,
         sampler_named=draft.sampler is not None,
+        launcher_options=draft.launcher_options,
     )
 
 

@@ -7,21 +7,19 @@ import uuid
 from dataclasses import replace
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.writable import check_folder
+from recbole_fmrlrec.launch.workers import Workers
 from recbole_fmrlrec.tuning import outputs
 from recbole_fmrlrec.tuning.outputs import state
 from recbole_fmrlrec.tuning.plan import Plan, with_data
-from recbole_fmrlrec.tuning.storage import (
-    address_of,
-    open_storage,
-    sqlite_file,
-)
+from recbole_fmrlrec.tuning.storage import file_of, open_storage
 from recbole_fmrlrec.tuning.study import DEFINITION, open_study, outcomes, retry
-from recbole_fmrlrec.tuning.worker import Job, finished, work_together
+from recbole_fmrlrec.tuning.team import work_together
+from recbole_fmrlrec.tuning.worker import Job, finished
 
 
 def check(plan: Plan, url: str) -> None:
@@ -34,13 +32,13 @@ def check(plan: Plan, url: str) -> None:
     from recbole_fmrlrec.data.prepare_missing import require_dataset
 
     require_dataset(plan.first_config())
-    file = sqlite_file(address_of(url))
+    file = file_of(url)
     folders = {} if file is None else {file.parent: "--storage"}
     for folder, option in {**folders, plan.output: "--output"}.items():
         check_folder(folder, option)
 
 
-def search(plan: Plan, url: str, workers: int, *, debug: bool = False) -> str:
+def search(plan: Plan, url: str, workers: Workers, *, debug: bool = False) -> str:
     """Continue a study until its budget is used up; write its tables; test the best.
 
     Returns:
@@ -75,7 +73,7 @@ def _open(plan: Plan, url: str) -> tuple[Plan, optuna.Study]:
     return plan, open_study(storage, plan)
 
 
-def _with_stored_sampler(plan: Plan, storage: RDBStorage) -> Plan:
+def _with_stored_sampler(plan: Plan, storage: BaseStorage) -> Plan:
     """The plan with the sampler that its study was begun with, where the file names none.
 
     It then follows from the budget, which may change when the study is continued.
@@ -124,7 +122,7 @@ def show(plan: Plan, url: str) -> str:
     Raises:
         UsageError: there is no such study yet.
     """
-    file = sqlite_file(address_of(url))
+    file = file_of(url)
     if file is not None and not file.is_file():
         raise UsageError(f"there is no study `{plan.study}` yet: {file} is not there")
     try:

@@ -55,6 +55,7 @@ _TOP: dict[str, Rule] = {
     "study": text("the name of the study"),
     "objective": RULES["valid_metric"],
     "seed": RULES["seed"],
+    "launcher_options": mapping("a mapping of options of jobs, as in `{partition: gpu}`"),
     **_OF_MODEL,
 }
 
@@ -66,6 +67,7 @@ class Draft:
     Attributes:
         settings: fixed keys: value and place.
         text_values: choices of text are read as the command line reads them (RecBole's files).
+        launcher_options: of the jobs that work on it, where a launcher submits them.
     """
 
     file: Path
@@ -80,6 +82,7 @@ class Draft:
     trials: int | None = None
     hours: float | None = None
     text_values: bool = False
+    launcher_options: dict[str, Any] = field(default_factory=dict)
 
 
 def read_drafts(path: Path) -> list[Draft]:
@@ -171,6 +174,7 @@ class _Reader:
             content.get("seed", 2020),
             budget.get("trials"),
             budget.get("hours"),
+            launcher_options=dict(content.get("launcher_options") or {}),
         )
 
     def pruner(self, given: Any, at: EntryPath) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where a study is stored: Optuna's storage in a database."""
+"""Where a study is stored: in a database, in a journal, or behind a gRPC proxy."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.writable import check_folder
 from recbole_fmrlrec.tuning import study
+from recbole_fmrlrec.tuning.beats import AttributeBeats
+from recbole_fmrlrec.tuning.journal import journal_file, open_journal
+from recbole_fmrlrec.tuning.proxy_client import open_proxy, proxy_address
 
 # What SQLite says of a file that will not do, however often it is tried.
 _UNUSABLE = ("unable to open database file", "file is not a database", "readonly database")
@@ -29,7 +32,8 @@ def address_of(url: str) -> sqlalchemy.URL:
     except sqlalchemy.exc.ArgumentError as error:
         raise UsageError(
             f"--storage={url} is not a URL such as sqlite:///study.db or "
-            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, nor journal:FILE, FILE.journal or "
+            "grpc://HOST:PORT"
         ) from error
 
 
@@ -39,16 +43,42 @@ def sqlite_file(address: sqlalchemy.URL) -> Path | None:
     return Path(address.database) if sqlite and address.database else None
 
 
-def open_storage(url: str, look_only: bool = False) -> RDBStorage:
-    """Optuna's storage in a database: SQLite, PostgreSQL, MySQL.
-
-    Args:
-        look_only: make no tables and write nothing; a file of SQLite may be read-only then.
+def file_of(storage: str) -> Path | None:
+    """The file of a storage that is one: a journal, or SQLite's; None for a server.
 
     Raises:
-        UsageError: it is not a URL, its driver is not installed, or its file will not do.
-        RunError: the database cannot be used.
+        UsageError: it is no storage.
     """
+    if proxy_address(storage) is not None:
+        return None
+    return journal_file(storage) or sqlite_file(address_of(storage))
+
+
+def open_storage(storage: str, look_only: bool = False) -> BaseStorage:
+    """Optuna's storage, with signs of life of running trials, and dead ones queued again.
+
+    Args:
+        storage: as ``--storage`` names it.
+        look_only: make nothing and write nothing; a file may be read-only then.
+
+    Raises:
+        UsageError: it is no storage, a package is not installed, or its file will not do.
+        RunError: the database or the proxy cannot be used.
+    """
+    address, file = proxy_address(storage), journal_file(storage)
+    if address is None and file is None:
+        return _open_database(storage, look_only)
+    if address is not None:
+        found: AttributeBeats = open_proxy(*address)
+    else:
+        assert file is not None
+        found = open_journal(file, look_only)
+    found.when_dead = study.retry
+    return found
+
+
+def _open_database(url: str, look_only: bool) -> RDBStorage:
+    """SQLite, PostgreSQL, MySQL."""
     address = address_of(url)
     if (file := sqlite_file(address)) is not None and not look_only:
         check_folder(file.parent, "--storage")

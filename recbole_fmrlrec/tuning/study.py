@@ -11,16 +11,17 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import BaseStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from dataset_tools.differences import changed_entries
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.process import is_here, is_running
+from recbole_fmrlrec.tuning.beats import without_beat
 from recbole_fmrlrec.tuning.plan import FINGERPRINT, Plan
 
-#: Seconds between two signs of life of a trial, and without one until it counts as dead.
+#: Seconds between two signs of life of a trial in a database, and without one until it is dead.
 HEARTBEAT, GRACE = 15, 60
 #: How often a trial is resumed: one that kills its process would never end.
 MAX_RETRIES = 10
@@ -36,7 +37,7 @@ def without_experimental_warnings() -> Iterator[None]:
         yield
 
 
-def open_study(storage: RDBStorage, plan: Plan) -> optuna.Study:
+def open_study(storage: BaseStorage, plan: Plan) -> optuna.Study:
     """The plan's study, made where there is none.
 
     Raises:
@@ -137,6 +138,7 @@ def retry(study: optuna.Study, trial: FrozenTrial) -> None:
     # With the dead owner's name on it, the new trial would be taken for dead as soon as it runs.
     gone = ("owner", "error")
     kept.user_attrs = {key: v for key, v in trial.user_attrs.items() if key not in gone}
+    kept.system_attrs = without_beat(trial.system_attrs)
     with without_experimental_warnings():
         RetryHeartbeatStaleTrialCallback(MAX_RETRIES, inherit_intermediate_values=True)(study, kept)
 

@@ -23,6 +23,7 @@ from recbole_fmrlrec.runs.folder import CONFIG, LAST, RunFolder
 from recbole_fmrlrec.runs.lock import Lock
 from recbole_fmrlrec.runs.recovery import remove_damaged
 from recbole_fmrlrec.runs.result import RunResult
+from recbole_fmrlrec.tuning.beats import begin_beating
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.sampler import SlotSampler
 from recbole_fmrlrec.tuning.study import begun_first, best_among, numbered, outcomes
@@ -60,6 +61,7 @@ class Objective:
         if self.plan.trials is not None and slot >= self.plan.trials and first:
             trial.set_user_attr("surplus", True)
             raise RunError("beyond the budget")
+        begin_beating(self.study, trial)
         trial.set_user_attr("owner", {**this_process(), "command": self.command})
         try:
             chosen = self.plan.space.suggest(trial)

@@ -1,14 +1,10 @@
-"""Workers: processes that take trials of one study until its budget is used up."""
+"""A worker: a process that takes trials of one study until its budget is used up."""
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -17,9 +13,7 @@ from tqdm import tqdm
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.files.process import end_with
-from recbole_fmrlrec.model_api import outside
-from recbole_fmrlrec.train.threads import free_cpus
+from recbole_fmrlrec.tuning.beats import unreachable
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.sampler import SlotSampler, make_pruner
 from recbole_fmrlrec.tuning.storage import open_storage
@@ -54,9 +48,20 @@ def work(job: Job, worker: int = 0) -> None:
     """Take trials until the budget is used up and no trial is open any more.
 
     Raises:
-        RunError: the first trials all failed.
+        RunError: the first trials all failed, or the proxy of the storage does not answer.
         KeyboardInterrupt: interrupted; the open trial is back in the queue.
     """
+    try:
+        _work(job, worker)
+    except Exception as error:
+        if not unreachable(error):
+            raise
+        raise RunError(
+            f"--storage={job.url} does not answer any more; the same command continues the study"
+        ) from error
+
+
+def _work(job: Job, worker: int) -> None:
     compat.apply()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = open_study(open_storage(job.url), job.plan)
@@ -101,11 +106,9 @@ def _run_one(study: optuna.Study, objective: Objective) -> FrozenTrial:
     objective.number = None
     try:
         study.optimize(objective, n_trials=1, catch=(Exception,))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # a job that is stopped ends by the latter
         if objective.number is not None:
-            trial = numbered(study, objective.number)
-            if trial.state == TrialState.FAIL:
-                retry(study, trial)
+            hand_back(study, objective.number)
         raise
     except (ValueError, UpdateFinishedTrialError):
         # This process was silent for too long (a laptop that slept), and the trial was taken from
@@ -114,6 +117,15 @@ def _run_one(study: optuna.Study, objective: Objective) -> FrozenTrial:
             raise
     assert objective.number is not None
     return numbered(study, objective.number)
+
+
+def hand_back(study: optuna.Study, number: int) -> None:
+    """Put this process's own trial back in the queue: it ends before the trial does."""
+    trial = numbered(study, number)
+    if trial.state == TrialState.RUNNING:
+        trial = study.tell(number, state=TrialState.FAIL)
+    if trial.state == TrialState.FAIL:
+        retry(study, trial)
 
 
 def _tell(study: optuna.Study, plan: Plan, trial: FrozenTrial) -> None:
@@ -142,78 +154,3 @@ def _stop_if_all_fail(study: optuna.Study, failures: int, trial: FrozenTrial) ->
             f"{failures} trials failed and none succeeded; the last: "
             f"{trial.user_attrs['error']}. When the cause is gone, --retry_failed runs them again"
         )
-
-
-# Several workers on one machine.
-
-
-def work_together(job: Job, workers: int) -> None:
-    """Run workers, each a process; returns when all have ended.
-
-    Raises:
-        RunError: none of them came to its end.
-        KeyboardInterrupt: interrupted; they have put their trials back.
-    """
-    if workers == 1:
-        return work(job)
-    job = replace(_with_threads(job, workers), models=tuple(outside.specs()))
-    context = multiprocessing.get_context("spawn")
-    processes: list[Any] = [
-        context.Process(target=_child, args=(job, worker), name=f"worker {worker}")
-        for worker in range(workers)
-    ]
-    _run_all(processes)
-    for process in processes:
-        if process.exitcode < 0:
-            tqdm.write(f"{process.name} was killed by signal {-process.exitcode}", file=sys.stderr)
-    if all(process.exitcode for process in processes):
-        raise RunError("no worker finished; run the same command again to continue the study")
-
-
-def _with_threads(job: Job, workers: int) -> Job:
-    """The job with the machine's threads shared out, where nothing says how many."""
-    if "num_threads" in job.plan.settings:
-        return job
-    threads = max(1, free_cpus() // workers)
-    settings = {**job.plan.settings, "num_threads": threads}
-    return replace(job, plan=replace(job.plan, settings=settings))
-
-
-def _run_all(processes: Sequence[Any]) -> None:
-    """Start processes and wait for them; whatever ends the waiting ends them too."""
-    try:
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-    except BaseException:
-        begun = [process for process in processes if process.pid is not None]
-        for process in begun:
-            process.terminate()
-        for process in begun:
-            process.join()
-        raise
-
-
-def _child(job: Job, worker: int) -> None:
-    # The terminal sends Ctrl-C to all; one interruption, the parent's, is enough.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _interrupt)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    end_with(parent.is_alive)
-    try:
-        from recbole_fmrlrec.config.model_names import model_name
-
-        for spec in job.models:
-            model_name(spec)
-        work(job, worker)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except RunError as error:
-        tqdm.write(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt

@@ -120,6 +120,25 @@ def test_an_owner_that_slept_learns_that_it_has_lost(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["cell.lock.2"]
 
 
+def test_who_goes_by_an_old_listing_does_not_end_the_owner(tmp_path, monkeypatch):
+    """It creates a higher number, sees ours when it looks again, and takes its own away."""
+    lock, lost, looks = Lock(tmp_path / "cell"), [], []
+    assert lock.acquire()
+    other = foreign(tmp_path, 0, number=3)
+    real = Lock.still_ours
+
+    def look(self):
+        looks.append(real(self))
+        other.unlink(missing_ok=True)  # after our first look
+        return looks[-1]
+
+    monkeypatch.setattr(Lock, "still_ours", look)
+    lock.keep(lambda: lost.append(True), beat=0.01)
+    wait_for(lambda: len(looks) > 3)
+    assert not lost and looks[:3] == [False, True, True]
+    lock.release()
+
+
 def test_a_beat_keeps_the_lock_young(tmp_path):
     lock = Lock(tmp_path / "cell")
     lock.acquire()

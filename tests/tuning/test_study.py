@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.process import this_process
+from recbole_fmrlrec.launch.workers import Workers
 from recbole_fmrlrec.tuning import outputs, search, trial, worker
 from recbole_fmrlrec.tuning.space import Parameter, Space
 from recbole_fmrlrec.tuning.storage import open_storage
@@ -212,7 +213,7 @@ def test_outputs(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) ->
         ]
     )
     plan = make(tmp_path, sampler="grid", space=space, settings={"epochs": 3})
-    shown = search.search(plan, url(plan), 1)
+    shown = search.search(plan, url(plan), Workers(1))
     assert "best NDCG@10 on validation 0.9000, trial 2: learning_rate 0.3, sizes [8, 16]" in shown
     assert yaml.safe_load((tmp_path / "best.yaml").read_text()) == {
         "model": "fMRLRec",
@@ -240,7 +241,7 @@ def test_outputs(tmp_path: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) ->
     assert "s: 4 of 4 trials (4 complete), sampler grid: 4 of 4 points" in tags.text
     assert runs.tested == [2] and "trained again" not in shown
     monkeypatch.setattr(outputs, "write_plots", lambda plan, study: None)  # they take long
-    assert search.search(plan, url(plan), 1) == shown and runs.tested == [2]
+    assert search.search(plan, url(plan), Workers(1)) == shown and runs.tested == [2]
     assert "4 of 4 trials (4 complete), sampler grid: 4 of 4 points" in search.show(plan, url(plan))
 
 

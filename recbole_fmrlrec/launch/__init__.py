@@ -1,0 +1,1 @@
+"""Where workers of compare and tune run: devices of this machine, jobs of a cluster by submitit."""
