@@ -34,6 +34,12 @@ class DiskFullError(DatasetError):
     exit_code = 1
 
 
+class MemoryLimitError(DatasetError):
+    """Neither memory nor disk suffice (exit code 1)."""
+
+    exit_code = 1
+
+
 class EncodingError(DatasetError):
     """The encoding could not be done as it was asked for (exit code 1)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,25 @@ from dataset_tools.conversion.publish import publish, staging
 from dataset_tools.errors import DatasetError, FeatureError, UsageError
 from dataset_tools.features import attach_features, list_modalities, read_items
 from dataset_tools.files.dataset_folder import FEATURES_NAME, IMAGES_NAME
-from dataset_tools.formats.atomic_files import MAX_FIELD, clean_token, read_item_table, write_table
+from dataset_tools.formats.atomic_files import (
+    MAX_FIELD,
+    clean_token,
+    read_item_table,
+    write_lines,
+    write_table,
+)
 from dataset_tools.formats.bad_rows import Report
 from dataset_tools.formats.dates import UNIT_NAMES, show_stamp
+from dataset_tools.interactions.database import Database, Resources, open_database
 from dataset_tools.interactions.filters import Filters
+from dataset_tools.interactions.line_scan import LeftLines
 from dataset_tools.interactions.log import InteractionLog
 from dataset_tools.progress import progress
 from dataset_tools.sources.base import Source
 
 PARTS = ("train", "valid", "test")
+# Where the database may put what memory cannot hold, inside the staged folder.
+SPILL_NAME = ".spill"
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,7 @@ def convert(
     all_items: bool | None = None,
     overwrite: bool = False,
     skip_bad_rows: bool | None = None,
+    resources: Resources | None = None,
 ) -> Summary:
     """Write ``output/NAME.inter``, ``output/NAME.item``, the list of pictures, attached features.
 
@@ -90,17 +102,22 @@ def convert(
         all_items: also write items without interactions; default: as the source has it.
         overwrite: replace a data set of that name; features stay unless new ones are attached.
         skip_bad_rows: count rows that cannot be used; default: as the source has it.
+        resources: the memory and threads that reading and choosing interactions may use.
 
     Raises:
         UsageError: the data set is already there, or a bad row is not skipped.
         DatasetError: the raw files are damaged, or nothing is left after filtering.
+        MemoryLimitError: neither memory nor disk suffice.
     """
     name = check_name(name or output.resolve().name)
     skipping = source.skips_bad_rows if skip_bad_rows is None else skip_bad_rows
     report = Report(skip_bad_rows=skipping, skip_undecodable=bool(skip_bad_rows))
     check_free(output, name, overwrite)
-    with staging(output) as stage:
-        log = _read_log(source, filters or Filters(), report)
+    with (
+        staging(output) as stage,
+        open_database(stage.folder / SPILL_NAME, resources or Resources()) as database,
+    ):
+        log = _read_log(source, filters or Filters(), report, database)
         cold_too = source.keeps_cold_items if all_items is None else all_items
         warm = log.item_tokens()
         _write_interactions(log, stage.folder, name)
@@ -108,20 +125,23 @@ def convert(
         total, images = _write_items(source, stage.folder / f"{name}.item", warm, cold_too, report)
         kept = _attach_all(source, features, stage.folder, name, output / FEATURES_NAME)
         check_free(output, name, overwrite)
+        summary = Summary(
+            output,
+            name,
+            log.user_count(),
+            len(warm),
+            len(log),
+            total - len(warm),
+            images,
+            tuple(features),
+            report,
+            _times(log),
+            kept,
+        )
+        database.close()
+        shutil.rmtree(stage.folder / SPILL_NAME, ignore_errors=True)
         publish(stage, [path.name for path in dataset_files(output, name)])
-    return Summary(
-        output,
-        name,
-        log.user_count(),
-        len(warm),
-        len(log),
-        total - len(warm),
-        images,
-        tuple(features),
-        report,
-        _times(log),
-        kept,
-    )
+    return summary
 
 
 def dataset_files(folder: Path, name: str) -> list[Path]:
@@ -142,9 +162,16 @@ def check_free(folder: Path, name: str, overwrite: bool) -> None:
         )
 
 
-def _read_log(source: Source, filters: Filters, report: Report) -> InteractionLog:
-    rows = progress(source.interactions(report), "interactions", "rows")
-    log = InteractionLog(rows, report, source.interactions_path)
+def _read_log(
+    source: Source, filters: Filters, report: Report, database: Database
+) -> InteractionLog:
+    scan = source.line_scan()
+    if scan is None:
+        rows = source.interactions(report)
+    else:
+        rows = source.interactions(report, LeftLines(scan, database, report.undecodable))
+    rows = progress(rows, "interactions", "rows")
+    log = InteractionLog(rows, report, source.interactions_path, database, scan is not None)
     if not len(log):
         found = "; ".join(report.lines()) or "it has none"
         raise DatasetError(f"the source has no usable interaction: {found}")
@@ -155,7 +182,7 @@ def _read_log(source: Source, filters: Filters, report: Report) -> InteractionLo
 
 
 def _times(log: InteractionLog) -> str:
-    first, last = log.timestamp.min().item(), log.timestamp.max().item()
+    first, last = log.span()
     if log.time_unit is None:
         return f"timestamps are numbers, not dates: {first:.15g} to {last:.15g}"
     unit = UNIT_NAMES[log.time_unit]
@@ -185,10 +212,11 @@ def _attach_all(
 
 def _write_interactions(log: InteractionLog, folder: Path, name: str) -> None:
     """All interactions, and each part of a given split for ``benchmark_filename``."""
-    write_table(folder / f"{name}.inter", log.columns(), progress(log.rows(), "write", "rows"))
+    texts = progress(log.texts(), "write", "blocks")
+    write_lines(folder / f"{name}.inter", log.columns(), texts)
     for number, part in enumerate(PARTS):
-        if (log.part == number).any():
-            write_table(folder / f"{name}.{part}.inter", log.columns(), log.rows(number))
+        if log.part_size(number):
+            write_lines(folder / f"{name}.{part}.inter", log.columns(), log.texts(number))
 
 
 def _item_order(item_path: Path) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import csv
 import functools
+import itertools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -124,6 +125,16 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obje
         raise UsageError(f"{path}: duplicate column name in {list(columns)}")
     with replacing(path, "wb") as stream:
         return _write_lines(stream, path, _line_texts(path, parsed, rows))
+
+
+def write_lines(path: Path, columns: Sequence[str], texts: Iterable[str]) -> None:
+    """Write lines that are made already, below typed column names; as ``write_table`` does.
+
+    Raises:
+        DiskFullError: there is no room; the message has the size of the whole file.
+    """
+    with replacing(path, "wb") as stream:
+        _write_lines(stream, path, itertools.chain(["\t".join(columns) + "\n"], texts))
 
 
 def _line_texts(

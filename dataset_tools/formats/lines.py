@@ -7,12 +7,16 @@ import gzip
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from dataset_tools.errors import DatasetError, UsageError
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 CHUNK_BYTES = 1 << 20
+BLOCK_BYTES = 8 << 20
+# Encodings of which any lines together are decoded as each is by itself.
+BLOCK_ENCODINGS = frozenset({"utf-8", "utf-8-sig", "ascii", "iso8859-1", "cp1252"})
 Fault = Callable[[Path, int, str], None]
 # The longer mark first: that of UTF-16 is the beginning of that of UTF-32.
 _MARKS = (
@@ -37,11 +41,29 @@ def check_encoding(encoding: str) -> str:
         ) from None
 
 
+class FileLines:
+    """The lines of a file with their numbers and ends, as ``read_lines`` yields them.
+
+    ``taken`` is how many rows of the file have been read elsewhere already: here none.
+    """
+
+    taken = 0
+
+    def __init__(self, path: Path, encoding: str = "utf-8", fault: Fault | None = None) -> None:
+        self.path, self.encoding, self.fault = path, encoding, fault or _refuse
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return read_lines(self.path, self.encoding, self.fault)
+
+
 def open_lines(
-    path: Path, encoding: str = "utf-8", fault: Fault | None = None
+    path: Path,
+    encoding: str = "utf-8",
+    fault: Fault | None = None,
+    lines: FileLines | None = None,
 ) -> Iterator[tuple[int, str]]:
-    """As ``read_lines``, without the line ends."""
-    for number, text in read_lines(path, encoding, fault):
+    """As ``read_lines``, without the line ends; of ``lines`` alone, where they are given."""
+    for number, text in lines or FileLines(path, encoding, fault):
         yield number, text.rstrip("\r\n")
 
 
@@ -70,9 +92,7 @@ def read_lines(
         for number, text in pieces:
             yield number, text
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DatasetError(
-            f"{path}: damaged or cut off after line {number} ({error}); fetch the file again"
-        ) from error
+        raise _damaged(path, number, error) from error
 
 
 def _refuse(path: Path, number: int, detail: str) -> None:
@@ -97,15 +117,109 @@ def _true_encoding(head: bytes, encoding: str, path: Path) -> str:
     return name
 
 
+@dataclass(frozen=True)
+class Block:
+    """Some megabytes of whole lines of a file, the first of which has the number ``first``.
+
+    ``text`` is None where a line is undecodable or breaks within itself: ``lines`` tells what
+    can be said of each.
+    """
+
+    path: Path
+    encoding: str
+    first: int
+    data: bytes
+    text: str | None
+
+    def lines(self, fault: Fault) -> Iterator[tuple[int, str]]:
+        """As ``read_lines``, of this block."""
+        return _decoded([self.data], self.path, self.encoding, fault, self.first)
+
+    def count(self) -> int:
+        """How many lines there are, those that cannot be decoded too."""
+        if self.text is not None:
+            return self.data.count(b"\n") + (not self.data.endswith(b"\n"))
+        wrong: list[int] = []
+        return sum(1 for _ in self.lines(lambda *place: wrong.append(place[1]))) + len(wrong)
+
+
+def can_read_blocks(path: Path, encoding: str = "utf-8") -> bool:
+    """Whether the encoding of the file is one that ``read_blocks`` reads."""
+    return path.is_file() and _true_encoding(_head(path), encoding, path) in BLOCK_ENCODINGS
+
+
+def read_blocks(path: Path, encoding: str = "utf-8") -> Iterator[Block]:
+    """Yield a plain or gzip text file in blocks of whole lines.
+
+    Raises:
+        DatasetError: as ``read_lines``, of the same line.
+    """
+    encoding, last = _true_encoding(_head(path), encoding, path), 0
+    try:
+        for data in _whole_lines(_chunks(path)):
+            block = _block(path, encoding, last + 1, data)
+            last += block.count()
+            yield block
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _damaged(path, last, error) from error
+
+
+def _head(path: Path) -> bytes:
+    try:
+        return next(_chunks(path), b"")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _damaged(path, 0, error) from error
+
+
+def _damaged(path: Path, number: int, error: Exception) -> DatasetError:
+    return DatasetError(
+        f"{path}: damaged or cut off after line {number} ({error}); fetch the file again"
+    )
+
+
+def _block(path: Path, encoding: str, first: int, data: bytes) -> Block:
+    encoding = encoding if first == 1 else encoding.removesuffix("-sig")
+    text: str | None = None
+    if len(data) <= MAX_LINE_BYTES and data.count(b"\r") == data.count(b"\r\n"):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            text = None
+    return Block(path, encoding, first, data, None if text is None or "\0" in text else text)
+
+
+def _whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Blocks that end with a line; those before a fault of ``chunks`` are yielded first."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        for chunk in chunks:
+            cut = chunk.rfind(b"\n") + 1
+            if cut and size + cut >= BLOCK_BYTES:
+                yield b"".join([*parts, chunk[:cut]])
+                parts, size, chunk = [], 0, chunk[cut:]
+            parts.append(chunk)
+            size += len(chunk)
+            if size > MAX_LINE_BYTES:  # no line of it ends
+                break
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        whole = b"".join(parts)
+        if cut := whole.rfind(b"\n") + 1:
+            yield whole[:cut]
+        raise
+    if size:
+        yield b"".join(parts)
+
+
 def _decoded(
-    chunks: Iterable[bytes], path: Path, encoding: str, fault: Fault
+    chunks: Iterable[bytes], path: Path, encoding: str, fault: Fault, first: int = 1
 ) -> Iterator[tuple[int, str]]:
-    number = 0
+    number = first - 1
     texts: Iterator[str | UnicodeDecodeError]
     if encoding.startswith(("utf-16", "utf-32")):
         texts = _wide_lines(chunks, path, encoding)
     else:
-        texts = _narrow_lines(chunks, path, encoding)
+        texts = _narrow_lines(chunks, path, encoding, first)
     for text in texts:
         if isinstance(text, UnicodeDecodeError):
             number += 1
@@ -124,9 +238,9 @@ def _decoded(
 
 
 def _narrow_lines(
-    chunks: Iterable[bytes], path: Path, encoding: str
+    chunks: Iterable[bytes], path: Path, encoding: str, first: int
 ) -> Iterator[str | UnicodeDecodeError]:
-    for number, raw in enumerate(_lines(chunks), start=1):
+    for number, raw in enumerate(_lines(chunks), start=first):
         if len(raw) > MAX_LINE_BYTES:
             raise DatasetError(f"{path}, line {number}: longer than {MAX_LINE_BYTES} bytes")
         try:

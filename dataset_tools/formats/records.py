@@ -8,15 +8,22 @@ from typing import Any
 
 from dataset_tools.errors import DatasetError
 from dataset_tools.formats.bad_rows import Report
-from dataset_tools.formats.lines import open_lines
+from dataset_tools.formats.lines import FileLines
 
 Parser = Callable[[str], dict[str, Any]]
 
 
 def read_records(
-    path: Path, parse: Parser, report: Report, what: str, encoding: str = "utf-8"
+    path: Path,
+    parse: Parser,
+    report: Report,
+    what: str,
+    encoding: str = "utf-8",
+    lines: FileLines | None = None,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield ``(line, record)``; a line that ``parse`` refuses is a bad row of ``report``.
+
+    ``lines`` are those of the file that are to be read, where that is not all of them.
 
     Raises:
         UsageError: the file does not exist, or a bad row is not skipped.
@@ -24,7 +31,9 @@ def read_records(
     """
     good = bad = 0
     problem = ""
-    for line, text in open_lines(path, encoding, report.undecodable):
+    lines = lines or FileLines(path, encoding, report.undecodable)
+    for line, whole in lines:
+        text = whole.rstrip("\r\n")
         if not text.strip():
             continue
         try:
@@ -35,5 +44,5 @@ def read_records(
             continue
         good += 1
         yield line, record
-    if bad and not good:
+    if bad and not good and not lines.taken:
         raise DatasetError(f"{path}: no readable record among {bad:,} ({problem})")

@@ -11,7 +11,7 @@ from typing import Any
 from dataset_tools.errors import DatasetError, UsageError
 from dataset_tools.formats.bad_rows import Report
 from dataset_tools.formats.delimited import read_delimited
-from dataset_tools.formats.lines import read_lines
+from dataset_tools.formats.lines import FileLines, read_lines
 from dataset_tools.formats.literals import parse_json
 from dataset_tools.formats.records import read_records
 from dataset_tools.packages import missing_package
@@ -56,11 +56,16 @@ def check_delimiter(delimiter: str | None) -> str | None:
 
 
 def read_rows(
-    path: Path, report: Report, delimiter: str | None = None, encoding: str = "utf-8"
+    path: Path,
+    report: Report,
+    delimiter: str | None = None,
+    encoding: str = "utf-8",
+    lines: FileLines | None = None,
 ) -> Iterator[Row]:
     """Yield ``(line, row)``; for Parquet the line is the row number from 1.
 
-    Columns whose name stands twice in the header, or that have none, are left out.
+    Columns whose name stands twice in the header, or that have none, are left out. ``lines`` are
+    those below the header that are to be read, where that is not all of them.
 
     Raises:
         UsageError: the file is missing, of an unknown kind, Parquet without pyarrow, or a bad
@@ -71,10 +76,13 @@ def read_rows(
         raise UsageError(f"{path}: no such file")
     kind = table_kind(path)
     if kind == "jsonl":
-        return read_records(path, parse_json, report, "rows", encoding)
+        return read_records(path, parse_json, report, "rows", encoding, lines)
     if kind == "parquet":
         return _parquet_rows(path)
-    return _csv_rows(path, _Opened(path, report, delimiter, encoding), report)
+    opened = OpenedTable(path, report, delimiter, encoding)
+    if lines is not None:
+        opened.records = read_delimited(path, lines, opened.delimiter, report)
+    return _csv_rows(path, opened, report)
 
 
 def column_names(
@@ -85,14 +93,14 @@ def column_names(
     In JSON lines one row may lack some: the names of the first 1,000 rows.
     """
     if path.is_file() and table_kind(path) in ("csv", "tsv"):
-        opened = _Opened(path, Report(), delimiter, encoding)
+        opened = OpenedTable(path, Report(), delimiter, encoding)
         return [name for _, name in opened.columns], opened.repeated
     rows = itertools.islice(read_rows(path, Report(), delimiter, encoding), 1000)
     return list(dict.fromkeys(name for _, row in rows for name in row)), []
 
 
-class _Opened:
-    """A CSV or TSV file whose header has been read."""
+class OpenedTable:
+    """A CSV or TSV file whose header has been read; ``header_line`` holds it, all or a part."""
 
     def __init__(self, path: Path, report: Report, delimiter: str | None, encoding: str) -> None:
         lines = read_lines(path, encoding, report.undecodable)
@@ -102,6 +110,7 @@ class _Opened:
             delimiter, first = delimiter or told[1], next(lines, (2, ""))
         if delimiter is None:
             delimiter = "\t" if table_kind(path) == "tsv" else _guess_delimiter(first[1])
+        self.delimiter, self.header_line = delimiter, first
         everything = itertools.chain([first], lines)
         self.records = read_delimited(path, everything, delimiter, report)
         _, header = next(self.records, (first[0], []))
@@ -114,7 +123,7 @@ class _Opened:
         self.columns = [(at, name) for at, name in enumerate(names) if name not in left_out]
 
 
-def _csv_rows(path: Path, opened: _Opened, report: Report) -> Iterator[Row]:
+def _csv_rows(path: Path, opened: OpenedTable, report: Report) -> Iterator[Row]:
     width = opened.width
     for line, values in opened.records:
         found = len(values)

@@ -1,1 +1,1 @@
-"""The interactions of a dataset as arrays, and which of them are kept."""
+"""The interactions of a dataset as a table, and which of them are kept."""

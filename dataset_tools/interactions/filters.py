@@ -34,36 +34,44 @@ class Filters:
     def apply(self, log: InteractionLog, report: Report) -> None:
         """Remove rows from ``log`` and count them in ``report`` by reason."""
         if self.min_rating is not None:
-            low = ~(log.rating >= np.float32(self.min_rating))
-            _drop(log, low, f"interactions rated below {self.min_rating:g} or not rated", report)
+            low = "rating IS NULL OR CAST(rating AS DOUBLE) < ?"
+            count = log.drop(low, float(np.float32(self.min_rating)))
+            report.add(f"interactions rated below {self.min_rating:g} or not rated", count)
         self._apply_bounds(log, report)
         if self.duplicates != "none":
-            _drop(log, duplicate_rows(log, self.duplicates), "repeated interactions", report)
+            report.add("repeated interactions", drop_duplicates(log, self.duplicates))
         self._apply_core(log, report)
         if self.max_users is not None and log.user_count() > self.max_users:
-            users = np.unique(log.user)
-            chosen = np.random.default_rng(self.seed).choice(users, self.max_users, replace=False)
-            _drop(log, ~np.isin(log.user, chosen), "interactions outside the sample", report)
+            report.add("interactions outside the sample", self._drop_users(log, self.max_users))
             self._apply_core(log, report)
+
+    def _drop_users(self, log: InteractionLog, count: int) -> int:
+        """Remove all users but a sample; returns how many rows went."""
+        rows = log.database.rows("SELECT DISTINCT user_code FROM log ORDER BY user_code")
+        users = np.array([code for (code,) in rows], dtype=np.int64)
+        chosen = np.random.default_rng(self.seed).choice(users, count, replace=False)
+        log.database.insert("CREATE TEMP TABLE chosen AS SELECT code FROM batch", {"code": chosen})
+        dropped = log.drop("user_code NOT IN (SELECT code FROM chosen)")
+        log.database.run("DROP TABLE chosen")
+        return dropped
 
     def _apply_bounds(self, log: InteractionLog, report: Report) -> None:
         if not len(log):
             return
-        span = (log.timestamp.min().item(), log.timestamp.max().item())
+        span = log.span()
         if self.since is not None:
             first = read_bound(str(self.since), log.time_unit, end=False, span=span)
-            _drop(log, log.timestamp < first, "interactions before the first date", report)
+            report.add("interactions before the first date", log.drop("stamp < ?", first))
         if self.until is not None:
             last = read_bound(str(self.until), log.time_unit, end=True, span=span)
             # The last second of a day goes on to the next one.
             whole = is_day(str(self.until))
-            late = log.timestamp >= last + 1 if whole else log.timestamp > last
-            _drop(log, late, "interactions after the last date", report)
+            count = log.drop("stamp >= ?", last + 1) if whole else log.drop("stamp > ?", last)
+            report.add("interactions after the last date", count)
 
     def _apply_core(self, log: InteractionLog, report: Report) -> None:
-        outside = ~core_rows(log.user, log.item, self.user_core, self.item_core)
         reason = f"interactions outside the {self.user_core}-user, {self.item_core}-item core"
-        _drop(log, outside, reason, report)
+        report.add(reason, drop_outside_core(log, self.user_core, self.item_core))
 
 
 def build_filters(options: dict[str, Any]) -> Filters:
@@ -84,29 +92,30 @@ def build_filters(options: dict[str, Any]) -> Filters:
     )
 
 
-def _drop(log: InteractionLog, drop: np.ndarray, reason: str, report: Report) -> None:
-    report.add(reason, int(drop.sum()))
-    log.select(~drop)
+def drop_duplicates(log: InteractionLog, kind: str) -> int:
+    """Remove repeated events (see ``Filters``); order is by time, ties by file order."""
+    event = "user_code, item_code, stamp" if kind == "exact" else "user_code, item_code"
+    way = "DESC" if kind == "last" else "ASC"
+    return log.drop(
+        f"""seq IN (
+            SELECT seq FROM (
+                SELECT seq, row_number() OVER (PARTITION BY {event} ORDER BY stamp {way}, seq {way})
+                    AS time
+                FROM log SEMI JOIN (
+                    SELECT {event} FROM log GROUP BY {event} HAVING count(*) > 1
+                ) AS repeated USING ({event}))
+            WHERE time > 1)"""
+    )
 
 
-def duplicate_rows(log: InteractionLog, kind: str) -> np.ndarray:
-    """Mask (rows,) of repeated events; order is by time, ties by file order."""
-    order = np.lexsort((log.timestamp, log.item, log.user))  # stable: ties keep file order
-    same = (np.diff(log.user[order]) == 0) & (np.diff(log.item[order]) == 0)
-    if kind == "exact":
-        same &= np.diff(log.timestamp[order]) == 0
-    mask = np.zeros(len(log), dtype=bool)
-    mask[order[:-1][same] if kind == "last" else order[1:][same]] = True
-    return mask
-
-
-def core_rows(user: np.ndarray, item: np.ndarray, user_core: int, item_core: int) -> np.ndarray:
-    """Mask (rows,) of the largest set where every user and item has that many interactions."""
-    keep = np.ones(len(user), dtype=bool)
-    while True:
-        users, items = np.bincount(user[keep]), np.bincount(item[keep])
-        few = keep.copy()
-        few[keep] = (users[user[keep]] < user_core) | (items[item[keep]] < item_core)
-        if not few.any():
-            return keep
-        keep &= ~few
+def drop_outside_core(log: InteractionLog, user_core: int, item_core: int) -> int:
+    """Keep the largest set where every user and item has that many interactions."""
+    few = [
+        f"{kind} IN (SELECT {kind} FROM log GROUP BY {kind} HAVING count(*) < {core:d})"
+        for kind, core in (("user_code", user_core), ("item_code", item_core))
+        if core > 1
+    ]
+    dropped = 0
+    while few and (count := log.drop(" OR ".join(few))):
+        dropped += count
+    return dropped

@@ -1,10 +1,10 @@
-"""The interactions of a data set as arrays: 22 bytes a row, each user and item name once."""
+"""The interactions of a data set as a table: each user and item name once, a few bytes a row."""
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +19,16 @@ from dataset_tools.formats.dates import (
     UNITS,
     show_stamp,
 )
+from dataset_tools.interactions.database import Database
 from dataset_tools.interactions.interaction import Interaction
+from dataset_tools.interactions.line_scan import RAW
 
 MAX_RATING = float(np.finfo(np.float32).max)
 NO_ID = "interactions without a user or an item (or with one named NA, null)"
+BATCH = 65_536
+# Lines of one text, and interactions of one query, when they are written.
+_TEXT, _PART = 1 << 13, 1 << 21
+_NO_STAMP = "stamp IS NULL AND moment IS NULL"
 
 
 def _no_id(row: Interaction) -> str:
@@ -30,132 +36,218 @@ def _no_id(row: Interaction) -> str:
     return f"{what} {value!r} is empty or read as missing by pandas"
 
 
-def one_unit(
-    stamps: np.ndarray, dated: np.ndarray, report: Report
-) -> tuple[np.ndarray, str | None]:
-    """Stamps (rows,) in one unit, and which; by the rule of ``dates``.
-
-    Where several units stand together, the coarser ones are turned into the finest. Rows of
-    ``dated`` (rows,) count seconds, whatever their size. Raises ``DatasetError`` for dates that
-    the finest unit cannot count.
-    """
-    unit = np.full(len(stamps), -1, dtype=np.int8)
-    for code, factor in enumerate(UNITS.values()):
-        unit[(stamps >= FIRST_SECOND * factor) & (stamps < END_SECOND * factor)] = code
-    unit[dated] = 0
-    there = np.unique(unit[unit >= 0])
-    if not len(there):
-        return stamps, None
-    names, factors = list(UNITS), list(UNITS.values())
-    finest = names[there[-1]]
-    for code in there[:-1].tolist():
-        rows = unit == code
-        if np.abs(stamps[rows]).max() > MAX_STAMP // (factors[there[-1]] // factors[code]):
-            raise DatasetError(
-                f"dates from {show_stamp(stamps[rows].min().item(), names[code])} to "
-                f"{show_stamp(stamps[rows].max().item(), names[code])} beside stamps in "
-                f"{UNIT_NAMES[finest]}, which do not reach so far; write all times in one unit"
-            )
-        stamps = np.where(rows, stamps * (factors[there[-1]] // factors[code]), stamps)
-        old, new = UNIT_NAMES[names[code]], UNIT_NAMES[finest]
-        report.add(f"timestamps in {old}, turned into {new}", int(rows.sum()))
-    if stamps.dtype.kind == "f" and (stamps == np.floor(stamps)).all():
-        stamps = stamps.astype(np.int64)
-    loose = f"timestamps that are not times, among {UNIT_NAMES[finest]}; kept unchanged"
-    report.add(loose, int((unit < 0).sum()))
-    return stamps, finest
-
-
 class InteractionLog:
-    """Interactions in file order.
+    """Interactions in file order, in the table ``log`` of a database.
 
-    ``user`` and ``item`` (rows,) are codes into ``users`` and ``items``; ``timestamp`` (rows,)
-    is int64 where all stamps are whole numbers, else float64, all in ``time_unit`` (None where
-    they are no times); ``rating`` (rows,) is NaN and ``part`` (rows,) -1 where there is none.
+    ``user_code`` and ``item_code`` are those of the tables ``users`` and ``items``, by first
+    appearance in the file. ``stamp`` is BIGINT where all stamps are whole numbers, else DOUBLE,
+    all in ``time_unit`` (None where they are no times); ``rating`` and ``part`` may be NULL.
+
+    Args:
+        rows: the interactions that Python reads.
+        path: the file that faults are named by.
+        database: where SQL has put, or puts meanwhile, rows of its own into ``raw``.
+        by_line: rows stand in the order of their lines, among those of SQL; else as they come.
+
+    Raises:
+        DatasetError: times of units that do not go together.
+        UsageError: a bad row is not skipped.
     """
 
     def __init__(
-        self, rows: Iterable[Interaction], report: Report, path: Path = Path("input")
+        self,
+        rows: Iterable[Interaction],
+        report: Report,
+        path: Path = Path("input"),
+        database: Database | None = None,
+        by_line: bool = False,
     ) -> None:
-        user_code: dict[str, int] = {}
-        item_code: dict[str, int] = {}
-        user, item, rating, part = array("i"), array("i"), array("f"), array("b")
-        stamps: array = array("q")
-        dated = array("b")
-        turns: dict[int, int] = {}
-        for row in rows:
-            user_token, item_token = clean_token(row.user), clean_token(row.item)
-            if not user_token or not item_token:
-                report.bad(NO_ID, path, row.line, _no_id(row))
-                continue
-            stamp = row.timestamp
-            if stamp is not None and not abs(stamp) < MAX_STAMP:
-                report.bad("interactions with an infinite timestamp", path, row.line)
-                continue
-            if row.rating is not None and abs(row.rating) > MAX_RATING:
-                report.bad("interactions with an endless rating", path, row.line)
-                continue
-            code = user_code.setdefault(user_token, len(user_code))
-            user.append(code)
-            item.append(item_code.setdefault(item_token, len(item_code)))
-            rating.append(float("nan") if row.rating is None else row.rating)
-            part.append(-1 if row.part is None else row.part)
-            dated.append(row.dated)
-            if stamp is None:
-                stamp = turns[code] = turns.get(code, 0) + 1
-            if isinstance(stamp, float) and stamps.typecode == "q":
-                if stamp.is_integer():
-                    stamp = int(stamp)
-                else:
-                    stamps = array("d", stamps)
-            stamps.append(stamp)
-        self.users, self.items = list(user_code), list(item_code)
-        self.user, self.item, self.part = np.array(user), np.array(item), np.array(part)
-        self.rating = np.array(rating)
-        self.timestamp, self.time_unit = one_unit(np.array(stamps), np.array(dated, bool), report)
+        self.database = database or Database()
+        self.database.run(f"CREATE TABLE raw ({RAW})")
+        batch: list[tuple[Any, ...]] = []
+        for count, row in enumerate(_usable(rows, report, path)):
+            batch.append((row.line if by_line else count, *row[:6]))
+            if len(batch) == BATCH:
+                self._insert(batch)
+                batch = []
+        self._insert(batch)
+        self._make_codes()
+        self._make_log()
+        self.time_unit = self._one_unit(report)
+
+    def _insert(self, batch: list[tuple[Any, ...]]) -> None:
+        if not batch:
+            return
+        seq, users, items, stamps, ratings, parts, dated = zip(*batch, strict=True)
+        fractions = [isinstance(s, float) and not s.is_integer() for s in stamps]
+        columns = {
+            "seq": np.array(seq, dtype=np.int64),
+            "user_id": np.array([clean_token(one) for one in users], dtype=object),
+            "item_id": np.array([clean_token(one) for one in items], dtype=object),
+            "timed": np.array([s is not None for s in stamps]),
+            "fraction": np.array(fractions),
+            "whole": np.array(
+                [0 if s is None or f else int(s) for s, f in zip(stamps, fractions, strict=True)],
+                dtype=np.int64,
+            ),
+            "moment": np.array([0.0 if s is None else s for s in stamps], dtype=np.float64),
+            "rating": np.array([np.nan if r is None else r for r in ratings], dtype=np.float32),
+            "part": np.array([-1 if p is None else p for p in parts], dtype=np.int8),
+            "dated": np.array(dated, dtype=bool),
+        }
+        self.database.insert(
+            """INSERT INTO raw SELECT seq, user_id, item_id,
+                CASE WHEN timed AND NOT fraction THEN whole END,
+                CASE WHEN timed AND fraction THEN moment END, dated,
+                CASE WHEN NOT isnan(rating) THEN rating END, CASE WHEN part >= 0 THEN part END
+            FROM batch""",
+            columns,
+        )
+
+    def _make_codes(self) -> None:
+        for kind in ("user", "item"):
+            self.database.run(
+                f"""CREATE TABLE {kind}s AS
+                SELECT {kind}_id AS token, CAST(row_number() OVER (ORDER BY min(seq)) - 1 AS INTEGER)
+                    AS code FROM raw GROUP BY {kind}_id"""
+            )
+
+    def _make_log(self) -> None:
+        """``log`` of ``raw``: codes for names; a user's interactions without a time count up."""
+        none, fractions = self.database.rows(
+            f"SELECT count_if({_NO_STAMP}), count(moment) FROM raw"
+        )[0]
+        stamp = "COALESCE(moment, CAST(stamp AS DOUBLE))" if fractions else "stamp"
+        if none:
+            kind = "DOUBLE" if fractions else "BIGINT"
+            turn = f"row_number() OVER (PARTITION BY user_id, {_NO_STAMP} ORDER BY seq)"
+            stamp = f"CASE WHEN {_NO_STAMP} THEN CAST({turn} AS {kind}) ELSE {stamp} END"
+        cases = " ".join(
+            f"WHEN stamp >= {FIRST_SECOND * factor} AND stamp < {END_SECOND * factor} THEN {code}"
+            for code, factor in enumerate(UNITS.values())
+        )
+        self.database.run(
+            f"""CREATE TABLE log AS
+            SELECT seq, users.code AS user_code, items.code AS item_code, stamp, rating, part,
+                CAST(CASE WHEN dated THEN 0 {cases} ELSE -1 END AS TINYINT) AS unit
+            FROM (SELECT seq, user_id, item_id, {stamp} AS stamp, rating, part, dated FROM raw) raw
+            JOIN users ON users.token = user_id JOIN items ON items.token = item_id"""
+        )
+        self.database.run("DROP TABLE raw")
+
+    def _one_unit(self, report: Report) -> str | None:
+        """All stamps in one unit, and which; by the rule of ``dates``.
+
+        Where several units stand together, the coarser ones are turned into the finest. Rows
+        written as dates count seconds, whatever their size.
+        """
+        found = self.database.rows(
+            "SELECT unit, count(*), min(stamp), max(stamp), max(abs(stamp)) FROM log "
+            "GROUP BY unit ORDER BY unit"
+        )
+        there = [row for row in found if row[0] >= 0]
+        if not there:
+            return None
+        names, factors = list(UNITS), list(UNITS.values())
+        finest = there[-1][0]
+        for code, count, first, last, largest in there[:-1]:
+            ratio = factors[finest] // factors[code]
+            if largest > MAX_STAMP // ratio:
+                raise DatasetError(
+                    f"dates from {show_stamp(first, names[code])} to "
+                    f"{show_stamp(last, names[code])} beside stamps in "
+                    f"{UNIT_NAMES[names[finest]]}, which do not reach so far; write all times in "
+                    "one unit"
+                )
+            self.database.run(f"UPDATE log SET stamp = stamp * {ratio} WHERE unit = {code}")
+            old, new = UNIT_NAMES[names[code]], UNIT_NAMES[names[finest]]
+            report.add(f"timestamps in {old}, turned into {new}", count)
+        if self.database.value("SELECT bool_and(stamp = floor(stamp)) FROM log"):
+            self.database.run("ALTER TABLE log ALTER stamp TYPE BIGINT")
+        loose = f"timestamps that are not times, among {UNIT_NAMES[names[finest]]}; kept unchanged"
+        report.add(loose, sum(row[1] for row in found if row[0] < 0))
+        return names[finest]
 
     def __len__(self) -> int:
-        return len(self.user)
+        return int(self.database.value("SELECT count(*) FROM log"))
+
+    def drop(self, condition: str, *values: object) -> int:
+        """Remove the rows for which a condition in SQL holds; returns how many."""
+        return int(self.database.value(f"DELETE FROM log WHERE {condition}", *values))
 
     @property
     def has_ratings(self) -> bool:
         """Whether any interaction has a rating."""
-        return bool(np.isfinite(self.rating).any())
+        return bool(self.database.value("SELECT count(*) > 0 FROM log WHERE isfinite(rating)"))
 
-    def select(self, keep: np.ndarray) -> None:
-        """Keep only some rows: a mask (rows,) or row numbers in ascending order."""
-        self.user, self.item = self.user[keep], self.item[keep]
-        self.rating, self.timestamp = self.rating[keep], self.timestamp[keep]
-        self.part = self.part[keep]
+    def span(self) -> tuple[float, float]:
+        """The first and the last stamp."""
+        first, last = self.database.rows("SELECT min(stamp), max(stamp) FROM log")[0]
+        return first, last
 
     def item_tokens(self) -> dict[str, None]:
         """The items that still have an interaction, in the order they first occurred."""
-        return {self.items[code]: None for code in np.unique(self.item)}
+        query = (
+            "SELECT token FROM items WHERE code IN (SELECT item_code FROM log) ORDER BY code"
+        )
+        return dict.fromkeys(token for (token,) in self.database.rows(query))
 
     def user_count(self) -> int:
         """Number of users that still have an interaction."""
-        return len(np.unique(self.user))
+        return int(self.database.value("SELECT count(DISTINCT user_code) FROM log"))
+
+    def part_size(self, part: int) -> int:
+        """Number of interactions of one part of a given split."""
+        return int(self.database.value("SELECT count(*) FROM log WHERE part = ?", part))
 
     def columns(self) -> list[str]:
         """Typed column names of the ``.inter`` file."""
         rated = ["rating:float"] if self.has_ratings else []
         return ["user_id:token", "item_id:token", *rated, "timestamp:float"]
 
-    def rows(self, part: int | None = None) -> Iterator[tuple[object, ...]]:
-        """Rows for ``columns()``, in file order; of one part of the split, or all."""
-        rated = self.has_ratings
-        chosen = np.arange(len(self)) if part is None else np.flatnonzero(self.part == part)
-        for start in range(0, len(chosen), 65_536):
-            block = chosen[start : start + 65_536]
-            # float32 4.1 prints as 4.099999904632568 when widened; six digits give it back.
-            ratings = [float(f"{value:.6g}") for value in self.rating[block].tolist()]
-            rows = zip(
-                self.user[block].tolist(),
-                self.item[block].tolist(),
-                ratings,
-                self.timestamp[block].tolist(),
-                strict=True,
-            )
-            for user, item, rating, stamp in rows:
-                ids = (self.users[user], self.items[item])
-                yield (*ids, rating, stamp) if rated else (*ids, stamp)
+    def texts(self, part: int | None = None) -> Iterator[str]:
+        """The lines of the ``.inter`` file below its header, in file order, many at a time.
+
+        Args:
+            part: that of a given split; None: all.
+        """
+        end = self.database.value("SELECT COALESCE(max(seq) + 1, 0) FROM log")
+        chosen = "" if part is None else f"AND part = {part:d}"
+        query = f"""
+            SELECT string_agg(line, '' ORDER BY seq) FROM (
+                SELECT seq, {self._line()} AS line
+                FROM log JOIN users ON users.code = user_code JOIN items ON items.code = item_code
+                WHERE seq >= ? AND seq < ? {chosen})
+            GROUP BY seq // {_TEXT} ORDER BY min(seq)"""
+        for start in range(0, end, _PART):
+            for (text,) in self.database.rows(query, start, start + _PART):
+                yield text
+
+    def _line(self) -> str:
+        """One line in SQL: RecBole's quotes, numbers as Python's ``repr`` writes them."""
+        quoted = """CASE WHEN starts_with({0}, '"') THEN '"' || replace({0}, '"', '""') || '"'
+            ELSE {0} END"""
+        # FLOAT 4.1 is 4.099999904632568 as DOUBLE; six digits give it back.
+        rating = """CASE WHEN abs(rating) < 1000 AND rating * 2 = floor(rating * 2)
+            THEN CAST(rating AS VARCHAR)
+            ELSE CAST(CAST(format('{:.6g}', CAST(rating AS DOUBLE)) AS DOUBLE) AS VARCHAR) END"""
+        fields = [
+            quoted.format("users.token"),
+            quoted.format("items.token"),
+            *([rating] if self.has_ratings else []),
+            "CAST(stamp AS VARCHAR)",
+        ]
+        return f"concat({', chr(9), '.join(fields)}, chr(10))"
+
+
+def _usable(rows: Iterable[Interaction], report: Report, path: Path) -> Iterator[Interaction]:
+    """The rows that a table can hold; others are bad rows."""
+    for row in rows:
+        if not clean_token(row.user) or not clean_token(row.item):
+            report.bad(NO_ID, path, row.line, _no_id(row))
+        elif row.timestamp is not None and not abs(row.timestamp) < MAX_STAMP:
+            report.bad("interactions with an infinite timestamp", path, row.line)
+        elif row.rating is not None and abs(row.rating) > MAX_RATING:
+            report.bad("interactions with an endless rating", path, row.line)
+        else:
+            yield row

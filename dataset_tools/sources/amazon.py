@@ -11,13 +11,15 @@ from typing import Any, ClassVar
 from dataset_tools.errors import UsageError
 from dataset_tools.formats.bad_rows import Report
 from dataset_tools.formats.dates import read_number, read_stamp
-from dataset_tools.formats.lines import open_lines
+from dataset_tools.formats.lines import FileLines, can_read_blocks, open_lines
 from dataset_tools.formats.literals import NO_TEXT, parse_json, plain_id, texts_of
 from dataset_tools.formats.records import read_records
 from dataset_tools.interactions.interaction import Interaction
+from dataset_tools.interactions.line_scan import LineScan, delimited_scan, json_scan
 from dataset_tools.sources.base import Source, is_header
 
 MAX_PRICE = 40
+_COLUMNS = ("user", "item", "rating", "time")
 
 
 class Amazon(Source):
@@ -37,6 +39,7 @@ class Amazon(Source):
     keys: ClassVar[tuple[str, str, str, str]]  # user, item, rating, time
     meta_key: ClassVar[str]
     csv_order: ClassVar[tuple[int, int, int, int]]  # where these four stand in a ratings file
+    json_start: ClassVar[str] = ""  # how a line begins that can be nothing but JSON
 
     def __init__(self, path: Path, reviews: Path | None = None, meta: Path | None = None) -> None:
         folder = path if path.is_dir() else path.parent
@@ -61,15 +64,27 @@ class Amazon(Source):
         assert self._reviews is not None
         return self._reviews
 
-    def interactions(self, report: Report) -> Iterator[Interaction]:
+    def line_scan(self) -> LineScan | None:
+        """Reviews and ratings are read by SQL."""
+        path = self.interactions_path
+        if not can_read_blocks(path):
+            return None
+        if ".csv" in path.name:
+            return delimited_scan(path, ",", dict(zip(_COLUMNS, self.csv_order, strict=True)))
+        keys = dict(zip(_COLUMNS, self.keys, strict=True))
+        return json_scan(path, keys, start=self.json_start)
+
+    def interactions(self, report: Report, lines: FileLines | None = None) -> Iterator[Interaction]:
         """Yield the reviews in file order, with their ratings and times."""
         if ".csv" in self.interactions_path.name:
-            return self._ratings(self.interactions_path, report)
-        return self._review_lines(self.interactions_path, report)
+            return self._ratings(self.interactions_path, report, lines)
+        return self._review_lines(self.interactions_path, report, lines)
 
-    def _review_lines(self, path: Path, report: Report) -> Iterator[Interaction]:
+    def _review_lines(
+        self, path: Path, report: Report, lines: FileLines | None
+    ) -> Iterator[Interaction]:
         user, item, rating, time = self.keys
-        for line, record in read_records(path, self.parse, report, "reviews"):
+        for line, record in read_records(path, self.parse, report, "reviews", lines=lines):
             who, what = plain_id(record.get(user)), plain_id(record.get(item) or record.get("asin"))
             if not who or not what or record.get(time) is None:
                 report.bad(f"reviews without {user}, {item} or {time}", path, line)
@@ -85,8 +100,10 @@ class Amazon(Source):
                 report.skip(f"reviews without {rating}, kept", path, line)
             yield Interaction(who, what, stamp, stars, dated=dated, line=line)
 
-    def _ratings(self, path: Path, report: Report) -> Iterator[Interaction]:
-        for line, text in open_lines(path, fault=report.undecodable):
+    def _ratings(
+        self, path: Path, report: Report, lines: FileLines | None
+    ) -> Iterator[Interaction]:
+        for line, text in open_lines(path, fault=report.undecodable, lines=lines):
             fields = [field.strip() for field in text.split(",")]
             if not any(fields):
                 continue

@@ -21,6 +21,7 @@ class Amazon2014(Amazon):
     keys = ("reviewerID", "asin", "overall", "unixReviewTime")
     meta_key = "asin"
     csv_order = (0, 1, 2, 3)
+    json_start = '{"'
 
     def parse(self, text: str) -> dict[str, Any]:
         """One line, a Python literal or JSON."""

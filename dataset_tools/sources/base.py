@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from dataset_tools.formats.bad_rows import Report
+from dataset_tools.formats.lines import FileLines
 from dataset_tools.interactions.interaction import Interaction
+from dataset_tools.interactions.line_scan import LineScan
 
 TEXT_COLUMNS = ("title", "brand", "categories", "price", "description")
 
@@ -46,8 +48,20 @@ class Source:
         """The file of the interactions, by which faults are named."""
         return self.path
 
-    def interactions(self, report: Report) -> Iterator[Interaction]:
-        """Yield the interactions in file order; what is skipped goes to ``report``."""
+    def line_scan(self) -> LineScan | None:
+        """How SQL can read the plain rows of ``interactions_path``; None: it cannot.
+
+        Where there is one, ``interactions`` gets the lines that are left.
+        """
+        return None
+
+    def interactions(self, report: Report, lines: FileLines | None = None) -> Iterator[Interaction]:
+        """Yield the interactions in file order; what is skipped goes to ``report``.
+
+        Args:
+            lines: those that ``line_scan`` leaves; None: the whole file. Formats without a scan
+                need no such argument.
+        """
         raise NotImplementedError
 
     def items(self, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:

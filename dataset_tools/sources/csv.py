@@ -13,10 +13,11 @@ from dataset_tools.errors import UsageError
 from dataset_tools.formats.bad_rows import ROUNDED_IDS, Report
 from dataset_tools.formats.date_texts import AmbiguousDate
 from dataset_tools.formats.dates import check_time_format, read_number, read_stamp
-from dataset_tools.formats.lines import check_encoding
+from dataset_tools.formats.lines import FileLines, can_read_blocks, check_encoding
 from dataset_tools.formats.literals import is_exponent, plain_id
-from dataset_tools.formats.tables import check_delimiter, read_rows
+from dataset_tools.formats.tables import OpenedTable, check_delimiter, read_rows, table_kind
 from dataset_tools.interactions.interaction import Interaction
+from dataset_tools.interactions.line_scan import LineScan, delimited_scan, json_scan
 from dataset_tools.sources.base import Source
 from dataset_tools.sources.catalogue import (
     CATALOGUE_OPTIONS,
@@ -29,6 +30,8 @@ from dataset_tools.sources.catalogue import (
 # Numbers with a point, or a comma, before the decimals, and the other sign between thousands.
 _POINT = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d+)?")
 _COMMA = re.compile(r"[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+)(,\d+)?")
+# Names of JSON fields that SQL can look for.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_ .:-]+")
 UNREADABLE = "interactions with an unreadable time or rating"
 
 
@@ -114,10 +117,39 @@ class CSVSource(Source):
         """The log."""
         return self.log
 
-    def interactions(self, report: Report) -> Iterator[Interaction]:
+    def line_scan(self) -> LineScan | None:
+        """CSV, TSV and JSON lines are read by SQL, unless ``strptime`` must read their times."""
+        kind = table_kind(self.log)
+        delimiter, encoding = self._how
+        named = {"user": self.user, "item": self.item, "time": self.time, "rating": self.rating}
+        columns = {what: name for what, name in named.items() if name}
+        special = (self.time and self.time_format != "auto") or (self.rating and self.decimal == ",")
+        if special or kind == "parquet" or not can_read_blocks(self.log, encoding):
+            return None
+        if kind == "jsonl":
+            if not all(map(_PLAIN_NAME.fullmatch, columns.values())):
+                return None
+            return json_scan(self.log, columns, dates=True, encoding=encoding)
+        opened = OpenedTable(self.log, Report(), delimiter, encoding)
+        number, header = opened.header_line
+        if '"' in header:
+            return None
+        places = {name: at for at, name in opened.columns}
+        return delimited_scan(
+            self.log,
+            opened.delimiter,
+            {what: places[name] for what, name in columns.items()},
+            opened.width,
+            quotes=True,
+            dates=True,
+            encoding=encoding,
+            first_line=number + 1,
+        )
+
+    def interactions(self, report: Report, lines: FileLines | None = None) -> Iterator[Interaction]:
         """Yield the rows of the log; one with a time or rating that is none is a bad row."""
         good, problem = 0, ""
-        for line, row in read_rows(self.log, report, *self._how):
+        for line, row in read_rows(self.log, report, *self._how, lines):
             try:
                 stamp, dated = self._stamp(row, line)
                 rating = self._rating(row)
@@ -130,7 +162,7 @@ class CSVSource(Source):
                 report.skip(ROUNDED_IDS, self.log, line)
             user, item = plain_id(row.get(self.user)), plain_id(row.get(self.item))
             yield Interaction(user, item, stamp, rating, dated=dated, line=line)
-        if problem and not good:
+        if problem and not good and not (lines and lines.taken):
             raise UsageError(f"{self.log}: no row has a time and rating that fit ({problem})")
 
     def _stamp(self, row: Mapping[str, Any], line: int) -> tuple[int | float | None, bool]:

@@ -11,9 +11,10 @@ from dataset_tools.errors import UsageError
 from dataset_tools.formats.bad_rows import Report
 from dataset_tools.formats.dates import read_number
 from dataset_tools.formats.delimited import allow_long_fields
-from dataset_tools.formats.lines import open_lines
+from dataset_tools.formats.lines import FileLines, can_read_blocks, open_lines
 from dataset_tools.formats.literals import clean_text, plain_id
 from dataset_tools.interactions.interaction import Interaction
+from dataset_tools.interactions.line_scan import LineScan, delimited_scan
 from dataset_tools.sources.base import Source, is_header
 
 Split = Callable[[str], list[str]]
@@ -30,6 +31,7 @@ LAYOUTS: dict[str, tuple[str, Split, Split]] = {
     "ratings.dat": ("movies.dat", lambda text: text.split("::"), lambda text: text.split("::")),
     "ratings.csv": ("movies.csv", _split_csv, _split_csv),
 }
+DELIMITERS = {"u.data": "\t", "ratings.dat": "::", "ratings.csv": ","}
 
 
 class MovieLens(Source):
@@ -57,9 +59,16 @@ class MovieLens(Source):
         """The file of ratings."""
         return self._ratings
 
-    def interactions(self, report: Report) -> Iterator[Interaction]:
+    def line_scan(self) -> LineScan | None:
+        """Ratings are read by SQL."""
+        if not can_read_blocks(self._ratings):
+            return None
+        columns = {"user": 0, "item": 1, "rating": 2, "time": 3}
+        return delimited_scan(self._ratings, DELIMITERS[self._ratings.name], columns)
+
+    def interactions(self, report: Report, lines: FileLines | None = None) -> Iterator[Interaction]:
         """Yield the ratings in file order."""
-        for line, text in open_lines(self._ratings, fault=report.undecodable):
+        for line, text in open_lines(self._ratings, fault=report.undecodable, lines=lines):
             fields = self._split_rating(text)
             try:
                 user, item, rating, time = fields[:4]

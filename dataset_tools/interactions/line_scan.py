@@ -1,0 +1,245 @@
+"""Files with an interaction a line, read by SQL as far as their lines are plain.
+
+A file is dealt out in blocks of whole lines. In each, SQL puts the plain lines into the table
+``raw`` and returns the others, which the source's own reader gets, in order: it alone knows what
+to say of them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+from dataset_tools.errors import DatasetError
+from dataset_tools.formats.lines import Block, Fault, FileLines, read_blocks
+from dataset_tools.interactions.database import MAX_READERS, Database
+from dataset_tools.interactions.plain_sql import (
+    Plain,
+    plain_id,
+    plain_json_id,
+    plain_rating,
+    plain_stamp,
+    quoted,
+)
+
+RAW = (
+    "seq BIGINT, user_id VARCHAR, item_id VARCHAR, stamp BIGINT, moment DOUBLE, dated BOOLEAN, "
+    "rating FLOAT, part TINYINT"
+)
+_FIELD = '(?:"(?:[^"]|"")*"|[^"{0}]*)'
+# Python's json module knows no NaN but its own, and no comma before a bracket.
+_NO_JSON = (
+    r":\s*[-+]?(?:[nN][aA][nN]|[iI][nN][fF])",
+    r"\[\s*[-+]?(?:[nN][aA][nN]|[iI][nN][fF])",
+    r",\s*(?:[}\]]|[-+]?(?:[nN][aA][nN]|[iI][nN][fF]))",
+)
+
+
+@dataclass(frozen=True)
+class LineScan:
+    """How SQL reads a file: ``fields`` makes a list of texts, in ``order``, of ``line``.
+
+    A line is plain where ``condition`` and those of its fields hold. Where ``broken`` holds, a
+    record goes over several lines: from there on SQL reads nothing. Lines before ``first_line``
+    are not rows.
+    """
+
+    path: Path
+    fields: str
+    condition: str
+    plain: tuple[Plain, ...]
+    broken: str = "false"
+    encoding: str = "utf-8"
+    first_line: int = 1
+
+    @property
+    def quotes(self) -> bool:
+        """Whether a record can go over several lines."""
+        return self.broken != "false"
+
+    def sql(self) -> str:
+        """The statement that makes the table ``block`` of a block of lines."""
+        values = [f"{sql} AS {name}" for one in self.plain for name, sql in one.values.items()]
+        checks = " AND ".join(f"({one})" for one in self._conditions())
+        return f"""
+            CREATE OR REPLACE TEMP TABLE block AS
+            WITH pieces AS (
+                SELECT unnest(string_split($text, chr(10))) AS line, unnest(range($count)) AS n),
+            lines AS (SELECT $first + n AS seq, rtrim(line, chr(13)) AS line FROM pieces),
+            fields AS (
+                SELECT seq, line, {self.fields} AS f FROM lines WHERE seq >= {self.first_line}),
+            checked AS (SELECT *, COALESCE({checks}, false) AS plain FROM fields)
+            SELECT seq, {", ".join(values)}, plain, {self.broken} AS broken,
+                CASE WHEN NOT plain THEN line END AS line
+            FROM checked"""
+
+    def _conditions(self) -> Iterator[str]:
+        yield self.condition
+        yield from (one.condition for one in self.plain)
+
+    def columns(self) -> str:
+        """The columns that are filled, the line's number first."""
+        return ", ".join(["seq", *(name for one in self.plain for name in one.values)])
+
+
+def delimited_scan(
+    path: Path,
+    delimiter: str,
+    columns: dict[str, int],
+    width: int | None = None,
+    *,
+    quotes: bool = False,
+    dates: bool = False,
+    encoding: str = "utf-8",
+    first_line: int = 1,
+) -> LineScan:
+    """A table with a delimiter; ``columns`` (user, item, time, rating) say where each stands.
+
+    Args:
+        width: the number of fields; None: as many as are needed, or more.
+        quotes: fields may be in quotes; else a line with a quote is not plain.
+        dates: times may be dates.
+    """
+    split = f"string_split(line, {quoted(delimiter)})"
+    condition = f"len(f) = {width}" if width else f"len(f) > {max(columns.values())}"
+    broken = "false"
+    if quotes:
+        sign = f"\\x{{{ord(delimiter):x}}}"
+        field = _FIELD.format(sign)
+        parts = f"regexp_extract_all({quoted(delimiter)} || line, '{sign}({field})', 1)"
+        split = f"CASE WHEN contains(line, '\"') THEN {parts} ELSE {split} END"
+        broken = f"""contains(line, '"')
+            AND NOT regexp_full_match(line, '{field}(?:{sign}{field})*')"""
+    else:
+        condition += " AND NOT contains(line, '\"')"
+
+    def text(at: int) -> str:
+        field = f"f[{at + 1}]"
+        if quotes:
+            inside = f"""replace({field}[2:-2], '""', '"')"""
+            field = f"""(CASE WHEN left({field}, 1) = '"' THEN {inside} ELSE {field} END)"""
+        return f"trim({field})"
+
+    plain = [plain_id("user_id", text(columns["user"])), plain_id("item_id", text(columns["item"]))]
+    if "time" in columns:
+        plain.append(plain_stamp(text(columns["time"]), dates))
+    if "rating" in columns:
+        plain.append(plain_rating(text(columns["rating"])))
+    return LineScan(path, split, condition, tuple(plain), broken, encoding, first_line)
+
+
+def json_scan(
+    path: Path,
+    keys: dict[str, str],
+    *,
+    start: str = "",
+    dates: bool = False,
+    encoding: str = "utf-8",
+) -> LineScan:
+    """JSON objects, one a line; ``keys`` (user, item, time, rating) are the names of the fields.
+
+    Args:
+        start: how a line begins that is read as JSON.
+        dates: times may be dates.
+    """
+    names = list(dict.fromkeys(keys.values()))
+    paths = ", ".join(quoted(f'$."{name}"') for name in names)
+    fields = f"CASE WHEN json_valid(line) THEN json_extract_string(line, [{paths}]) END"
+    listed = ", ".join(map(quoted, names))
+    once = f"len(list_filter(json_keys(line), lambda key: key IN ({listed}))) = {len(names)}"
+    strict = " AND ".join(f"NOT regexp_matches(line, '{sign}')" for sign in _NO_JSON)
+    condition = f"f IS NOT NULL AND {strict} AND CASE WHEN f IS NOT NULL THEN {once} END"
+    if start:
+        condition = f"starts_with(line, {quoted(start)}) AND {condition}"
+    text = {column: f"trim(f[{names.index(name) + 1}])" for column, name in keys.items()}
+    plain = [plain_json_id("user_id", text["user"]), plain_json_id("item_id", text["item"])]
+    if "time" in text:
+        plain.append(plain_stamp(text["time"], dates))
+    if "rating" in text:
+        plain.append(plain_rating(text["rating"]))
+    return LineScan(path, fields, condition, tuple(plain), "false", encoding)
+
+
+class LeftLines(FileLines):
+    """The lines of a file that SQL does not read; it reads the others meanwhile.
+
+    Raises:
+        DatasetError: as ``read_lines``, after the lines before the fault.
+    """
+
+    def __init__(self, scan: LineScan, database: Database, fault: Fault) -> None:
+        super().__init__(scan.path, scan.encoding, fault)
+        self._scan, self._database = scan, database
+        self._workers = min(database.threads, MAX_READERS)
+        self._error: DatasetError | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        blocks = self._blocks()
+        ahead: deque[tuple[Block, Future[_Taken]]] = deque()
+        with ThreadPoolExecutor(self._workers) as pool:
+            while True:
+                for block in islice(blocks, self._workers + 1 - len(ahead)):
+                    ahead.append((block, pool.submit(self._take, block)))
+                if not ahead or ahead[0][1].result().broken:
+                    break
+                block, taken = ahead.popleft()
+                self.taken += taken.result().rows
+                yield from self._left(block, taken.result().lines)
+        yield from self._rest([block for block, _ in ahead], blocks)
+        if self._error is not None:
+            raise self._error
+
+    def _blocks(self) -> Iterator[Block]:
+        """The blocks before a fault of the file, which is remembered."""
+        try:
+            yield from read_blocks(self.path, self.encoding)
+        except DatasetError as error:
+            self._error = error
+
+    def _take(self, block: Block) -> _Taken:
+        """Put what is plain into ``raw``; what is left."""
+        if block.text is None:
+            return _Taken(0, None, broken=self._scan.quotes and b'"' in block.data)
+        text = block.text.removesuffix("\n")
+        cursor = self._database.cursor()
+        try:
+            values = {"text": text, "count": block.count(), "first": block.first}
+            cursor.execute(self._scan.sql(), values)
+            if cursor.execute("SELECT count(*) FROM block WHERE broken").fetchall()[0][0]:
+                return _Taken(0, None, broken=True)
+            names = self._scan.columns()
+            put = f"INSERT INTO raw ({names}) SELECT {names} FROM block WHERE plain"
+            rows = cursor.execute(put).fetchall()[0][0]
+            left = "SELECT seq, line FROM block WHERE NOT plain ORDER BY seq"
+            return _Taken(rows, cursor.execute(left).fetchall())
+        finally:
+            cursor.close()
+
+    def _left(
+        self, block: Block, lines: list[tuple[int, str]] | None
+    ) -> Iterable[tuple[int, str]]:
+        return self._rows_of(block) if lines is None else ((n, f"{text}\n") for n, text in lines)
+
+    def _rows_of(self, block: Block) -> Iterator[tuple[int, str]]:
+        lines = block.lines(self.fault)
+        return (line for line in lines if line[0] >= self._scan.first_line)
+
+    def _rest(self, ahead: list[Block], blocks: Iterator[Block]) -> Iterator[tuple[int, str]]:
+        """All lines from a broken record on; what SQL has read of them is taken back."""
+        if ahead:
+            self._database.run("DELETE FROM raw WHERE seq >= ?", ahead[0].first)
+        for block in chain(ahead, blocks):
+            yield from self._rows_of(block)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What became of a block; ``lines`` is None where SQL could read none of it."""
+
+    rows: int
+    lines: list[tuple[int, str]] | None
+    broken: bool = False
