@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,15 +11,12 @@ import numpy as np
 from recbole_fmrlrec.compare.beyond import counting, without_missing_lists
 from recbole_fmrlrec.compare.gather import DatasetRuns, System, out_of_time
 from recbole_fmrlrec.compare.plan import Plan
+from recbole_fmrlrec.compare.significance import Tests, correct
 from recbole_fmrlrec.compare.slices import slices
-from recbole_fmrlrec.compare.statistics import bootstrap_means, by_user, holm, interval, paired
+from recbole_fmrlrec.compare.statistics import bootstrap_means, interval
 from recbole_fmrlrec.compare.training_curves import curves, savings
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.evaluation.list_metric_names import (
-    is_of_all_lists,
-    is_of_lists,
-    smaller_is_better,
-)
+from recbole_fmrlrec.evaluation.list_metric_names import is_of_all_lists
 from recbole_fmrlrec.evaluation.protocol import KEEP, is_masked
 from recbole_fmrlrec.keys.known import our_model_file
 
@@ -48,7 +44,7 @@ def analyse(plan: Plan, datasets: Sequence[DatasetRuns]) -> dict[str, Any]:
     parts = [_OneDataset(plan, runs) for runs in datasets]
     content = {part.runs.dataset: part.content() for part in parts}
     for of_one in content.values():
-        _correct(of_one["tests"])
+        correct(of_one["tests"])
     return {
         "name": plan.name,
         "metrics": plan.columns,
@@ -84,29 +80,6 @@ def _with_history_kept(plan: Plan, lacking: Sequence[str]) -> Plan:
     return replace(plan, history=KEEP)
 
 
-def _correct(tests: Sequence[dict[str, Any]]) -> None:
-    """Add p-values corrected over all tests of one kind in a dataset's table.
-
-    A family is of all systems and metrics, for Wilcoxon's test and the t-test each: the kinds (the
-    best baseline, each baseline, nested against alone) ask different questions of one table. The
-    rankings with the users' histories and without them are a table each, and so are metrics of
-    hits and of what is recommended.
-    """
-    kinds = ("best", "each", "nesting"), (False, True), (False, True)
-    for family, masked, of_lists in itertools.product(*kinds):
-        members = [
-            test
-            for test in tests
-            if test["family"] == family
-            and is_masked(test["metric"]) == masked
-            and is_of_lists(test["metric"]) == of_lists
-        ]
-        for name in ("wilcoxon", "t"):
-            corrected = holm([test[f"{name}_p"] for test in members])
-            for test, p in zip(members, corrected, strict=True):
-                test[f"{name}_holm"] = p
-
-
 @dataclass
 class _OneDataset:
     plan: Plan
@@ -137,13 +110,14 @@ class _OneDataset:
 
     def content(self) -> dict[str, Any]:
         masks = slices(self.runs.rows)
+        tests = Tests(self.systems, self.metrics, self.values, self.means, self.several)
         return {
             "rows": self.values.shape[2],
             "items": len(self.runs.rows["item_counts"]),
             "systems": [self._system(at, masks) for at in range(len(self.systems))],
             "slices": {name: int(mask.sum()) for name, mask in masks.items()},
-            "against": self._against,
-            "tests": [*self._against_best(), *self._against_each(), *self._nesting()],
+            "against": tests.against,
+            "tests": tests.all(),
             "training": savings(self.systems),
             "curves": curves(self.systems, self.plan.main),
             "counting": counting(self.systems, [*self.metrics, *self.whole]),
@@ -187,97 +161,12 @@ class _OneDataset:
             found[metric] = float(self.systems[at].of_all_lists(metric, mask).mean())
         return found
 
-    # Tests
-
-    def _sides(self) -> tuple[list[int], list[int]]:
-        """Which systems are compared, and with which: all with all where one side is empty.
-
-        Those of which a seed is missing take no part.
-        """
-        everything = [at for at, system in enumerate(self.systems) if system.complete]
-        theirs = [at for at in everything if self.systems[at].variant.baseline]
-        ours = [at for at in everything if at not in theirs]
-        return (ours, theirs) if ours and theirs else (everything, everything)
-
-    @property
-    def _against(self) -> str:
-        """What the best of "the best" is: of the baselines, or of all other models."""
-        ours, theirs = self._sides()
-        return "baseline" if set(ours).isdisjoint(theirs) else "other model"
-
-    def _against_best(self) -> Iterator[dict[str, Any]]:
-        ours, theirs = self._sides()
-        for column in range(len(self.metrics)):
-            mean = _direction(self.metrics[column]) * self.values[:, column].mean(axis=1)
-            pairs: dict[frozenset[int], tuple[int, int]] = {}
-            # Among models that are all alike a pair may be met from both sides: it counts once,
-            # as the better one's test, which is the one that can bear a mark.
-            for at in sorted(ours, key=lambda at: -mean[at]):
-                name = self.systems[at].variant.name
-                others = [other for other in theirs if self.systems[other].variant.name != name]
-                if others:
-                    best = max(others, key=lambda other: mean[other])
-                    pairs.setdefault(frozenset((at, best)), (at, best))
-            for at, best in sorted(pairs.values()):
-                yield self._test("best", at, best, column)
-
-    def _against_each(self) -> Iterator[dict[str, Any]]:
-        ours, theirs = self._sides()
-        pairs = [(a, b) for a in ours for b in theirs if a != b and self._comparable(a, b)]
-        seen: set[frozenset[int]] = set()
-        for a, b in pairs:
-            if frozenset((a, b)) in seen:
-                continue
-            seen.add(frozenset((a, b)))
-            for column in range(len(self.metrics)):
-                yield self._test("each", a, b, column)
-
-    def _comparable(self, a: int, b: int) -> bool:
-        """Two models with sizes are compared at the same size, the same variant never."""
-        one, other = self.systems[a], self.systems[b]
-        if one.variant.name == other.variant.name:
-            return False
-        return not (one.size and other.size) or one.size == other.size
-
-    def _nesting(self) -> Iterator[dict[str, Any]]:
-        for a, nested in enumerate(self.systems):
-            for b, alone in enumerate(self.systems):
-                same = (nested.variant.name, nested.size) == (alone.variant.name, alone.size)
-                same = same and nested.complete and alone.complete
-                if same and alone.alone and not nested.alone:
-                    for column in range(len(self.metrics)):
-                        yield self._test("nesting", a, b, column)
-
-    def _test(self, family: str, a: int, b: int, column: int) -> dict[str, Any]:
-        both = self.values[[a, b], column]
-        if self.several is None:
-            found = paired(*both)
-        else:  # a user's mean each; the difference stays that of the table
-            sums, count = by_user(both.T, self.several)
-            found = paired(*(sums.T / count))
-            found = found._replace(difference=float((both[0] - both[1]).mean()))
-        if smaller_is_better(self.metrics[column]):
-            found = found.turned()
-        return {
-            "family": family,
-            "metric": self.metrics[column],
-            "system": self.systems[a].label,
-            "against": self.systems[b].label,
-            **found._asdict(),
-            "interval": interval(self.means[a, column] - self.means[b, column]),
-        }
-
     @staticmethod
     def _machine(system: System) -> str:
         run = system.runs[0]
         threads = run.cost.get("threads", run.result["machine"]["threads"])
         device = run.cost.get("device") or run.result["machine"]["device"]
         return f"{device}, {threads} thread{'s' * (threads != 1)}"
-
-
-def _direction(metric: str) -> int:
-    """1 where more is better, -1 where less is."""
-    return -1 if smaller_is_better(metric) else 1
 
 
 def _over_seeds(

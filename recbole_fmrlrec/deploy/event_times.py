@@ -15,11 +15,28 @@ _UNITS = {"seconds": 1e8, "milliseconds": 1e11, "microseconds": 1e14, "nanosecon
 #: Numbers that no unit can be told of: 1, 2, 3, or times before 1973.
 _PLAIN = "plain numbers"
 _DATES = "ISO dates"
+#: A date with a time; a part of a second and a zone may follow.
+_MOMENT = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)[T ](?P<clock>\d\d:\d\d(:\d\d)?)"
+    r"([.,](?P<part>\d+))?(?P<zone>[zZ]|[+-]\d\d(:?\d\d)?)?"
+)
 
 
 def _clash(one: str, other: str) -> bool:
     """Whether times of two kinds cannot be put in one order."""
     return one != other and (_DATES in (one, other) or _PLAIN not in (one, other))
+
+
+def _as_python_3_10_reads_it(text: str) -> str:
+    """The same time with six digits of a part of a second, and a zone in hours and minutes."""
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        return text
+    part, zone = found["part"], found["zone"] or ""
+    if zone:
+        digits = "+0000" if zone in "zZ" else zone.replace(":", "").ljust(5, "0")
+        zone = f"{digits[:3]}:{digits[3:]}"
+    return f"{found['day']}T{found['clock']}{'.' + part[:6].ljust(6, '0') if part else ''}{zone}"
 
 
 @dataclass
@@ -67,7 +84,7 @@ class EventTimes:
 
     def _date(self, text: str, line: int) -> tuple[float, str]:
         try:
-            moment = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
+            moment = datetime.fromisoformat(_as_python_3_10_reads_it(text))
         except ValueError:
             raise self._wrong(text, line) from None
         if moment.tzinfo is None:

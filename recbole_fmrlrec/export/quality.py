@@ -10,8 +10,8 @@ from torch import Tensor
 
 from recbole_fmrlrec.deploy.description import TABLE_DTYPES
 from recbole_fmrlrec.deploy.items import restore_vectors, store_vectors
+from recbole_fmrlrec.evaluation.collectors import RankCollector
 from recbole_fmrlrec.evaluation.ranking import nested_scores
-from recbole_fmrlrec.evaluation.trainer_mixin import RankCollector
 from recbole_fmrlrec.export.open_checkpoint import Trained
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 

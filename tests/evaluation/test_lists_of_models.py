@@ -13,8 +13,8 @@ from recbole.evaluator import Evaluator
 
 from dataset_tools.features import write_features
 from recbole_fmrlrec.errors import DataError, UsageError
+from recbole_fmrlrec.evaluation.collectors import RankCollector
 from recbole_fmrlrec.evaluation.list_record import KeepLists
-from recbole_fmrlrec.evaluation.trainer_mixin import RankCollector
 from tests.evaluation.test_best_lists import by_the_rule
 from tests.evaluation.test_protocols import ITEMS, evaluated, repeating, without  # noqa: F401
 from tests.evaluation.test_trainer_mixin import recboles
