@@ -94,7 +94,7 @@ def test_a_step_is_that_of_the_cpu_and_waits_for_nothing(root: Path, model: str)
     check_step(root, model)
 
 
-@pytest.mark.parametrize("model, loss", zip(ON_WINDOWS, [*SAMPLED, SAMPLED[0]], strict=True))
+@pytest.mark.parametrize("model, loss", [*zip(ON_WINDOWS, [*SAMPLED, SAMPLED[0]], strict=True)])
 def test_sampled_losses(root: Path, model: str, loss: str) -> None:
     check_step(root, model, loss_type=loss, num_sampled_items=4)
 
