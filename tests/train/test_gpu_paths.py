@@ -264,7 +264,7 @@ def test_counts_of_steps_are_kept_on_the_host() -> None:
 
 def test_a_run_of_two_gpus_goes_on_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(
         torch.cuda, "get_rng_state_all", lambda: [torch.tensor([n]) for n in (4, 5)]
