@@ -172,7 +172,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [
         row["what"],
         row["precision"],
-        f"{time} a {row['per']}" if time else "",
+        f"{time} per {row['per']}" if time else "",
         memory,
         row["note"],
     ]

@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.baselines import DRAWN, write_drawn
 from benchmarks.gpu_measuring import BFLOAT16, FLOAT32, TF32, Bench, Row
+from recbole_fmrlrec.train.gpu import gpu_arithmetic
 
 #: Users, items, and the fewest and the mean number of events of a user: 198,502 interactions.
 SHAPES = {False: (22_363, 12_101, 5, 8.8763), True: (60, 40, 5, 8.88)}
@@ -29,11 +30,12 @@ def epoch(bench: Bench) -> None:
     """The second epoch of a training in each precision, then an evaluation of all users."""
     with tempfile.TemporaryDirectory() as folder, _parts(bench, Path(folder)) as parts:
         trainer, train, valid = parts
-        what = f"an epoch: {len(train.dataset):,} windows, {len(train)} steps"
-        for precision in (FLOAT32, TF32, BFLOAT16):
+        windows = f"{len(train.dataset):,} windows, {len(train)} steps"
+        for precision, same in ((FLOAT32, True), (TF32, True), (BFLOAT16, True), (TF32, False)):
             trainer.enable_amp = precision == BFLOAT16
-            work = partial(_epoch, bench, parts, what, precision)
-            bench.row(what, precision, work, "epoch")
+            what = f"an epoch, reproducibility: {same}: {windows}"
+            with gpu_arithmetic(bench.device, same, precision == TF32):
+                bench.row(what, precision, partial(_epoch, bench, parts, what, precision), "epoch")
         trainer.enable_amp = False
         users, sizes = int(valid.sample_size), len(trainer.model.sizes)
         what = f"an evaluation: {users:,} users, {sizes} sizes, both rankings"

@@ -49,6 +49,7 @@ def apply() -> None:
     compat_safety.teacher_of_kd_dagfm()
     compat_safety.checkpoints_of_ours()
     gradient_scaler()
+    compat_models.clipping_of_scaled_gradients()
     anomaly_detection()
     unknown_model_name()
     download_in_one_process()

@@ -68,6 +68,47 @@ def advice_on_divergence() -> None:
     Trainer._check_nan = check_nan
 
 
+def clipping_of_scaled_gradients() -> None:
+    """With ``enable_scaler`` gradients are clipped while they are multiplied by up to 65,536.
+
+    ``clip_grad_norm`` then leaves next to nothing of them. Here they are clipped where the scaler
+    has divided them again. Obsolete when RecBole unscales gradients before it clips them.
+    """
+    import recbole.trainer.trainer
+    import torch
+
+    if not hasattr(torch.amp, "GradScaler"):
+        return
+    clip_now = recbole.trainer.trainer.clip_grad_norm_
+    working: list[Any] = []  # the scaler of the present step
+
+    class Scaler(torch.amp.GradScaler):
+        """A scaler that clips gradients in its step."""
+
+        clip: Any = None
+
+        def scale(self, outputs: Any) -> Any:
+            working[:] = [self] if self.is_enabled() else []
+            return super().scale(outputs)
+
+        def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            clip, self.clip = self.clip, None
+            working.clear()
+            if clip is not None:
+                self.unscale_(optimizer)
+                clip()
+            return super().step(optimizer, *args, **kwargs)
+
+    def clip_grad_norm_(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+        if not working:
+            return clip_now(parameters, *args, **kwargs)
+        working[0].clip = functools.partial(clip_now, list(parameters), *args, **kwargs)
+        return None
+
+    recbole.trainer.trainer.clip_grad_norm_ = clip_grad_norm_
+    recbole.trainer.trainer.amp.GradScaler = functools.partial(Scaler, "cuda")
+
+
 def batches_without_waiting() -> None:
     """On a GPU every step waits until the one before it is done: batches are copied from ordinary
     memory.

@@ -20,7 +20,7 @@ def random_state(generator: torch.Generator | None) -> dict[str, Any]:
     }
     if generator is not None:
         state["loader"] = generator.get_state()
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # else nothing has drawn from it, and asking would start it
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 
@@ -35,7 +35,7 @@ def set_random_state(state: dict[str, Any], generator: torch.Generator | None) -
     random.setstate((version, tuple(internal), gauss))
     if generator is not None and "loader" in state:
         generator.set_state(state["loader"].cpu())
-    if torch.cuda.is_available() and "cuda" in state:
+    if torch.cuda.is_initialized() and "cuda" in state:
         # Another machine may have fewer of them.
         for number, value in enumerate(state["cuda"][: torch.cuda.device_count()]):
             torch.cuda.set_rng_state(value.cpu(), number)

@@ -18,6 +18,7 @@ from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.train.trainer import Trainer as OurTrainer
 from tests.conftest import MakeConfig, as_shipped, write_inter
 from tests.data.test_loaders import UNIFORM
+from tests.pretend_gpu import DEVICE, pretend_gpu
 
 compat.apply()
 
@@ -87,3 +88,42 @@ def test_a_loss_that_is_nan_says_what_to_try(config: MakeConfig, rich: Path) -> 
         assert "clip_grad_norm" in str(error.value) and "enable_amp" in str(error.value)
     assert compat_models.advice_on_divergence() is None  # again: nothing else happens
     Trainer._check_nan(None, torch.tensor(1.0))
+
+
+def step_with_a_scaler(module: Any, scaler: Any) -> torch.Tensor:
+    """A parameter at 0 after RecBole's own sequence of calls, with gradients 3 and 4."""
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    loss = (parameter * torch.tensor([3.0, 4.0])).sum()
+    scaler.scale(loss).backward()
+    module.clip_grad_norm_([parameter], max_norm=1.0)
+    scaler.step(optimizer)
+    scaler.update()
+    return parameter.detach()
+
+
+def test_scaled_gradients_are_clipped_by_their_own_length() -> None:
+    import recbole.trainer.trainer as mended
+
+    shipped = as_shipped("recbole.trainer.trainer")
+    clipped = step_with_a_scaler(shipped, torch.amp.GradScaler("cpu", init_scale=1024.0))
+    torch.testing.assert_close(clipped, -torch.tensor([0.6, 0.8]) / 1024)  # the fault
+    scaler = mended.amp.GradScaler.func("cpu", init_scale=1024.0)
+    torch.testing.assert_close(step_with_a_scaler(mended, scaler), -torch.tensor([0.6, 0.8]))
+    off = mended.amp.GradScaler.func("cpu", enabled=False)
+    torch.testing.assert_close(step_with_a_scaler(mended, off), -torch.tensor([0.6, 0.8]))
+
+
+def test_batches_go_to_a_gpu_without_waiting_for_it() -> None:
+    from recbole.data.interaction import Interaction
+
+    batch = Interaction({"user_id": torch.tensor([1, 2]), "item_id": torch.tensor([3, 4])})
+    with pretend_gpu() as gpu:
+        there, part = batch.to(DEVICE), batch.to(DEVICE, "user_id")
+        assert not gpu.waits
+        assert there["item_id"].device == DEVICE and there["item_id"].tolist() == [3, 4]
+        assert [part[name].device.type for name in ("user_id", "item_id")] == ["meta", "cpu"]
+        unmended = as_shipped("recbole.data.interaction").Interaction(dict(batch.interaction))
+        gpu.waits.clear()
+        unmended.to(DEVICE)
+        assert len(gpu.waits) == 2

@@ -119,7 +119,8 @@ def test_an_epoch_lowers_the_loss(
         found.append([epoch["train_loss"] for epoch in trainer.history])
     expected, losses = found
     assert losses[-1] < losses[0]
-    tolerance = 1e-3 if not low else 0.05
+    # A scaler begins by leaving out steps whose gradients overflow.
+    tolerance = 1e-3 if not low else 0.2 if scaled else 0.05
     assert losses == pytest.approx(expected, rel=tolerance)
 
 

@@ -94,7 +94,7 @@ def test_a_step_is_that_of_the_cpu_and_waits_for_nothing(root: Path, model: str)
     check_step(root, model)
 
 
-@pytest.mark.parametrize("model, loss", zip(ON_WINDOWS, [*SAMPLED, SAMPLED[0]], strict=True))
+@pytest.mark.parametrize("model, loss", [*zip(ON_WINDOWS, [*SAMPLED, SAMPLED[0]], strict=True)])
 def test_sampled_losses(root: Path, model: str, loss: str) -> None:
     check_step(root, model, loss_type=loss, num_sampled_items=4)
 
@@ -264,7 +264,7 @@ def test_counts_of_steps_are_kept_on_the_host() -> None:
 
 def test_a_run_of_two_gpus_goes_on_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(
         torch.cuda, "get_rng_state_all", lambda: [torch.tensor([n]) for n in (4, 5)]
