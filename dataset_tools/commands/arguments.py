@@ -35,6 +35,18 @@ def share(text: str) -> float:
     return number
 
 
+def add_resources(parser: argparse.ArgumentParser) -> None:
+    """Options for what a conversion may use of the machine."""
+    group = parser.add_argument_group("memory and threads")
+    group.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help="of reading and choosing interactions, such as 4GB; what exceeds it goes to disk, "
+        "beside OUTPUT (default: 80%% of the machine's)",
+    )
+    group.add_argument("--threads", type=positive, metavar="N", help="default: one for each core")
+
+
 def add_encoding(parser: argparse.ArgumentParser) -> None:
     """Options that both encoders have."""
     parser.add_argument("--revision", help="branch, tag or commit of the model on the hub")

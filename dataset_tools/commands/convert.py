@@ -78,13 +78,16 @@ def _add_common(parser: argparse.ArgumentParser, source: type[Source]) -> None:
     )
     group.add_argument("--max-users", type=count, metavar="N", help="a random sample of users")
     group.add_argument("--seed", type=int, default=0, help="seed of the sample (default: 0)")
+    arguments.add_resources(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Convert and print what was written and what was left out."""
     from dataset_tools.conversion.convert import convert
+    from dataset_tools.interactions.database import Resources
     from dataset_tools.interactions.filters import build_filters
 
+    resources = Resources(options.memory_limit, options.threads)
     features = parse_features(options.features)
     source = open_source(options.source, options.input, vars(options))
     summary = convert(
@@ -96,6 +99,7 @@ def run(options: argparse.Namespace) -> None:
         all_items=options.all_items,
         overwrite=options.overwrite,
         skip_bad_rows=options.skip_bad_rows,
+        resources=resources,
     )
     print("\n".join(summary.lines()))
 

@@ -100,14 +100,11 @@ def open_database(folder: Path, resources: Resources) -> Iterator[Database]:
     database = Database(folder, resources)
     try:
         yield database
-    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+    except duckdb.OutOfMemoryException as error:
+        said = str(error).partition("\n")[0]
         raise MemoryLimitError(
-            f"the conversion needs more memory or disk space than it has ({_first_line(error)}); "
-            f"raise --memory-limit, lower --threads, or free space in {folder.parent.parent}"
+            f"the conversion needs more memory, or more disk for what memory cannot hold ({said}); "
+            "raise --memory-limit, lower --threads, or free space where OUTPUT is"
         ) from error
     finally:
         database.close()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -7,8 +7,9 @@ to say of them.
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -30,6 +31,8 @@ RAW = (
     "seq BIGINT, user_id VARCHAR, item_id VARCHAR, stamp BIGINT, moment DOUBLE, dated BOOLEAN, "
     "rating FLOAT, part TINYINT"
 )
+# Column of a source: the text that is read of it.
+_TEXTS = {"user": "user_text", "item": "item_text", "time": "time_text", "rating": "rating_text"}
 _FIELD = '(?:"(?:[^"]|"")*"|[^"{0}]*)'
 # Python's json module knows no NaN but its own, and no comma before a bracket.
 _NO_JSON = (
@@ -41,15 +44,16 @@ _NO_JSON = (
 
 @dataclass(frozen=True)
 class LineScan:
-    """How SQL reads a file: ``fields`` makes a list of texts, in ``order``, of ``line``.
+    """How SQL reads a file: ``split`` makes a list ``f`` of ``line``, ``texts`` are read of that.
 
-    A line is plain where ``condition`` and those of its fields hold. Where ``broken`` holds, a
+    A line is plain where ``condition`` and those of its texts hold. Where ``broken`` holds, a
     record goes over several lines: from there on SQL reads nothing. Lines before ``first_line``
     are not rows.
     """
 
     path: Path
-    fields: str
+    split: str
+    texts: dict[str, str]
     condition: str
     plain: tuple[Plain, ...]
     broken: str = "false"
@@ -61,18 +65,25 @@ class LineScan:
         """Whether a record can go over several lines."""
         return self.broken != "false"
 
-    def sql(self) -> str:
-        """The statement that makes the table ``block`` of a block of lines."""
+    def sql(self, returns: bool) -> str:
+        """The statement that makes the table ``block`` of a block of lines.
+
+        Args:
+            returns: whether there are carriage returns at the ends of lines.
+        """
         values = [f"{sql} AS {name}" for one in self.plain for name, sql in one.values.items()]
         checks = " AND ".join(f"({one})" for one in self._conditions())
+        texts = ", ".join(f"{text} AS {name}" for name, text in self.texts.items())
+        line = "rtrim(line, chr(13))" if returns else "line"
         return f"""
             CREATE OR REPLACE TEMP TABLE block AS
             WITH pieces AS (
                 SELECT unnest(string_split($text, chr(10))) AS line, unnest(range($count)) AS n),
-            lines AS (SELECT $first + n AS seq, rtrim(line, chr(13)) AS line FROM pieces),
+            lines AS (SELECT $first + n AS seq, {line} AS line FROM pieces),
             fields AS (
-                SELECT seq, line, {self.fields} AS f FROM lines WHERE seq >= {self.first_line}),
-            checked AS (SELECT *, COALESCE({checks}, false) AS plain FROM fields)
+                SELECT seq, line, {self.split} AS f FROM lines WHERE seq >= {self.first_line}),
+            texts AS (SELECT seq, line, f, {texts} FROM fields),
+            checked AS (SELECT *, COALESCE({checks}, false) AS plain FROM texts)
             SELECT seq, {", ".join(values)}, plain, {self.broken} AS broken,
                 CASE WHEN NOT plain THEN line END AS line
             FROM checked"""
@@ -84,6 +95,13 @@ class LineScan:
     def columns(self) -> str:
         """The columns that are filled, the line's number first."""
         return ", ".join(["seq", *(name for one in self.plain for name in one.values)])
+
+
+def is_whole_record(line: str, delimiter: str) -> bool:
+    """Whether a line is a record by itself, with quotes only where they belong."""
+    sign = f"\\x{ord(delimiter):02x}" if ord(delimiter) < 256 else delimiter
+    field = _FIELD.format(sign)
+    return re.fullmatch(f"{field}(?:{sign}{field})*", line.rstrip("\r\n")) is not None
 
 
 def delimited_scan(
@@ -122,14 +140,11 @@ def delimited_scan(
         if quotes:
             inside = f"""replace({field}[2:-2], '""', '"')"""
             field = f"""(CASE WHEN left({field}, 1) = '"' THEN {inside} ELSE {field} END)"""
-        return f"trim({field})"
+        return field
 
-    plain = [plain_id("user_id", text(columns["user"])), plain_id("item_id", text(columns["item"]))]
-    if "time" in columns:
-        plain.append(plain_stamp(text(columns["time"]), dates))
-    if "rating" in columns:
-        plain.append(plain_rating(text(columns["rating"])))
-    return LineScan(path, split, condition, tuple(plain), broken, encoding, first_line)
+    texts = {_TEXTS[what]: text(at) for what, at in columns.items()}
+    plain = _plain(columns, plain_id, dates)
+    return LineScan(path, split, texts, condition, plain, broken, encoding, first_line)
 
 
 def json_scan(
@@ -155,13 +170,21 @@ def json_scan(
     condition = f"f IS NOT NULL AND {strict} AND CASE WHEN f IS NOT NULL THEN {once} END"
     if start:
         condition = f"starts_with(line, {quoted(start)}) AND {condition}"
-    text = {column: f"trim(f[{names.index(name) + 1}])" for column, name in keys.items()}
-    plain = [plain_json_id("user_id", text["user"]), plain_json_id("item_id", text["item"])]
-    if "time" in text:
-        plain.append(plain_stamp(text["time"], dates))
-    if "rating" in text:
-        plain.append(plain_rating(text["rating"]))
-    return LineScan(path, fields, condition, tuple(plain), "false", encoding)
+    texts = {_TEXTS[what]: f"f[{names.index(name) + 1}]" for what, name in keys.items()}
+    plain = _plain(keys, plain_json_id, dates)
+    return LineScan(path, fields, texts, condition, plain, "false", encoding)
+
+
+def _plain(
+    columns: Iterable[str], read_id: Callable[[str, str], Plain], dates: bool
+) -> tuple[Plain, ...]:
+    """How the texts are read that there are: ids, time, rating."""
+    plain = [read_id("user_id", _TEXTS["user"]), read_id("item_id", _TEXTS["item"])]
+    if "time" in columns:
+        plain.append(plain_stamp(_TEXTS["time"], dates))
+    if "rating" in columns:
+        plain.append(plain_rating(_TEXTS["rating"]))
+    return tuple(plain)
 
 
 class LeftLines(FileLines):
@@ -208,7 +231,7 @@ class LeftLines(FileLines):
         cursor = self._database.cursor()
         try:
             values = {"text": text, "count": block.count(), "first": block.first}
-            cursor.execute(self._scan.sql(), values)
+            cursor.execute(self._scan.sql(returns="\r" in text), values)
             if cursor.execute("SELECT count(*) FROM block WHERE broken").fetchall()[0][0]:
                 return _Taken(0, None, broken=True)
             names = self._scan.columns()
@@ -219,9 +242,7 @@ class LeftLines(FileLines):
         finally:
             cursor.close()
 
-    def _left(
-        self, block: Block, lines: list[tuple[int, str]] | None
-    ) -> Iterable[tuple[int, str]]:
+    def _left(self, block: Block, lines: list[tuple[int, str]] | None) -> Iterable[tuple[int, str]]:
         return self._rows_of(block) if lines is None else ((n, f"{text}\n") for n, text in lines)
 
     def _rows_of(self, block: Block) -> Iterator[tuple[int, str]]:

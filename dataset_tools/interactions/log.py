@@ -106,10 +106,10 @@ class InteractionLog:
 
     def _make_codes(self) -> None:
         for kind in ("user", "item"):
+            code = "CAST(row_number() OVER (ORDER BY min(seq)) - 1 AS INTEGER)"
             self.database.run(
-                f"""CREATE TABLE {kind}s AS
-                SELECT {kind}_id AS token, CAST(row_number() OVER (ORDER BY min(seq)) - 1 AS INTEGER)
-                    AS code FROM raw GROUP BY {kind}_id"""
+                f"CREATE TABLE {kind}s AS "
+                f"SELECT {kind}_id AS token, {code} AS code FROM raw GROUP BY {kind}_id"
             )
 
     def _make_log(self) -> None:
@@ -187,9 +187,7 @@ class InteractionLog:
 
     def item_tokens(self) -> dict[str, None]:
         """The items that still have an interaction, in the order they first occurred."""
-        query = (
-            "SELECT token FROM items WHERE code IN (SELECT item_code FROM log) ORDER BY code"
-        )
+        query = "SELECT token FROM items WHERE code IN (SELECT item_code FROM log) ORDER BY code"
         return dict.fromkeys(token for (token,) in self.database.rows(query))
 
     def user_count(self) -> int:

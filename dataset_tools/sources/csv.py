@@ -17,7 +17,12 @@ from dataset_tools.formats.lines import FileLines, can_read_blocks, check_encodi
 from dataset_tools.formats.literals import is_exponent, plain_id
 from dataset_tools.formats.tables import OpenedTable, check_delimiter, read_rows, table_kind
 from dataset_tools.interactions.interaction import Interaction
-from dataset_tools.interactions.line_scan import LineScan, delimited_scan, json_scan
+from dataset_tools.interactions.line_scan import (
+    LineScan,
+    delimited_scan,
+    is_whole_record,
+    json_scan,
+)
 from dataset_tools.sources.base import Source
 from dataset_tools.sources.catalogue import (
     CATALOGUE_OPTIONS,
@@ -123,7 +128,9 @@ class CSVSource(Source):
         delimiter, encoding = self._how
         named = {"user": self.user, "item": self.item, "time": self.time, "rating": self.rating}
         columns = {what: name for what, name in named.items() if name}
-        special = (self.time and self.time_format != "auto") or (self.rating and self.decimal == ",")
+        special = (self.time and self.time_format != "auto") or (
+            self.rating and self.decimal == ","
+        )
         if special or kind == "parquet" or not can_read_blocks(self.log, encoding):
             return None
         if kind == "jsonl":
@@ -132,7 +139,7 @@ class CSVSource(Source):
             return json_scan(self.log, columns, dates=True, encoding=encoding)
         opened = OpenedTable(self.log, Report(), delimiter, encoding)
         number, header = opened.header_line
-        if '"' in header:
+        if not is_whole_record(header, opened.delimiter):
             return None
         places = {name: at for at, name in opened.columns}
         return delimited_scan(

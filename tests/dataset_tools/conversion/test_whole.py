@@ -80,8 +80,8 @@ def run(*arguments: object) -> int:
 @pytest.mark.parametrize(
     ("module", "name", "calls"),
     [
-        ("dataset_tools.conversion.convert", "write_table", 1),
-        ("dataset_tools.conversion.convert", "write_table", 4),
+        ("dataset_tools.conversion.convert", "write_lines", 1),
+        ("dataset_tools.conversion.convert", "write_table", 0),
         ("dataset_tools.conversion.convert", "_copy_used_columns", 0),
         ("dataset_tools.conversion.convert", "attach_features", 1),
         ("dataset_tools.conversion.publish", "publish", 0),
@@ -144,7 +144,7 @@ def test_killed_while_it_writes_the_old_dataset_stands(
     old = contents(out)
     replace_raw(raw)
     module = "dataset_tools.conversion.convert"
-    kill_at(module, "write_table", calls, command(raw, out, "--overwrite"))
+    kill_at(module, "write_lines", calls, command(raw, out, "--overwrite"))
     assert len(contents(out)) > len(old) or calls == 0
     assert run("inspect", out) == 0
     assert contents(out) == old
