@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
@@ -29,6 +29,10 @@ class Case:
     def sizes(self) -> tuple[int, ...]:
         """Nested sizes: powers of two from 8 to d."""
         return tuple(2**power for power in range(3, self.width.bit_length()))
+
+    def least(self) -> Case:
+        """The same with hardly more items than a step has candidates."""
+        return replace(self, items=min(self.items, self.candidates + 1))
 
 
 def parameters(case: Case, ids: bool) -> int:

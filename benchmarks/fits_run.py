@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +36,22 @@ class _Decaying:
 
 
 def measure(phase: str, case: Case, folder: Path, steps: int, users: int) -> dict[str, Any]:
-    """Run a phase in this process; returns bytes, CPU seconds to begin and of each unit."""
+    """Run a phase in this process.
+
+    Returns:
+        Peak bytes with so few items that they hardly count, and bytes beyond them with all; CPU
+        seconds until work can begin, and of each unit of it.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    tiny = replace(case, items=1000, windows=2, candidates=16)
-    PHASES[phase](tiny, folder, 1, users)[0]()  # what is loaded and allocated whatever N is
+    PHASES[phase](case.least(), folder, 1, users)[0]()  # what is allocated whatever N is
     before, begun = _peak(), time.process_time()
     work, units, name = PHASES[phase](case, folder, steps, users)
     begin_seconds, started = time.process_time() - begun, time.process_time()
     work()
     seconds = (time.process_time() - started) / units
     return {
+        "fixed_bytes": before,
         "bytes": _peak() - before,
         "begin_seconds": begin_seconds,
         "seconds": seconds,

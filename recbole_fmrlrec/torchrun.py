@@ -195,8 +195,31 @@ def add_up(*tensors: Tensor, largest: bool = False) -> None:
     _group.sent += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
+def gathered(tensor: Tensor) -> list[Tensor]:
+    """The tensors of all processes, in their order.
+
+    Args:
+        tensor: contiguous, of the same shape in every process.
+
+    Raises:
+        RunError: another process has ended.
+    """
+    if size() == 1:
+        return [tensor]
+    import torch
+    import torch.distributed as dist
+
+    found = [torch.empty_like(tensor) for _ in range(size())]
+    try:
+        dist.all_gather(found, tensor)
+    except RuntimeError as error:
+        raise _lost(error) from error
+    _group.sent += tensor.numel() * tensor.element_size()
+    return found
+
+
 def added_bytes() -> int:
-    """Bytes of all tensors that this process has given to `add_up`."""
+    """Bytes of all tensors that this process has given to `add_up` and `gathered`."""
     return _group.sent
 
 

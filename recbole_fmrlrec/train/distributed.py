@@ -4,9 +4,11 @@ Every process holds the whole model, makes the gradients of its share of each ba
 (`recbole_fmrlrec.data.dealing`), and all of them take the same step. What goes between them:
 
 - Each step, 8 bytes for the positions, the loss, and for each parameter whether it has a gradient.
-- Each step, every gradient once, as dense as it is: 4 bytes a float32 parameter, which a ring of W
-  processes turns into 8 (W - 1) / W bytes sent by each. A frozen feature table is no parameter;
-  id embeddings are, and they are exchanged whole.
+- Each step, every gradient once: 4 bytes a float32 parameter, which a ring of W processes turns
+  into 8 (W - 1) / W bytes sent by each. A frozen feature table is no parameter; id embeddings are.
+  Of a table of 1 MiB and more of which few rows have a gradient, as with sampled losses, the rows
+  are sent instead where that is less: (W - 1) m (4 d + 4) bytes by each, if no process has more
+  than m rows (`recbole_fmrlrec.train.row_exchange`).
 - Each epoch, 16 bytes a parameter tensor, to see that all still have the same weights.
 
 The gradient of a batch is ``sum_r (n_r / n) g_r``: process r has n_r of its n positions, and the
@@ -36,6 +38,7 @@ from torch.optim import Optimizer
 from recbole_fmrlrec import torchrun
 from recbole_fmrlrec.data.dealing import Share
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.train.row_exchange import add_up_rows
 from recbole_fmrlrec.train.typed_settings import RunSettings
 
 #: Gradients of fewer bytes are exchanged together.
@@ -118,6 +121,8 @@ def add_up_gradients(gradients: list[Tensor], weight: float) -> None:
     else:  # nothing times NaN is NaN
         torch._foreach_zero_(gradients)
     large = [g for g in gradients if g.numel() * g.element_size() >= SMALL]
+    whole = add_up_rows([g for g in large if g.ndim == 2])
+    large = [g for g in large if g.ndim != 2] + whole
     small = [g for g in gradients if g.numel() * g.element_size() < SMALL]
     kinds: dict[torch.dtype, list[Tensor]] = {}
     for gradient in small:

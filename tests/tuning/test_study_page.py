@@ -12,6 +12,7 @@ import optuna
 import pytest
 
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.launch.workers import Workers
 from recbole_fmrlrec.tuning import outputs, search
 from recbole_fmrlrec.tuning.space import Parameter, Space
 from recbole_fmrlrec.tuning.storage import open_storage
@@ -28,7 +29,7 @@ def test_values_on_a_step_are_written_with_its_places(
     monkeypatch.setattr(outputs, "write_plots", lambda plan, study: None)
     space = Space.of([Parameter("learning_rate", "uniform", (0.1, 0.7, 0.1))])
     plan = make(tmp_path, sampler="random", space=space, trials=12)
-    said = search.search(plan, url(plan), 1)
+    said = search.search(plan, url(plan), Workers(1))
     written = said + capsys.readouterr().err + search.show(plan, url(plan))
     for name in ("best.yaml", "test.json"):
         written += (tmp_path / name).read_text()
