@@ -58,6 +58,7 @@ EXTRAS = {
         'mkdocstrings[python]>=1.0; python_version >= "3.11"',
     ],
     "encoders": ["sentence-transformers>=5.4", "transformers>=4.41", "pillow>=10.0"],
+    "page": ["playwright>=1.44"],
     "parquet": ["pyarrow>=14"],
     "plots": ["matplotlib>=3.7"],
     "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"],

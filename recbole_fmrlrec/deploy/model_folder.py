@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from logging import getLogger
@@ -36,7 +37,7 @@ from recbole_fmrlrec.deploy.parameters import (
     parameter_total,
 )
 from recbole_fmrlrec.deploy.tensor_files import read_tensors, write_tensors
-from recbole_fmrlrec.files.atomic import write_json
+from recbole_fmrlrec.files.atomic import replacing, write_json
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 from recbole_fmrlrec.program import command_name
 from recbole_fmrlrec.version import __version__
@@ -218,6 +219,18 @@ def check_fingerprint(path: Path, recorded: Mapping[str, Any]) -> None:
         )
     if fingerprint(path)["sha256"] != recorded.get("sha256"):
         raise DeployError(f"{path}: damaged or altered (its SHA-256 is not that of model.json)")
+
+
+def copy_checked(source: Path, target: Path, recorded: Mapping[str, Any]) -> None:
+    """Copy a file that is as `fingerprint` found it; nothing where both are the same file.
+
+    Raises:
+        DeployError: as `check_fingerprint`.
+    """
+    check_fingerprint(source, recorded)
+    if not (target.exists() and target.samefile(source)):
+        with replacing(target, source.stat().st_size) as partial:
+            shutil.copyfile(source, partial)
 
 
 def with_own_hash(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from recbole_fmrlrec.deploy.answers import Answers
 from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.items import ItemTable, Unknown
-from recbole_fmrlrec.deploy.model_folder import load_model, save_model
+from recbole_fmrlrec.deploy.model_folder import copy_checked, load_model, save_model
 from recbole_fmrlrec.deploy.new_items import project
 from recbole_fmrlrec.deploy.ranking import Filter, rank_items
 from recbole_fmrlrec.deploy.real_arithmetic import RealStep
@@ -49,6 +49,7 @@ class Recommender(SearchSettings, Answers):
         self.description, self.network, self.items = description, network, items
         self.max_history: int | None = description.max_history
         self._search: Search = ExactSearch(items.vectors)
+        self._folder: Path | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> Recommender:
@@ -57,19 +58,34 @@ class Recommender(SearchSettings, Answers):
         Raises:
             DeployError: it is missing, damaged, of another format version, or holds code.
         """
-        return cls(*load_model(Path(folder)))
+        found = cls(*load_model(Path(folder)))
+        found._folder = Path(folder)
+        return found
 
     def save(self, folder: str | Path, table_dtype: str | None = None) -> None:
-        """Write the model with the items that were added; ONNX files are not written.
+        """Write the model with the items that were added.
+
+        ONNX files of the folder that the model was loaded from go with it: their graphs take item
+        vectors, so that they serve added items and every type of table.
 
         Args:
             folder: where to; a model in it is replaced.
             table_dtype: ``float32``, ``float16`` or ``int8``; as it was loaded when None.
+
+        Raises:
+            DeployError: the ONNX files are not as they were when the model was loaded.
         """
-        changed = replace(
-            self.description, table_dtype=table_dtype or self.description.table_dtype, onnx=None
-        )
-        self.description = save_model(Path(folder), changed, self.network, self.items)
+        about, folder = self.description, Path(folder)
+        graphs: tuple[str, ...] = ()
+        if self._folder is not None:
+            graphs = tuple(name for name in about.files if name.endswith(".onnx"))
+        for name in graphs:
+            assert self._folder is not None
+            copy_checked(self._folder / name, folder / name, about.files[name])
+        onnx = about.onnx if graphs else None
+        changed = replace(about, table_dtype=table_dtype or about.table_dtype, onnx=onnx)
+        self.description = save_model(folder, changed, self.network, self.items, graphs)
+        self._folder = folder
 
     @property
     def size(self) -> int:

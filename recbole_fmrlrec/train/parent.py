@@ -15,6 +15,7 @@ from recbole_fmrlrec.config.settings import from_dict, from_files
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.checkpoint import load_checkpoint
 from recbole_fmrlrec.model_api import registry
+from recbole_fmrlrec.runs.checkpoint_bounds import check_bounds
 from recbole_fmrlrec.runs.folder import BEST, LAST, RESULT, RunFolder, run_fingerprint
 from recbole_fmrlrec.train.restore import carried_settings, check_names, saved_config
 from recbole_fmrlrec.train.vocabulary import from_text, vocabulary_of
@@ -179,6 +180,9 @@ def inherited_settings(
     Args:
         dataset: of the new run.
         config_files, values: its own settings, which say where its data is.
+
+    Raises:
+        UsageError: the stored configuration is of a larger model than the tensors beside it.
     """
     from recbole_fmrlrec.config.config import Config
 
@@ -188,5 +192,8 @@ def inherited_settings(
             places[setting.key] = setting.value
     dataset = dataset or places.pop("dataset", None)
     places.pop("dataset", None)
-    today = Config(parent.model, dataset, config_dict=places)
-    return carried_settings(parent.config, today), f"the configuration in {parent.file}"
+    names = parent.model, dataset
+    today = Config(*names, config_dict=places)
+    carried = carried_settings(parent.config, today), f"the configuration in {parent.file}"
+    check_bounds(parent.file, Config(*names, config_dict=places, recorded=carried), parent.state)
+    return carried
