@@ -248,6 +248,15 @@ def _long_row(lines: Lines, width: int) -> str:
     return f"{lines.filepath}: a line has more cells than the header has columns"
 
 
+def _what_is_wrong(cell: str) -> str:
+    """Pandas before 3 takes a number beyond the largest one, as 1e400, for a text."""
+    try:
+        float(cell)
+    except ValueError:
+        return f"{cell!r} is not a number"
+    return f"not a finite number ({cell})"
+
+
 def _unreadable_cell(
     lines: Lines, columns: list[Column], options: dict[str, Any], error: ValueError
 ) -> DataError:
@@ -266,6 +275,6 @@ def _unreadable_cell(
             if len(wrong):
                 where = f"{lines.filepath}, line {lines.number(int(wrong[0]))}"
                 return DataError(
-                    f"{where}, column {column.header}: {cells.iloc[wrong[0]]!r} is not a number"
+                    f"{where}, column {column.header}: {_what_is_wrong(cells.iloc[wrong[0]])}"
                 )
     return DataError(f"{lines.filepath}: {error}")
