@@ -27,7 +27,7 @@ from benchmarks.interactions_data import NAME, Shape, make
 from dataset_tools.formats.parquet_copy import copy_path, write_copy
 
 FORMS = ("text", "parquet", "disk")
-#: Bytes of a GiB in a line of /proc, which counts KiB.
+#: /proc counts in KiB.
 _KIB_OF_GIB = 2**20
 
 

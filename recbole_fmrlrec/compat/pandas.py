@@ -68,8 +68,9 @@ def parquet_alone() -> None:
     form too. Obsolete when RecBole reads Parquet.
     """
     path = types.SimpleNamespace(**{**vars(os.path), "isfile": is_there})
-    for name in ("dataset", "kg_dataset"):
-        module = importlib.import_module(f"recbole.data.dataset.{name}")
+    from recbole.data.dataset import dataset, kg_dataset
+
+    for module in (dataset, kg_dataset):
         vars(module)["os"] = types.SimpleNamespace(**{**vars(os), "path": path})
 
 
