@@ -31,6 +31,7 @@ REQUIRES = [
     "torch>=2.4",
     "numpy>=1.26",
     "pandas>=2.0",
+    "duckdb>=1.4",
     "scipy>=1.11",
     "scikit-learn>=1.3",
     "pyyaml>=6.0",

@@ -226,6 +226,7 @@ class LeftLines(FileLines):
     def _take(self, block: Block) -> _Taken:
         """Put what is plain into ``raw``; what is left."""
         if block.text is None:
+            # A record may go on in the next block.
             return _Taken(0, None, broken=self._scan.quotes and b'"' in block.data)
         text = block.text.removesuffix("\n")
         cursor = self._database.cursor()
