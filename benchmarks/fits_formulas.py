@@ -46,9 +46,8 @@ def expected_bytes(phase: str, case: Case) -> int:
     """Bytes that grow with the items, of a phase of the benchmark."""
     table = FLOAT * (case.items + 1) * case.width
     if phase == "train ids":
-        # The inputs and the candidates of a step make a gradient each, which are added then. The
-        # popularity of each item, in float64, is kept by the sampler.
-        return TRAINED * parameters(case, ids=True) + table + LONG * case.items
+        # The popularity of each item, in float64, is kept by the sampler.
+        return TRAINED * parameters(case, ids=True) + LONG * case.items
     if phase == "train features":
         # Of each item where its row is, its length and its order; pages of the file that were read.
         kept = (LONG + FLOAT + LONG) * (case.items + 1) + LONG * case.items
