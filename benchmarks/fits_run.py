@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from benchmarks.fits_formulas import Case
 from recbole_fmrlrec.data.mapped_features import MappedFeatures, MappedModality
@@ -81,8 +82,11 @@ def _train(case: Case, network: FMRLRecNetwork, features: Any, steps: int) -> Wo
         items, targets = torch.randint(case.items, (2, case.windows * LENGTH))
         candidates = sampler.draw(targets)
         optimizer.zero_grad()
-        hidden = network.encode(network.item_table(features, items + 1), packing)
-        table = network.item_table(features, candidates.rows + 1)
+        # As the model does it: what is read and what is ranked together, each item once.
+        wanted, place = torch.cat([items, candidates.rows]).unique(return_inverse=True)
+        vectors = network.item_table(features, wanted + 1)
+        hidden = network.encode(embedding(place[: len(items)], vectors), packing)
+        table = embedding(place[len(items) :], vectors)
         sampled_cross_entropy(hidden, table, candidates, targets, network.sizes).backward()
         optimizer.step()
 

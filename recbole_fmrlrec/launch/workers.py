@@ -63,7 +63,12 @@ class Workers:
 def add_options(parser: argparse.ArgumentParser, what: str) -> None:
     """Add the options; ``what`` is what a job does."""
     add = parser.add_argument
-    add("--workers", type=int, metavar="N", help="processes at a time (1; slurm: see the manual)")
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes at a time on this machine (1); with --launcher=slurm, jobs",
+    )
     add("--gpus", metavar="N,N", help="deal these devices to the workers on this machine")
     add(
         "--launcher",
