@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,16 @@ _NO_EXTENT = re.compile(r"anneal|epoch|interval|save_step|train_|warm|weight|ver
 _LEAST = 1024
 
 
-def check_bounds(path: Path, config: Config, state: Mapping[str, Any]) -> None:
+def check_bounds(
+    path: Path, config: Config, state: Mapping[str, Any], stored: Collection[str] | None = None
+) -> None:
     """Refuse a checkpoint whose configuration asks for a larger model than its tensors are.
 
     Of our models width and number of blocks must be those of the tensors; no extent of a model of
     RecBole's may exceed the count of all numbers in them.
+
+    Args:
+        stored: the keys whose values come from the checkpoint; all when None.
 
     Raises:
         UsageError: it has the number and what the tensors say.
@@ -42,6 +47,8 @@ def check_bounds(path: Path, config: Config, state: Mapping[str, Any]) -> None:
     else:
         total = sum(tensor.numel() for tensor in tensors.values())
         for key, value in _extents(config):
+            if stored is not None and key not in stored:
+                continue
             if tensors and value > max(total, _LEAST):
                 raise UsageError(
                     f"{path}: damaged: its configuration has {key} = {value:,}, and its tensors "

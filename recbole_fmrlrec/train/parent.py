@@ -195,5 +195,6 @@ def inherited_settings(
     names = parent.model, dataset
     today = Config(*names, config_dict=places)
     carried = carried_settings(parent.config, today), f"the configuration in {parent.file}"
-    check_bounds(parent.file, Config(*names, config_dict=places, recorded=carried), parent.state)
+    config = Config(*names, config_dict=places, recorded=carried)
+    check_bounds(parent.file, config, parent.state, carried[0])
     return carried
