@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.utils import deterministic
 
+# The attributes of this module are properties.
+_memory: Any = deterministic
 _ATTENTION = ("flash_sdp", "mem_efficient_sdp", "cudnn_sdp")
 
 
@@ -49,15 +52,15 @@ def _one_order() -> Iterator[None]:
     fused = {name: getattr(cuda, f"{name}_enabled")() for name in _ATTENTION}
     before = torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    filled = _memory.fill_uninitialized_memory
     try:
         torch.use_deterministic_algorithms(True, warn_only=True)
-        deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        _memory.fill_uninitialized_memory = False
         for name in _ATTENTION:  # their gradients are summed in any order where torch only warns
             getattr(cuda, f"enable_{name}")(False)
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=only_warns)
-        deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+        _memory.fill_uninitialized_memory = filled
         for name, enabled in fused.items():
             getattr(cuda, f"enable_{name}")(enabled)
