@@ -23,6 +23,7 @@ _NUMERIC = re.compile(
     r"(?P<one>\d{1,2})(?P<sign>[-/.])(?P<two>\d{1,2})(?P=sign)(?P<year>\d{4}|\d\d)" + _TIME,
     re.IGNORECASE,
 )
+_WEEK = re.compile(r"(\d{4})-?W(\d\d)(?:-?(\d))?")
 
 
 class AmbiguousDate(ValueError):
@@ -47,6 +48,9 @@ def read_date_text(text: str) -> datetime:
     if numeric:
         raise AmbiguousDate(_both_readings(text, numeric))
     try:
+        week = _WEEK.fullmatch(text)
+        if week:  # Python reads it by fromisoformat since 3.11
+            return datetime.fromisocalendar(*(int(part) for part in week.groups(default="1")))
         return datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
     except ValueError:
         raise ValueError(f"{text!r} is neither a number nor a date") from None

@@ -57,8 +57,8 @@ def _known_items(dataset: Any) -> Tensor | None:
 
     The others are in no loss: draws pass over them, and a bias takes them out of the softmax.
     """
-    cold = getattr(dataset, "cold_items", ())
-    if not len(cold):
+    cold: Tensor | None = getattr(dataset, "cold_items", None)
+    if cold is None or not len(cold):
         return None
     known = torch.ones(dataset.item_num - 1, dtype=torch.bool)
     known[cold - 1] = False
