@@ -167,14 +167,15 @@ def _read_log(
 ) -> InteractionLog:
     scan = source.line_scan()
     if scan is None:
-        rows = source.interactions(report)
+        found = source.interactions(report)
     else:
-        rows = source.interactions(report, LeftLines(scan, database, report.undecodable))
-    rows = progress(rows, "interactions", "rows")
+        left = LeftLines(scan, database, report.undecodable)
+        found = source.left_interactions(report, left)
+    rows = progress(found, "interactions", "rows")
     log = InteractionLog(rows, report, source.interactions_path, database, scan is not None)
     if not len(log):
-        found = "; ".join(report.lines()) or "it has none"
-        raise DatasetError(f"the source has no usable interaction: {found}")
+        said = "; ".join(report.lines()) or "it has none"
+        raise DatasetError(f"the source has no usable interaction: {said}")
     filters.apply(log, report)
     if not len(log):
         raise DatasetError("the filters leave no interaction: " + "; ".join(report.lines()))

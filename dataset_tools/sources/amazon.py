@@ -74,8 +74,14 @@ class Amazon(Source):
         keys = dict(zip(_COLUMNS, self.keys, strict=True))
         return json_scan(path, keys, start=self.json_start)
 
-    def interactions(self, report: Report, lines: FileLines | None = None) -> Iterator[Interaction]:
+    def interactions(self, report: Report) -> Iterator[Interaction]:
         """Yield the reviews in file order, with their ratings and times."""
+        return self.left_interactions(report)
+
+    def left_interactions(
+        self, report: Report, lines: FileLines | None = None
+    ) -> Iterator[Interaction]:
+        """As ``interactions``, of ``lines`` alone where they are given."""
         if ".csv" in self.interactions_path.name:
             return self._ratings(self.interactions_path, report, lines)
         return self._review_lines(self.interactions_path, report, lines)

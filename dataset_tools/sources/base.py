@@ -51,17 +51,18 @@ class Source:
     def line_scan(self) -> LineScan | None:
         """How SQL can read the plain rows of ``interactions_path``; None: it cannot.
 
-        Where there is one, ``interactions`` gets the lines that are left.
+        Where there is one, ``left_interactions`` gets the lines that are left.
         """
         return None
 
-    def interactions(self, report: Report, lines: FileLines | None = None) -> Iterator[Interaction]:
-        """Yield the interactions in file order; what is skipped goes to ``report``.
+    def interactions(self, report: Report) -> Iterator[Interaction]:
+        """Yield the interactions in file order; what is skipped goes to ``report``."""
+        raise NotImplementedError
 
-        Args:
-            lines: those that ``line_scan`` leaves; None: the whole file. Formats without a scan
-                need no such argument.
-        """
+    def left_interactions(
+        self, report: Report, lines: FileLines | None = None
+    ) -> Iterator[Interaction]:
+        """As ``interactions``, of ``lines`` alone; for formats that have a ``line_scan``."""
         raise NotImplementedError
 
     def items(self, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -153,8 +153,14 @@ class CSVSource(Source):
             first_line=number + 1,
         )
 
-    def interactions(self, report: Report, lines: FileLines | None = None) -> Iterator[Interaction]:
+    def interactions(self, report: Report) -> Iterator[Interaction]:
         """Yield the rows of the log; one with a time or rating that is none is a bad row."""
+        return self.left_interactions(report)
+
+    def left_interactions(
+        self, report: Report, lines: FileLines | None = None
+    ) -> Iterator[Interaction]:
+        """As ``interactions``, of ``lines`` alone where they are given."""
         good, problem = 0, ""
         for line, row in read_rows(self.log, report, *self._how, lines):
             try:

@@ -66,8 +66,14 @@ class MovieLens(Source):
         columns = {"user": 0, "item": 1, "rating": 2, "time": 3}
         return delimited_scan(self._ratings, DELIMITERS[self._ratings.name], columns)
 
-    def interactions(self, report: Report, lines: FileLines | None = None) -> Iterator[Interaction]:
+    def interactions(self, report: Report) -> Iterator[Interaction]:
         """Yield the ratings in file order."""
+        return self.left_interactions(report)
+
+    def left_interactions(
+        self, report: Report, lines: FileLines | None = None
+    ) -> Iterator[Interaction]:
+        """As ``interactions``, of ``lines`` alone where they are given."""
         for line, text in open_lines(self._ratings, fault=report.undecodable, lines=lines):
             fields = self._split_rating(text)
             try:
