@@ -103,6 +103,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
     compat.apply()
     import torch
+    from recbole.utils import init_seed
 
     from recbole_fmrlrec.config.config import Config
     from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
@@ -114,6 +115,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     keys["interaction_memory_mb"] = 0 if options.worker == "disk" else 2**20
     marks, memory = [time.process_time()], _Memory()
     config = Config("fMRLRecID", NAME, config_dict=keys)
+    init_seed(config["seed"], True)
     dataset = create_dataset(config)
     marks.append(time.process_time())
     train, valid, _ = data_preparation(config, dataset)

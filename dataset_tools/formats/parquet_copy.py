@@ -40,6 +40,11 @@ def copy_path(path: str | Path) -> Path:
     return Path(f"{path}{SUFFIX}")
 
 
+def is_copy(path: Path) -> bool:
+    """Whether a file is the Parquet form of an atomic file that is there as text too."""
+    return path.name.endswith(SUFFIX) and Path(str(path)[: -len(SUFFIX)]).is_file()
+
+
 def needs_pyarrow(path: str | Path) -> Any:
     """``pyarrow.parquet``, for a file that cannot be read or written without it.
 
@@ -106,13 +111,12 @@ def write_copy(path: Path) -> int:
     """Write the Parquet copy of an atomic file; returns its number of rows.
 
     Raises:
-        UsageError: there is no such file, its header or a row cannot be read, or pyarrow is not
-            installed.
+        UsageError: there is no such file, or its header or a row cannot be read.
         DatasetError: a cell of a column of numbers is none.
         DiskFullError: there is no room.
     """
-    parquet = needs_pyarrow(path)
     import pyarrow
+    import pyarrow.parquet as parquet
 
     columns = _header(path)
     source: dict[str, Any] = {"format_version": FORMAT_VERSION, "size": path.stat().st_size}

@@ -12,7 +12,7 @@ import pandas as pd
 from recbole.utils import FeatureType
 
 from dataset_tools.errors import DatasetError
-from dataset_tools.formats.parquet_copy import SUFFIX, copy_path, mismatch, open_parquet
+from dataset_tools.formats.parquet_copy import copy_path, mismatch, open_parquet
 from recbole_fmrlrec.atomic_files.lines import Column, Lines
 from recbole_fmrlrec.errors import DataError
 
@@ -20,11 +20,6 @@ from recbole_fmrlrec.errors import DataError
 def is_there(path: str | Path) -> bool:
     """Whether an atomic file is there, as text or as Parquet."""
     return Path(path).is_file() or copy_path(path).is_file()
-
-
-def is_copy(path: Path) -> bool:
-    """Whether a file is the Parquet form of an atomic file that is there as text too."""
-    return path.name.endswith(SUFFIX) and Path(str(path)[: -len(SUFFIX)]).is_file()
 
 
 def parquet_form(path: str | Path, separator: str, encoding: str) -> Path | None:

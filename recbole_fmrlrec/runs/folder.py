@@ -20,7 +20,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from dataset_tools.files.hashes import file_hash
-from recbole_fmrlrec.atomic_files.parquet import is_copy
+from dataset_tools.formats.parquet_copy import is_copy
 from recbole_fmrlrec.console import run_log
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.atomic import write_json

@@ -58,6 +58,7 @@ MISSING = [
     ("encode-images {shop} --model nobody/nothing", "PIL", "encoders"),
     ("encode-images {shop} --model colour-layout", "PIL", "encoders"),
     ("inspect {shop} --html {shop}/page.html", "PIL", "encoders"),
+    ("parquet {shop}", "pyarrow", "parquet"),
     ("convert csv {shop}/log.csv {shop}/out", "duckdb", "duckdb"),
     ("neighbours {shop} --item a --html {shop}/page.html", "PIL", "encoders"),
 ]
@@ -79,7 +80,7 @@ def test_a_missing_package_is_named_with_its_command(
     assert main(line.format(shop=shop).split()) == 1
     said = capsys.readouterr().err
     name = packages.PIP_NAMES.get(package, package)
-    target = f'"{packages.pip_name()}[{asked}]"' if asked == "encoders" else asked
+    target = f'"{packages.pip_name()}[{asked}]"' if asked in ("encoders", "parquet") else asked
     assert said == f"error: the package `{name}` is not installed: pip install {target}\n"
 
 

@@ -22,7 +22,7 @@ from tests.docs.snippets import ROOT, Page, Snippet, commands
 
 #: Programs that come from elsewhere, of which nothing is checked here.
 FOREIGN = {"python3.11", ".", "mkdir", "cat", "printf", "cd", "pre-commit", "ruff", "mypy"}
-FOREIGN |= {"lint-imports", "mkdocs", "curl", "docker"}
+FOREIGN |= {"lint-imports", "mkdocs", "curl", "docker", "srun"}
 PARSERS = {
     "compare": "recbole_fmrlrec.compare.command",
     "evaluate": "recbole_fmrlrec.compare.evaluate",
@@ -58,9 +58,9 @@ def _check_command(words: list[str], written: set[str]) -> None:
     if program == "pip":
         _check_pip(words[1:])
     elif program == "torchrun":
-        at = words.index("run_recbole.py")
+        at = next(at for at, word in enumerate(words) if word in ("run_recbole.py", "-m"))
         assert all(word.startswith(("--n", "--master")) for word in words[1:at])
-        _check_run(words[at + 1 :], written)
+        _check_command(["python", *words[at:]], written)
     elif program == "bash":
         _need_file(words[1])
     elif program == "python" and words[1] == "run_recbole.py":
