@@ -34,7 +34,8 @@ class Continuation:
 
     Attributes:
         mapping: the rows, by item and user.
-        has_rows: whether any of the model's tensors has rows of items or users.
+        has_rows: whether any of the model's tensors has rows of items or users; also true where
+            items and users are the same as before.
         keeps_optimizer: whether the parent's optimiser goes on as well.
     """
 
@@ -185,7 +186,9 @@ def _take_over(model: nn.Module, parent: Parent, mapping: RowMapping) -> Continu
     Raises:
         UsageError: one does not fit; it is named, with the reason.
     """
-    old, taken, has_rows = parent.state["state_dict"], {}, False
+    old, taken = parent.state["state_dict"], {}
+    same = [match.is_same for match in mapping.matches.values()]
+    has_rows = bool(same) and all(same)  # then none of them moves, and there may be some
     learned = dict(model.named_parameters())
     for name, now in model.state_dict().items():
         try:

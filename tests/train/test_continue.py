@@ -93,6 +93,16 @@ def ids(checkpoint: dict[str, Any], kind: str = "items") -> dict[str, int]:
     return {name: row for row, name in enumerate(checkpoint["vocabulary"][kind].split("\n"), 1)}
 
 
+def test_on_the_same_data_every_item_is_kept(
+    root: Path, parent: RunResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = train(root, None, "older", continue_from=parent.run_dir, learning_rate=STILL)
+    assert result.parent is not None
+    assert result.parent["items"] == {"kept": 14, "new": 0, "gone": 0}
+    shown = capsys.readouterr().err
+    assert "items: 14 kept, 0 new, 0 gone" in shown and "to be matched" not in shown
+
+
 def test_old_items_keep_their_vectors_wherever_they_stand(
     root: Path, parent: RunResult, capsys: pytest.CaptureFixture[str]
 ) -> None:
