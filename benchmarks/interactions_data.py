@@ -55,7 +55,7 @@ def write_text(path: Path, shape: Shape) -> None:
 
 
 def write_parquet(path: Path, shape: Shape) -> None:
-    """Write a Parquet file that no text stands beside."""
+    """Write a Parquet file alone, without the text form."""
     from pyarrow import parquet
 
     with replacing(path, "wb") as stream:

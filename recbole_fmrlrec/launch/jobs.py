@@ -2,7 +2,7 @@
 
 A job calls a function of this package with plain values; submitit writes down their names and
 values, and no code. Where SLURM stops a job at its limit of time or for a more urgent one, submitit
-queues it again, and the function begins anew: cells and trials continue after their last epoch.
+queues it again, and the function is called again: cells and trials continue after their last epoch.
 Jobs outlive the command that submitted them. It notes which ones there are, and the command given
 again waits for those that still wait or run.
 """

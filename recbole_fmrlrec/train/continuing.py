@@ -117,7 +117,7 @@ class Continuation:
         mine.load_state_dict({**mine.state_dict(), "state": taken})
         say(
             f"continue_optimizer: its state after epoch {state['epoch'] + 1}, with the weights of "
-            f"epoch {self.parent.state['epoch'] + 1}; learning rate and schedule begin anew"
+            f"epoch {self.parent.state['epoch'] + 1}; learning rate and schedule start over"
         )
 
     def _moments(self, name: str, parameter: Tensor, moments: dict[str, Any]) -> dict[str, Any]:
