@@ -55,6 +55,7 @@ def epochs_in(log: Path) -> int:
     return log.read_text(encoding="utf-8").count(" training [time") if log.is_file() else 0
 
 
+@pytest.mark.slow
 def test_killed_and_taken_up_again(tmp_path):
     toy.write_toy(tmp_path / "dataset")
     (tmp_path / "toy.yaml").write_text(FILE, encoding="utf-8")

@@ -60,6 +60,7 @@ def note(argument: Any) -> None:
     Path(argument).write_text(json.dumps(seen))
 
 
+@pytest.mark.slow
 def test_a_local_job_sees_the_devices_that_it_was_dealt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

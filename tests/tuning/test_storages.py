@@ -117,7 +117,7 @@ def test_a_grpc_proxy_has_the_trials_of_a_database(
     assert proxy.main([f"sqlite:///{tmp_path}/study.db", f"--port={port}"]) == 2  # is taken
 
 
-@pytest.mark.parametrize("kind", ["journal", "grpc"])
+@pytest.mark.parametrize("kind", ["journal", pytest.param("grpc", marks=pytest.mark.slow)])
 def test_a_trial_of_another_machine_is_dead_when_it_gives_no_sign(
     kind: str,
     tmp_path: Path,
@@ -225,7 +225,7 @@ worker.work(worker.Job(plan, sys.argv[4], sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("kind", ["journal", "grpc"])
+@pytest.mark.parametrize("kind", ["journal", pytest.param("grpc", marks=pytest.mark.slow)])
 def test_a_killed_machine_s_trial_is_taken_up_by_another(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

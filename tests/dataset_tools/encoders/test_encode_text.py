@@ -149,6 +149,7 @@ def test_a_changed_catalogue_is_noticed(
     assert "inputs_sha256" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_killed_twice_the_matrix_is_the_same_to_the_byte(
     bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
