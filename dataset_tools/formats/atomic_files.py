@@ -179,6 +179,23 @@ def _write_lines(stream: IO[bytes], path: Path, lines: Iterable[str]) -> int:
     return count
 
 
+def read_header(path: Path) -> list[Column]:
+    """The columns of an atomic file, by its first line.
+
+    Raises:
+        UsageError: the file does not exist, or has a header that RecBole could not read.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    with open(path, "rb") as stream:
+        first = stream.readline().decode("utf-8", "replace").removeprefix("\ufeff").rstrip("\r\n")
+    try:
+        columns = [Column.parse(text) for text in first.split("\t")]
+    except ValueError as error:
+        raise UsageError(f"{path}, line 1: {error}") from error
+    return columns
+
+
 def read_table(
     path: Path, needed: str | None = None
 ) -> tuple[list[Column], Iterator[dict[str, str]]]:
@@ -193,14 +210,7 @@ def read_table(
         UsageError: the file does not exist, or has a header or a row that RecBole could not read;
             from the iterator too.
     """
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
-    with open(path, "rb") as stream:
-        first = stream.readline().decode("utf-8", "replace").removeprefix("\ufeff").rstrip("\r\n")
-    try:
-        columns = [Column.parse(text) for text in first.split("\t")]
-    except ValueError as error:
-        raise UsageError(f"{path}, line 1: {error}") from error
+    columns = read_header(path)
     names = [column.name for column in columns]
     twice = frozenset(name for name in names if names.count(name) > 1)
     if needed in twice or not twice.isdisjoint(ID_COLUMNS):

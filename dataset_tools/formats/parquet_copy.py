@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from dataset_tools.errors import DatasetError, UsageError
 from dataset_tools.files.atomic_write import replacing
 from dataset_tools.files.hashes import file_hash
-from dataset_tools.formats.atomic_files import Column, numbered_cells, with_mark
+from dataset_tools.formats.atomic_files import Column, numbered_cells, read_header, with_mark
 from dataset_tools.packages import missing_package
 
 if TYPE_CHECKING:
@@ -145,14 +145,7 @@ def write_copy(path: Path) -> int:
 
 
 def _header(path: Path) -> list[Column]:
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
-    with open(path, "rb") as stream:
-        first = stream.readline().decode("utf-8", "replace").removeprefix("\ufeff").rstrip("\r\n")
-    try:
-        columns = [Column.parse(text) for text in first.split("\t")]
-    except ValueError as error:
-        raise UsageError(f"{path}, line 1: {error}") from error
+    columns = read_header(path)
     names = [column.name for column in columns]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -42,10 +42,10 @@ class AttributeBeats(BaseHeartbeat, BaseStorage):
         """Beat once; a beat that does not get through is followed by others."""
         try:
             self.set_trial_system_attr(trial_id, ATTRIBUTE, uuid.uuid4().hex[:8])
-        except (UpdateFinishedTrialError, KeyError, OSError):
-            pass  # it was taken for dead, and `Study.tell` says so; or the folder does not answer
         except Exception as error:
-            if not unreachable(error):
+            # It was taken for dead, and `Study.tell` says so; or the folder does not answer.
+            expected = isinstance(error, UpdateFinishedTrialError | KeyError | OSError)
+            if not expected and not unreachable(error):
                 raise
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
