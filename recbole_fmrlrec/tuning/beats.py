@@ -9,16 +9,14 @@ compared.
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
-import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage
-from optuna.storages._heartbeat import BaseHeartbeat  # public by no other name; pinned
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial
 
 #: The attribute of a trial in which it beats.
 ATTRIBUTE = "beat"
@@ -26,69 +24,55 @@ ATTRIBUTE = "beat"
 #: journal: fewer than a database has.
 BEAT, SILENCE = 30, 120
 
-Callback = Callable[[optuna.Study, FrozenTrial], None]
+
+def beat(trial: Trial) -> None:
+    """Beat once; a beat that does not get through is followed by others."""
+    try:
+        trial.set_user_attr(ATTRIBUTE, uuid.uuid4().hex[:8])
+    except Exception as error:
+        # It was taken for dead, and `Study.tell` says so; or the folder does not answer.
+        expected = isinstance(error, UpdateFinishedTrialError | KeyError | OSError)
+        if not expected and not unreachable(error):
+            raise
 
 
-class AttributeBeats(BaseHeartbeat, BaseStorage):
-    """Optuna's heartbeats, kept in an attribute of each trial; before a storage that has none.
+@contextmanager
+def beating(trial: Trial) -> Iterator[None]:
+    """Beat now, and every `BEAT` seconds from a thread as long as the block runs."""
+    ended = threading.Event()
 
-    Attributes:
-        when_dead: is called with each trial that was found dead.
-    """
+    def go_on() -> None:
+        while not ended.wait(BEAT):
+            beat(trial)
 
-    when_dead: Callback | None = None
+    beat(trial)
+    thread = threading.Thread(target=go_on, name="beats", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
-    def record_heartbeat(self, trial_id: int) -> None:
-        """Beat once; a beat that does not get through is followed by others."""
-        try:
-            self.set_trial_system_attr(trial_id, ATTRIBUTE, uuid.uuid4().hex[:8])
-        except Exception as error:
-            # It was taken for dead, and `Study.tell` says so; or the folder does not answer.
-            expected = isinstance(error, UpdateFinishedTrialError | KeyError | OSError)
-            if not expected and not unreachable(error):
-                raise
 
-    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
-        """The running trials that have been silent too long since this process first looked.
+class Watch:
+    """The beats that one process has seen, and when it saw each for the first time."""
 
-        One that never beat is not judged by beats: it may be another storage's, whose own
-        heartbeats are not seen through a proxy.
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[str, float]] = {}
+
+    def silent(self, running: Iterable[FrozenTrial]) -> set[int]:
+        """The numbers of the running trials that have shown the same beat for too long.
+
+        One that never beat is not judged: it may be a database's, whose own heartbeats are not seen
+        through a proxy.
         """
-        running = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,))
-        now, before, seen = time.monotonic(), self.__dict__.get("_seen", {}), {}
+        now, before, self._seen = time.monotonic(), self._seen, {}
         for trial in running:
-            if (beat := trial.system_attrs.get(ATTRIBUTE)) is not None:
-                last, since = before.get(trial._trial_id, (beat, now))
-                seen[trial._trial_id] = (beat, since if last == beat else now)
-        self.__dict__["_seen"] = seen
-        return [trial for trial, (_, since) in seen.items() if now - since > SILENCE]
-
-    def get_heartbeat_interval(self) -> int:
-        """Seconds between two beats."""
-        return BEAT
-
-    def get_heartbeat_stale_trial_callback(self) -> Callback | None:
-        """What is done with a dead trial."""
-        return self.when_dead
-
-
-class BeatingJournal(AttributeBeats, JournalStorage):
-    """A journal in a shared folder."""
-
-
-class BeatingProxy(AttributeBeats, GrpcStorageProxy):
-    """A client of a gRPC proxy."""
-
-
-def begin_beating(study: optuna.Study, trial: optuna.Trial) -> None:
-    """Beat before anything else is said of a trial: what has an owner has beaten."""
-    if isinstance(study._storage, AttributeBeats):
-        study._storage.record_heartbeat(trial._trial_id)
-
-
-def without_beat(attributes: dict[str, Any]) -> dict[str, Any]:
-    """System attributes that a resumed trial inherits: not the last beat of the dead one."""
-    return {key: value for key, value in attributes.items() if key != ATTRIBUTE}
+            if (shown := trial.user_attrs.get(ATTRIBUTE)) is not None:
+                last, since = before.get(trial.number, (shown, now))
+                self._seen[trial.number] = (shown, since if last == shown else now)
+        return {number for number, (_, since) in self._seen.items() if now - since > SILENCE}
 
 
 def unreachable(error: BaseException | None) -> bool:

@@ -13,11 +13,11 @@ import json
 import os
 from pathlib import Path
 
+from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.writable import check_folder
-from recbole_fmrlrec.tuning.beats import BeatingJournal
 
 #: How ``--storage`` begins for a journal of any name, and how a journal's name ends.
 PREFIX, SUFFIXES = "journal:", (".journal", ".log")
@@ -38,7 +38,7 @@ def journal_file(storage: str) -> Path | None:
     return Path(storage) if "://" not in storage and storage.endswith(SUFFIXES) else None
 
 
-def open_journal(file: Path, look_only: bool = False) -> BeatingJournal:
+def open_journal(file: Path, look_only: bool = False) -> JournalStorage:
     """The storage in a journal, which is made where there is none.
 
     Raises:
@@ -49,7 +49,7 @@ def open_journal(file: Path, look_only: bool = False) -> BeatingJournal:
     lock = JournalFileOpenLock(str(file))
     try:
         _need_journal(file)
-        storage = BeatingJournal(JournalFileBackend(str(file), lock))
+        storage = JournalStorage(JournalFileBackend(str(file), lock))
         if not look_only:
             _drop_unfinished_line(file, lock)
     except OSError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from optuna.storages import GrpcStorageProxy
+
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.tuning.beats import BeatingProxy
 from recbole_fmrlrec.tuning.study import without_experimental_warnings
 
 PREFIX, PORT = "grpc://", 13000
@@ -31,7 +32,7 @@ def proxy_address(storage: str) -> tuple[str, int] | None:
     return (f"[{host}]" if ":" in host else host), port
 
 
-def open_proxy(host: str, port: int) -> BeatingProxy:
+def open_proxy(host: str, port: int) -> GrpcStorageProxy:
     """The storage behind a proxy.
 
     Raises:
@@ -41,7 +42,7 @@ def open_proxy(host: str, port: int) -> BeatingProxy:
     import grpc  # noqa: F401  # Optuna would say that it is missing later, and at length
 
     with without_experimental_warnings():
-        storage = BeatingProxy(host=host, port=port)
+        storage = GrpcStorageProxy(host=host, port=port)
     try:
         storage.wait_server_ready(timeout=PATIENCE)
     except ConnectionError as error:

@@ -13,7 +13,6 @@ from optuna.storages import BaseStorage, RDBStorage
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.writable import check_folder
 from recbole_fmrlrec.tuning import study
-from recbole_fmrlrec.tuning.beats import AttributeBeats
 from recbole_fmrlrec.tuning.journal import journal_file, open_journal
 from recbole_fmrlrec.tuning.proxy_client import open_proxy, proxy_address
 
@@ -55,7 +54,7 @@ def file_of(storage: str) -> Path | None:
 
 
 def open_storage(storage: str, look_only: bool = False) -> BaseStorage:
-    """Optuna's storage, with signs of life of running trials, and dead ones queued again.
+    """Optuna's storage; a database keeps signs of life of its running trials.
 
     Args:
         storage: as ``--storage`` names it.
@@ -69,12 +68,9 @@ def open_storage(storage: str, look_only: bool = False) -> BaseStorage:
     if address is None and file is None:
         return _open_database(storage, look_only)
     if address is not None:
-        found: AttributeBeats = open_proxy(*address)
-    else:
-        assert file is not None
-        found = open_journal(file, look_only)
-    found.when_dead = study.retry
-    return found
+        return open_proxy(*address)
+    assert file is not None
+    return open_journal(file, look_only)
 
 
 def _open_database(url: str, look_only: bool) -> RDBStorage:

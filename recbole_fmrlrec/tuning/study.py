@@ -18,7 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from dataset_tools.differences import changed_entries
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.process import is_here, is_running
-from recbole_fmrlrec.tuning.beats import without_beat
+from recbole_fmrlrec.tuning.beats import ATTRIBUTE as BEAT
+from recbole_fmrlrec.tuning.beats import Watch
 from recbole_fmrlrec.tuning.plan import FINGERPRINT, Plan
 
 #: Seconds between two signs of life of a trial in a database, and without one until it is dead.
@@ -136,9 +137,8 @@ def retry(study: optuna.Study, trial: FrozenTrial) -> None:
     """Put a trial whose process has died back in the queue, with its slot, values and curve."""
     kept = copy.copy(trial)
     # With the dead owner's name on it, the new trial would be taken for dead as soon as it runs.
-    gone = ("owner", "error")
+    gone = ("owner", "error", BEAT)
     kept.user_attrs = {key: v for key, v in trial.user_attrs.items() if key not in gone}
-    kept.system_attrs = without_beat(trial.system_attrs)
     with without_experimental_warnings():
         RetryHeartbeatStaleTrialCallback(MAX_RETRIES, inherit_intermediate_values=True)(study, kept)
 
@@ -152,12 +152,14 @@ def _is_dead(trial: FrozenTrial) -> bool:
     return is_here(owner) and not is_running(owner)
 
 
-def requeue_dead(study: optuna.Study) -> None:
+def requeue_dead(study: optuna.Study, watch: Watch) -> None:
     """Put trials that died back in the queue: processes of this machine, and silent ones."""
     with without_experimental_warnings():
-        optuna.storages.fail_stale_trials(study)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if not _is_dead(trial):
+        optuna.storages.fail_stale_trials(study)  # those of a database, by its own heartbeats
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    silent = watch.silent(running)
+    for trial in running:
+        if trial.number not in silent and not _is_dead(trial):
             continue
         try:
             study.tell(trial.number, state=TrialState.FAIL)

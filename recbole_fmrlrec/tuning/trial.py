@@ -23,7 +23,7 @@ from recbole_fmrlrec.runs.folder import CONFIG, LAST, RunFolder
 from recbole_fmrlrec.runs.lock import Lock
 from recbole_fmrlrec.runs.recovery import remove_damaged
 from recbole_fmrlrec.runs.result import RunResult
-from recbole_fmrlrec.tuning.beats import begin_beating
+from recbole_fmrlrec.tuning.beats import beating
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.sampler import SlotSampler
 from recbole_fmrlrec.tuning.study import begun_first, best_among, numbered, outcomes
@@ -36,6 +36,7 @@ class Objective:
     Attributes:
         command: names the command that this worker belongs to.
         worker: number of the worker, the row of its progress bar.
+        beats: whether trials show that they live; where the storage does not do it.
         number: Optuna's number of the trial that was begun last.
     """
 
@@ -44,6 +45,7 @@ class Objective:
     command: str
     worker: int = 0
     debug: bool = False
+    beats: bool = False
     number: int | None = None
 
     def __call__(self, trial: Trial) -> float:
@@ -61,17 +63,21 @@ class Objective:
         if self.plan.trials is not None and slot >= self.plan.trials and first:
             trial.set_user_attr("surplus", True)
             raise RunError("beyond the budget")
-        begin_beating(self.study, trial)
-        trial.set_user_attr("owner", {**this_process(), "command": self.command})
         try:
-            chosen = self.plan.space.suggest(trial)
-            twin = self._twin(trial, slot)
-            return self._copy(trial, twin) if twin else self._train(trial, slot, chosen)
+            # First of all a beat: whatever has an owner has beaten.
+            with beating(trial) if self.beats else contextlib.nullcontext():
+                trial.set_user_attr("owner", {**this_process(), "command": self.command})
+                return self._value(trial, slot)
         except (TrialPruned, UpdateFinishedTrialError):
             raise
         except Exception as error:
             trial.set_user_attr("error", _one_line(error))
             raise
+
+    def _value(self, trial: Trial, slot: int) -> float:
+        chosen = self.plan.space.suggest(trial)
+        twin = self._twin(trial, slot)
+        return self._copy(trial, twin) if twin else self._train(trial, slot, chosen)
 
     def _twin(self, trial: Trial, slot: int) -> tuple[int, FrozenTrial] | None:
         """A finished trial of the same values: training it again would give the same value."""

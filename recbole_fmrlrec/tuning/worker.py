@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.tuning.beats import unreachable
+from recbole_fmrlrec.tuning.beats import Watch, unreachable
 from recbole_fmrlrec.tuning.plan import Plan
 from recbole_fmrlrec.tuning.sampler import SlotSampler, make_pruner
 from recbole_fmrlrec.tuning.storage import open_storage
@@ -64,13 +65,15 @@ def work(job: Job, worker: int = 0) -> None:
 def _work(job: Job, worker: int) -> None:
     compat.apply()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = open_study(open_storage(job.url), job.plan)
+    storage = open_storage(job.url)
+    study, watch = open_study(storage, job.plan), Watch()
     study.sampler = SlotSampler(job.plan, study)
     study.pruner = make_pruner(job.plan.pruner, job.plan.epochs)
-    objective = Objective(job.plan, study, job.command, worker, job.debug)
+    beats = not isinstance(storage, RDBStorage)  # that has heartbeats of its own
+    objective = Objective(job.plan, study, job.command, worker, job.debug, beats)
     failures = 0
     while True:
-        requeue_dead(study)
+        requeue_dead(study, watch)
         if may_begin(study, job.plan):
             trial = _run_one(study, objective)
             _tell(study, job.plan, trial)

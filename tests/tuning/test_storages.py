@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 import pytest
 from optuna.trial import TrialState
 
 from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.tuning import beats, proxy, search, trial, worker
+from recbole_fmrlrec.tuning import beats, proxy, search, worker
 from recbole_fmrlrec.tuning.journal import journal_file
 from recbole_fmrlrec.tuning.proxy_client import proxy_address
 from recbole_fmrlrec.tuning.storage import file_of, open_storage
@@ -38,8 +37,8 @@ def work(plan: Any, storage: str, command: str = "c") -> optuna.Study:
 
 
 @pytest.fixture
-def grpc_server(tmp_path: Path) -> Iterator[str]:
-    """A proxy in a process of its own, before a database of SQLite; its ``--storage``."""
+def grpc_proxy(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A proxy before a database of SQLite: its ``--storage`` and its process."""
     pytest.importorskip("grpc")
     plan = make(tmp_path)
     with socket.create_server(("localhost", 0)) as free:
@@ -49,9 +48,15 @@ def grpc_server(tmp_path: Path) -> Iterator[str]:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stderr is not None
     assert process.stderr.readline() == f"serving on grpc://localhost:{port}\n"
-    yield f"grpc://localhost:{port}"
+    yield f"grpc://localhost:{port}", process
     process.kill()
     process.communicate()
+
+
+@pytest.fixture
+def grpc_server(grpc_proxy: tuple[str, subprocess.Popen[str]]) -> str:
+    """The ``--storage`` of a proxy."""
+    return grpc_proxy[0]
 
 
 @pytest.mark.parametrize(
@@ -133,22 +138,24 @@ def test_a_trial_of_another_machine_is_dead_when_it_gives_no_sign(
     study = open_study(open_storage(storage), plan)
     study.sampler = worker.SlotSampler(plan, study)
     far = study.ask()
-    beats.begin_beating(study, far)
+    beats.beat(far)
     far.set_user_attr("place", 0)
     far.set_user_attr("owner", FAR)
 
+    watch = beats.Watch()
+
     def state_after(seconds: float) -> TrialState:
         clock[0] += seconds
-        requeue_dead(study)
+        requeue_dead(study, watch)
         return outcomes(study)[0].state
 
     assert state_after(0) == TrialState.RUNNING
     assert state_after(beats.SILENCE) == TrialState.RUNNING
-    study._storage.record_heartbeat(far._trial_id)
+    beats.beat(far)
     assert state_after(1) == state_after(beats.SILENCE) == TrialState.RUNNING
     assert state_after(1) == TrialState.WAITING  # queued again, in its place
-    study._storage.record_heartbeat(far._trial_id)  # the sleeper wakes, and does no harm
-    assert beats.ATTRIBUTE not in outcomes(study)[0].system_attrs
+    beats.beat(far)  # the sleeper wakes, and does no harm
+    assert beats.ATTRIBUTE not in outcomes(study)[0].user_attrs
     done = work(plan, storage)
     assert runs.begun == [0, 1, 2, 3] and done.trials[0].state == TrialState.FAIL
 
@@ -161,8 +168,9 @@ def test_a_trial_that_never_beat_is_not_judged_by_beats(
     monkeypatch.setattr(beats.time, "monotonic", lambda: clock[0])
     study = optuna.create_study(storage=open_storage(f"{tmp_path}/s.journal"))
     study.ask().set_user_attr("owner", FAR)
+    watch = beats.Watch()
     for clock[0] in (1.0, 1e6):
-        requeue_dead(study)
+        requeue_dead(study, watch)
         assert study.trials[0].state == TrialState.RUNNING
 
 
@@ -186,13 +194,18 @@ def test_what_is_no_journal_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_proxy_that_does_not_answer(
-    tmp_path: Path, runs: Runs, grpc_server: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    tmp_path: Path,
+    runs: Runs,
+    grpc_proxy: tuple[str, subprocess.Popen[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ) -> None:
+    grpc_server, process = grpc_proxy
+
     def kill(place: int, epoch: int) -> None:
         if (place, epoch) == (1, 1):
-            (server,) = psutil.Process().children()
-            server.kill()
-            server.wait()
+            process.kill()
+            process.wait()
 
     runs.do = kill
     with pytest.raises(RunError, match=r"localhost:\d+ does not answer any more"):
@@ -266,4 +279,3 @@ def test_the_command_takes_a_journal(
     open_storage("some.journal")
     assert main(["tune", "f.yaml", "--show", "--storage=some.journal"]) == 2
     assert "there is no study `f` yet in this storage" in capsys.readouterr().err
-    assert trial.begin_beating is beats.begin_beating

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import yaml
-from optuna.trial import TrialState
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.process import this_process
 from recbole_fmrlrec.launch.workers import Workers
 from recbole_fmrlrec.tuning import outputs, search, trial, worker
+from recbole_fmrlrec.tuning.beats import Watch
 from recbole_fmrlrec.tuning.space import Parameter, Space
 from recbole_fmrlrec.tuning.storage import open_storage
 from recbole_fmrlrec.tuning.study import (
@@ -30,6 +32,12 @@ from tests.page_checks import check_page
 from tests.tuning.conftest import Runs, make, url, work
 
 GONE = {**this_process(), "started": 1.0, "command": "before"}  # our pid, of a process before us
+
+
+def id_of(storage: BaseStorage, trial: Trial | FrozenTrial) -> int:
+    """What a storage calls a trial of the study."""
+    study = storage.get_study_id_from_name("s")
+    return storage.get_trial_id_from_study_id_trial_number(study, trial.number)
 
 
 def rates(study: Any) -> list[float]:
@@ -95,12 +103,13 @@ def test_a_trial_of_a_dead_process_is_taken_up_in_its_place(tmp_path: Path, runs
     runs.do = kill
     with pytest.raises(Killed):
         work(plan)
-    study = open_study(open_storage(url(plan)), plan)
+    storage = open_storage(url(plan))
+    study = open_study(storage, plan)
     running = outcomes(study)[1]
     assert running.state == TrialState.RUNNING
-    requeue_dead(study)
+    requeue_dead(study, Watch())
     assert outcomes(study)[1].state == TrialState.RUNNING  # this process lives
-    study._storage.set_trial_user_attr(running._trial_id, "owner", GONE)
+    storage.set_trial_user_attr(id_of(storage, running), "owner", GONE)
     runs.do = lambda place, epoch: None
     study = work(plan)
     assert runs.begun == [0, 1, 1, 2, 3]
@@ -318,18 +327,20 @@ def test_a_trial_of_another_machine_is_dead_when_it_gives_no_sign(
     tmp_path: Path, runs: Runs
 ) -> None:
     plan = make(tmp_path)
-    study = open_study(open_storage(url(plan)), plan)
+    storage = open_storage(url(plan))
+    assert isinstance(storage, RDBStorage)
+    study = open_study(storage, plan)
     study.sampler = worker.SlotSampler(plan, study)
     far = study.ask()
     far.set_user_attr("place", 0)
     far.set_user_attr("owner", {**GONE, "place": "elsewhere"})
-    study._storage.record_heartbeat(far._trial_id)
-    requeue_dead(study)
+    storage.record_heartbeat(id_of(storage, far))
+    requeue_dead(study, Watch())
     assert outcomes(study)[0].state == TrialState.RUNNING
-    with study._storage._backend.engine.begin() as connection:
+    with storage.engine.begin() as connection:
         before = f"datetime(heartbeat, '-{GRACE + 1} seconds')"
         connection.exec_driver_sql(f"UPDATE trial_heartbeats SET heartbeat = {before}")
-    requeue_dead(study)
-    requeue_dead(study)
+    requeue_dead(study, Watch())
+    requeue_dead(study, Watch())
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
     assert outcomes(study)[0].number == 1
