@@ -98,7 +98,7 @@ def flag() -> Rule:
     return Rule("True or False", lambda value: isinstance(value, bool))
 
 
-def text(says: str = "a text") -> Rule:
+def text(says: str = "a string") -> Rule:
     """Any text."""
     return Rule(says, lambda value: isinstance(value, str), text=True)
 

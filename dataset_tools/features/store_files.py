@@ -52,7 +52,7 @@ def read_items(folder: Path) -> list[str]:
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise FeatureError(f"{path}: missing; one item token a line, line i = row i") from None
+        raise FeatureError(f"{path}: missing; one item token per line, line i = row i") from None
     except UnicodeDecodeError as error:
         raise FeatureError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
     items = text.removesuffix("\n").split("\n") if text else []

@@ -241,34 +241,55 @@ def read_item_table(path: Path) -> tuple[list[Column], Iterator[dict[str, str]]]
 def numbered_cells(
     path: str | Path, separator: str = "\t", encoding: str = "utf-8"
 ) -> Iterator[tuple[int, list[str]]]:
-    """Every line of an atomic file that is not empty, the header too: its number and its cells.
+    """Every line of an atomic file that is not blank, the header too: its number and its cells.
 
-    Lines count from 1; a row with quoted line breaks has the number of its first one.
+    Lines count from 1; a row with quoted line breaks has the number of its first one. As in pandas,
+    a line of spaces and tabs alone is blank, and quotes mean nothing beside a separator of several
+    characters.
 
     Raises:
         UsageError: a quote that nothing closes, or bytes that are no text of this encoding; it
             names the line.
     """
-    _lift_field_limit()
-    start = 1
     try:
         with open(path, encoding=with_mark(encoding), newline="") as stream:
-            sign = separator if len(separator) == 1 else "\x1f"
-            lines = (line.replace(separator, sign) for line in stream)
-            reader = csv.reader(lines, delimiter=sign, strict=True)
-            for cells in reader:
-                line, start = start, reader.line_num + 1
-                if cells:
-                    yield line, cells
-    except csv.Error as error:
-        raise UsageError(
-            f"{path}, line {start}: {error}; a field that starts with a double quote must "
-            "be quoted, its own quotes doubled"
-        ) from error
+            if len(separator) == 1:
+                yield from _csv_cells(path, stream, separator)
+            else:
+                for line, text in enumerate(map(str.strip, stream), start=1):
+                    if text:
+                        yield line, text.split(separator)
     except UnicodeError as error:
         line = undecodable_line(path, encoding)
         raise UsageError(
             f"{path}, line {line}: not {encoding.upper()}; convert the file to UTF-8"
+        ) from error
+
+
+def _csv_cells(
+    path: str | Path, stream: IO[str], separator: str
+) -> Iterator[tuple[int, list[str]]]:
+    """``numbered_cells`` where the separator is one character, and cells may be quoted."""
+    _lift_field_limit()
+    start, latest = 1, ""
+
+    def lines() -> Iterator[str]:
+        nonlocal latest
+        for text in stream:
+            latest = text
+            yield text
+
+    reader = csv.reader(lines(), delimiter=separator, strict=True)
+    try:
+        for cells in reader:
+            line, start = start, reader.line_num + 1
+            # A blank cell may be quoted; a quote is on the last line of its row.
+            if len(cells) > 1 or latest.strip(" \t\r\n"):
+                yield line, cells
+    except csv.Error as error:
+        raise UsageError(
+            f"{path}, line {start}: {error}; a field that starts with a double quote must "
+            "be quoted, its own quotes doubled"
         ) from error
 
 

@@ -43,7 +43,7 @@ def read_date_text(text: str) -> datetime:
             try:
                 return _moment(found.groupdict())
             except ValueError as error:  # the calendar's words, without the text itself
-                raise ValueError(f"{text!r} is no date: {error}") from None
+                raise ValueError(f"{text!r} is not a date: {error}") from None
     numeric = _NUMERIC.fullmatch(text)
     if numeric:
         raise AmbiguousDate(_both_readings(text, numeric))

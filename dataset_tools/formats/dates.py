@@ -117,7 +117,7 @@ def check_bound(text: str) -> None:
     try:
         read_time(text)
     except ValueError as error:
-        hint = f" ({error})" if "is no date" in str(error) else ""
+        hint = f" ({error})" if "is not a date" in str(error) else ""
         if isinstance(error, AmbiguousDate):
             hint = " (day and month could change places; write the year first)"
         raise UsageError(

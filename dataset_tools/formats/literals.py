@@ -70,7 +70,7 @@ def parse_json(line: str) -> dict[str, Any]:
         raise ValueError("nested too deep") from error
     if not isinstance(record, dict):
         one = "a list, not " if isinstance(record, list) else "not "
-        raise ValueError(f"{one}a JSON object; one object a line is read")
+        raise ValueError(f"{one}a JSON object; one object per line is read")
     return record
 
 
@@ -113,7 +113,7 @@ def _texts(value: object) -> list[str]:
     if isinstance(value, dict):
         return [text for part in value.values() for text in _texts(part)]
     if isinstance(value, (bool, bytes)):
-        raise TypeError(f"{value!r} is not a text")
+        raise TypeError(f"{value!r} is not text")
     return [text for text in [_plain(str(value))] if text]
 
 

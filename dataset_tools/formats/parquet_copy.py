@@ -237,7 +237,9 @@ def _plain(path: Path, columns: Sequence[Column], wanted: Sequence[str]) -> Iter
 
     names = [str(column) for column in columns]
     read = csv.ReadOptions(column_names=names, skip_rows=1, block_size=_BLOCK_BYTES)
-    parse = csv.ParseOptions(delimiter="\t", quote_char=False)
+    parse = csv.ParseOptions(
+        delimiter="\t", quote_char=False, invalid_row_handler=lambda row: _skip_or_error(row.text)
+    )
     convert = csv.ConvertOptions(
         column_types=dict.fromkeys(names, pyarrow.string()), include_columns=list(wanted)
     )
@@ -249,6 +251,11 @@ def _plain(path: Path, columns: Sequence[Column], wanted: Sequence[str]) -> Iter
         if "Empty CSV file" in str(error):  # a header alone
             return
         raise UsageError(f"{path}: {error}") from error
+
+
+def _skip_or_error(line: str) -> str:
+    """What pyarrow is to do with a line of too few or too many cells: a blank one is no row."""
+    return "error" if line.strip(" ") else "skip"
 
 
 def _quoted(path: Path, columns: Sequence[Column]) -> Iterator[Any]:

@@ -52,7 +52,7 @@ class MovieLens(Source):
                 self._ratings, self._films = folder / ratings, folder / films
                 self._split_rating, self._split_film = split_rating, split_film
                 return
-        raise UsageError(f"{folder}: none of {', '.join(LAYOUTS)} is there")
+        raise UsageError(f"{folder}: contains none of {', '.join(LAYOUTS)}")
 
     @property
     def interactions_path(self) -> Path:

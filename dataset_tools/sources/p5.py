@@ -187,6 +187,6 @@ def _read_images(path: Path) -> dict[str, str]:
     images = {}
     for item, image in content.items():
         if not isinstance(image, str):  # lists of lists of one list would be endless as a text
-            raise DatasetError(f"{path}: the picture of {item[:80]!r} is no text")
+            raise DatasetError(f"{path}: the picture of {item[:80]!r} is not text")
         images[item] = image
     return images

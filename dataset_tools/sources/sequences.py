@@ -50,7 +50,7 @@ class Sequences(Source):
 
     name: ClassVar[str] = "sequences"
     summary: ClassVar[str] = (
-        "a text file of sequences: 'user item item ...' a line, or 'user item' pairs"
+        "a text file of sequences: 'user item item ...' per line, or 'user item' pairs"
     )
     reads: ClassVar[Literal["file", "folder", "either"]] = "file"
     option_names: ClassVar[tuple[str, ...]] = ("layout", *CATALOGUE_OPTIONS)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from recbole.utils import FeatureType
 
 from dataset_tools.errors import DatasetError
@@ -40,8 +39,10 @@ class Lines:
         """
         try:
             rows = numbered_cells(self.filepath, self.separator, self.encoding)
-            next(rows, None)
-            yield from rows
+            _, header = next(rows, (1, []))
+            for line, cells in rows:
+                if len(header) > 1 or cells[0].strip():  # a lone blank cell is no row for pandas
+                    yield line, cells
         except DatasetError as error:
             raise DataError(str(error)) from None
 
@@ -52,16 +53,17 @@ class Lines:
                 return line
         return 0
 
-    def refuse_short_rows(self, suspects: np.ndarray, width: int) -> None:
-        """Refuse the first of the rows ``suspects`` that has fewer cells than the header.
+    def refuse_short_rows(self, width: int) -> None:
+        """Refuse the first row that has fewer cells than the header.
 
-        pandas fills such a row up with missing values.
+        pandas fills such a row up with missing values, and leaves it out where all it has is one
+        blank cell, though it is quoted.
+
+        Raises:
+            DataError: it names the line.
         """
-        wanted = set(suspects.tolist())
-        if not wanted:
-            return
-        for at, (line, cells) in enumerate(self.rows()):
-            if at in wanted and len(cells) < width:
+        for line, cells in self.rows():
+            if len(cells) < width:
                 raise DataError(
                     f"{self.filepath}, line {line}: {len(cells)} cells, the header has {width}"
                 )

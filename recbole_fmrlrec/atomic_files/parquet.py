@@ -46,7 +46,7 @@ def parquet_form(path: str | Path, separator: str, encoding: str) -> Path | None
         return copy
     getLogger().warning(
         f"{copy} is not used: {why}; {text.name} is read, which takes longer. "
-        f"`python -m dataset_tools parquet {text.parent}` makes it again"
+        f"`python -m dataset_tools parquet {text.parent}` recreates it"
     )
     return None
 

@@ -128,12 +128,14 @@ def read_table(
     """
     lines = Lines(filepath, separator, encoding)
     width = len(read_header(filepath, separator, encoding))
-    frame = _read(lines, _options(lines, columns, width), columns, width)
+    options = _options(lines, columns, width)
+    frame = _read(lines, options, columns, width)
+    if options["engine"] == "python" or frame[width - 1].isna().any():
+        lines.refuse_short_rows(width)
     if frame.empty:
         raise DataError(f"{filepath} has a header but no rows")
     if not isinstance(frame.index, pd.RangeIndex):  # pandas makes row names of the first cells
         raise DataError(f"{filepath}, line {lines.number(0)}: more cells than the header's {width}")
-    lines.refuse_short_rows(np.flatnonzero(frame[width - 1].isna()), width)
     frame = frame[[column.position for column in columns]]
     frame.columns = pd.Index([column.field for column in columns], dtype=object)
     return frame
@@ -153,9 +155,9 @@ def _options(lines: Lines, columns: list[Column], width: int) -> dict[str, Any]:
     separator = lines.separator
     options: dict[str, Any] = {"sep": separator, "encoding": lines.encoding, "header": 0}
     options["names"] = range(width)  # a name may occur twice where nobody asks for it
-    # RecBole always takes the slow Python engine. Separators of several characters need it, and it
-    # is the stricter one on quotes: the other takes an opening quote to mean the rest of the file.
-    if len(separator) == 1 and separator.isascii() and not _has_quotes(lines.filepath):
+    # RecBole always takes the slow Python engine. Separators of several characters need it.
+    single = len(separator) == 1 and separator.isascii()
+    if single and width > 1 and _engines_agree(lines.filepath):
         options.update(engine="c", low_memory=False)
         if _PANDAS < (3, 1):  # later versions always round correctly, and warn of the argument
             options["float_precision"] = "round_trip"
@@ -186,9 +188,22 @@ def _read(lines: Lines, options: dict[str, Any], columns: list[Column], width: i
         raise _unreadable_cell(lines, columns, options, error) from None
 
 
-def _has_quotes(filepath: str | Path) -> bool:
+def _engines_agree(filepath: str | Path) -> bool:
+    """Whether both engines of pandas read the same cells of a file.
+
+    The fast one takes an opening quote to mean the rest of the file, and loses an empty first cell
+    after a line that ends with a carriage return alone. (It also differs on what a blank line is,
+    which matters where there is only one column.)
+    """
+    last = b""
     with open(filepath, "rb") as file:
-        return any(b'"' in block for block in iter(lambda: file.read(1 << 20), b""))
+        for block in iter(lambda: file.read(1 << 20), b""):
+            block = last + block
+            last = b"\r" if block.endswith(b"\r") else b""
+            alone = block.count(b"\r") - len(last) > block.count(b"\r\n")
+            if alone or b'"' in block:
+                return False
+    return True
 
 
 def _note_columns(dataset: Any, columns: list[Column], source: FeatureSource | str) -> None:

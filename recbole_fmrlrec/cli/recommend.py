@@ -25,7 +25,7 @@ file, written as a file. Or show which items are like an item.
 """
 USERS_HELP = """\
 users: CSV with the columns user_id,history (items with spaces between them, or a JSON list of ids)
-or user_id,item_id (one event a line, a user's lines together, the oldest first or with a column
+or user_id,item_id (one event per line, a user's lines together, the oldest first or with a column
 timestamp, numbers or ISO dates, that says the order), or JSON lines
 {"user_id": "7", "history": ["a", "b"]}
 """
@@ -64,7 +64,7 @@ def build_parser() -> Parser:
     add("--k", type=int, default=10, help="items for each user (10)")
     add("--separator", metavar="TEXT", help=SEPARATOR_HELP)
     add("--include_seen", action="store_true", help="also recommend items of the history")
-    add("--candidates_file", type=Path, metavar="FILE", help="choose from these ids, one a line")
+    add("--candidates_file", type=Path, metavar="FILE", help="choose from these ids, one per line")
     add("--unknown", choices=("skip", "error"), default="skip", help="unknown items (skip)")
     add("--batch_size", type=int, default=256, help="users per batch (256)")
     add("--explain", action="store_true", help=EXPLAIN_HELP)

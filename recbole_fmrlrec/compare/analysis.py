@@ -74,8 +74,8 @@ def _with_history_kept(plan: Plan, lacking: Sequence[str]) -> Plan:
     """
     if is_masked(plan.main):
         raise RunError(
-            f"no ranks without the users' histories, which {plan.valid_metric} is of, in cells of "
-            f"an earlier version: {', '.join(lacking)}; {MASKED_AGAIN}"
+            f"{plan.valid_metric} needs ranks without the users' histories, which cells of an "
+            f"earlier version do not have: {', '.join(lacking)}; {MASKED_AGAIN}"
         )
     return replace(plan, history=KEEP)
 

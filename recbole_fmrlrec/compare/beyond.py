@@ -44,7 +44,7 @@ def without_missing_lists(
     if lacking and (not left or metric_name(plan.main) in lacking):
         wanted = ", ".join(lacking)
         cells = list(dict.fromkeys(cell for own in lacking.values() for cell in own))
-        raise RunError(f"no lists, which {wanted} needs, in {', '.join(cells)}; {LISTS_AGAIN}")
+        raise RunError(f"{wanted}: no recorded lists in {', '.join(cells)}; {LISTS_AGAIN}")
     return replace(plan, metrics=left), lacking
 
 

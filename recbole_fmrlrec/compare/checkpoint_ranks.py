@@ -103,7 +103,7 @@ class TrainedPart:
             raise UsageError(f"--part={self.part}: the split of this training has no such rows")
         if not serves_ranks(self.config, loader):
             raise UsageError(
-                f"{self.checkpoint}: its evaluation is not one of ranks; it needs one target a row "
+                f"{self.checkpoint}: it was not evaluated by ranks, which needs one target per row "
                 "and eval_args.mode: full"
             )
         known = describe_rows(self.config, dataset, counts, loaders, self.part)

@@ -45,7 +45,7 @@ def _history_notes(analysis: dict[str, Any]) -> list[str]:
         )
     if analysis["without_masked"]:
         found.append(
-            "There are no masked figures, as cells of an earlier version have none: "
+            "There are no masked figures, because cells of an earlier version lack them: "
             f"{', '.join(analysis['without_masked'])}; {MASKED_AGAIN}."
         )
     return found
@@ -63,8 +63,8 @@ def _lists_notes(analysis: dict[str, Any]) -> list[str]:
     whole = sorted({short(m).partition("@")[0] for m in columns if is_of_all_lists(m)})
     if whole:
         found.append(
-            f"{', '.join(whole)}: one value for the lists of all users together, so that there are "
-            "no values by user, and neither an interval nor a test."
+            f"{', '.join(whole)}: one value for the lists of all users together, so there are "
+            "no values per user, and neither an interval nor a test."
         )
     for name, dataset in analysis["datasets"].items():
         groups = [

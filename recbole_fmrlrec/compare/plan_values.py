@@ -69,7 +69,7 @@ class PlanValues:
     def text(self, at: EntryPath, value: Any) -> str:
         """A text with something in it."""
         if not isinstance(value, str) or not value:
-            raise self.wrong(at, f"`{at[-1]}` must be a text, not {shown(value)}")
+            raise self.wrong(at, f"`{at[-1]}` must be a string, not {shown(value)}")
         return value
 
     def name(self, at: EntryPath, value: Any) -> str:

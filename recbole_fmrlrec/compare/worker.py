@@ -100,7 +100,7 @@ def compute(cell: Cell) -> None:
         run_when_free(cell.model, cell.dataset, config_dict=cell.settings, **more)
     if not (cell.path / TEST_RANKS).is_file():
         raise RunError(
-            f"{cell.path}: the run left no {TEST_RANKS}; a comparison needs one test item a row "
+            f"{cell.path}: the run left no {TEST_RANKS}; a comparison needs one test item per row "
             f"and eval_args.mode: full. Where the file was removed, --redo={cell.key} makes it "
             "again"
         )

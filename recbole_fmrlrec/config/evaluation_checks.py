@@ -170,7 +170,7 @@ def check_labels(config: Any, dataset: Any) -> None:
         if wrong or (found == found[0]).all():
             what = "has values other than 0 and 1" if wrong else f"is {int(found[0])} everywhere"
             raise DataError(
-                f"metrics: {', '.join(sorted(used))} tell 0 from 1, and {label} {what} "
+                f"metrics: {', '.join(sorted(used))} distinguish 0 from 1, and {label} {what} "
                 f"(threshold: {config['threshold']}); {ways}"
             )
     if config["train_neg_sample_args"]["distribution"] != "none":

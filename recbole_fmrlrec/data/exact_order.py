@@ -120,7 +120,9 @@ class ExactOrder(Dataset):
         if self.time_field in self.inter_feat:
             self.inter_feat = self.inter_feat.sort_values(self.time_field, kind="stable")
         else:
-            self.logger.warning("rm_dup_inter goes by the file's order: no timestamps are loaded")
+            self.logger.warning(
+                "rm_dup_inter follows the order of the file: no timestamps are loaded"
+            )
         pair = [self.uid_field, self.iid_field]
         self.inter_feat = self.inter_feat.drop_duplicates(subset=pair, keep=keep)
 
@@ -168,8 +170,8 @@ class ExactOrder(Dataset):
     def _need_plain_lists(self, key: str, what: str) -> None:
         if vars(type(self)).get("data_augmentation") is not prefix_rows:
             raise DataError(
-                f"{key}: {self.config['model']} makes lists of its own, which {what} "
-                f"do{'es' * what.startswith('a ')} not give; leave the key out"
+                f"{key}: {self.config['model']} builds its own lists, which {what} "
+                f"do{'es' * what.startswith('a ')} not provide; leave the key out"
             )
 
     def _split_index_by_leave_one_out(self, grouped_index: Any, leave_one_num: int) -> list[Any]:

@@ -50,7 +50,9 @@ def _check_items(phase: str, loader: Any) -> None:
     asked = f"{phase}_neg_sample_args" if phase == "train" else f"eval_args.mode of {phase}"
     if isinstance(sampler, RepeatableSampler):
         if len(possible) < 2:
-            raise DataError(f"{asked}: the data have one item only, and no other as a negative")
+            raise DataError(
+                f"{asked}: the data have only one item, so there is no other to draw as a negative"
+            )
         return
     for user in torch.unique(dataset.inter_feat[dataset.uid_field]).tolist():
         used = sampler.used_ids[user]

@@ -50,7 +50,7 @@ def load_side_information(config: Any, dataset: Any) -> SideInformation:
     for name in names:
         if dataset.field2type.get(name) not in _TOKENS or name not in dataset.item_feat:
             raise UsageError(
-                f"selected_features names {name!r}, which is no column of type token or token_seq "
+                f"selected_features names {name!r}, which is not a token or token_seq column "
                 f"of the items of {dataset.dataset_name}"
             )
     tokens = {name: dataset.item_feat[name].view(dataset.item_num, -1) for name in names}

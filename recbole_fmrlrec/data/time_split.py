@@ -73,8 +73,8 @@ def _moment(value: Any, times: np.ndarray, name: str) -> float:
         unit = unit_of(float(times[-1]))
         if unit is None:
             raise DataError(
-                f"eval_args.split.time: {value} is a date, and the times of {name} are none: they "
-                f"go from {times[0]:g} to {times[-1]:g}; give such values, or shares of the "
+                f"eval_args.split.time: {value} is a date, but the times of {name} are numbers "
+                f"from {times[0]:g} to {times[-1]:g}; give such numbers, or shares of the "
                 "interactions such as [0.8, 0.9]"
             )
         return float(number * UNITS[unit])

@@ -145,7 +145,7 @@ def _file(entry: tuple[Any, Any]) -> bool:
 
 
 _Check = tuple[Callable[[Any], bool], str]
-_TEXT: _Check = (lambda value: isinstance(value, str), "a text")
+_TEXT: _Check = (lambda value: isinstance(value, str), "a string")
 _FLAG: _Check = (lambda value: isinstance(value, bool), "true or false")
 _COUNT: _Check = (_whole, "an integer of at least 1")
 _SIZES: _Check = (_sizes, "ascending integers of at least 1")

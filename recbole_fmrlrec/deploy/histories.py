@@ -42,7 +42,7 @@ def ids_of_list(items: Sequence[object], where: str) -> list[str]:
     """
     for item in items:
         if not isinstance(item, str | int) or isinstance(item, bool):
-            raise UsageError(f"{where}: {json.dumps(item)} is not an item id; ids are texts")
+            raise UsageError(f"{where}: {json.dumps(item)} is not an item id; ids are strings")
     return [str(item) for item in items]
 
 

@@ -103,11 +103,11 @@ class ItemTable:
         """Give items their values in a column; an item that is not named has none.
 
         Raises:
-            DeployError: no name, a value that is neither a text nor a list of texts, or values
+            DeployError: no name, a value that is neither a string nor a list of strings, or values
                 for none of the items.
         """
         if not isinstance(name, str) or not name:
-            raise DeployError(f"a column's name is a text, not {name!r}")
+            raise DeployError(f"a column's name must be a string, not {name!r}")
         if self.ids and not any(item in values for item in self.ids):
             raise DeployError(f"column {name}: none of the {len(values)} ids is one of the model's")
         self.columns[name] = [_values(name, item, values.get(item)) for item in self.ids]
@@ -137,7 +137,8 @@ def _values(column: str, item: str, given: object) -> Values:
     values = (given,) if isinstance(given, str) else given
     if not isinstance(values, Sequence) or not all(isinstance(value, str) for value in values):
         raise DeployError(
-            f"column {column}, item {item!r}: {shown(given)} is neither a text nor a list of texts"
+            f"column {column}, item {item!r}: {shown(given)} is neither a string nor a list of "
+            "strings"
         )
     return tuple(values)
 

@@ -149,7 +149,7 @@ def _read_items(
     ids, titles = content.get("ids"), content.get("titles")
     for name, values, kinds in (("ids", ids, str), ("titles", titles, str | None)):
         if not isinstance(values, list) or not all(isinstance(value, kinds) for value in values):
-            raise DeployError(f"{path}: {name} must be a list of texts")
+            raise DeployError(f"{path}: {name} must be a list of strings")
         if len(values) != count:
             raise DeployError(f"{path}: {len(values)} {name}, model.json says {count} items")
     assert isinstance(ids, list) and isinstance(titles, list)
@@ -161,7 +161,7 @@ def _read_columns(path: Path, columns: Any, count: int) -> dict[str, list[Values
         raise DeployError(f"{path}: columns must be an object")
     for name, values in columns.items():
         if not isinstance(values, list) or not all(map(_is_texts, values)):
-            raise DeployError(f"{path}: column {name} must be a list of lists of texts")
+            raise DeployError(f"{path}: column {name} must be a list of lists of strings")
         if len(values) != count:
             raise DeployError(
                 f"{path}: {len(values)} entries in column {name}, model.json says {count} items"

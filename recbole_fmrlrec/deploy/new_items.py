@@ -34,7 +34,7 @@ def project(
     """
     if network.projector is None:
         raise DeployError(
-            f"{description.model} was trained on ids alone: a new item has no vector in it"
+            f"{description.model} was trained on ids alone: it has no vector for a new item"
         )
     matrix = unit_features(description, features, count) * description.feature_scale
     projected: Tensor = network.projector(matrix)

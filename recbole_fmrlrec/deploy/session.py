@@ -245,10 +245,12 @@ class Session:
 def _check_plain(state: Mapping[str, Any]) -> None:
     events, seen = state["events"], state["seen"]
     if not is_whole(events) or events < 0:
-        raise DeployError(f"a session's events must be an integer from 0, not {shown(events)}")
+        raise DeployError(
+            f"a session's events must be an integer of at least 0, not {shown(events)}"
+        )
     known = isinstance(seen, list | tuple | set) and all(isinstance(item, str) for item in seen)
     if seen is not None and not known:
-        raise DeployError("a session's seen is None or a list of item ids")
+        raise DeployError("a session's seen must be None or a list of item ids")
 
 
 def _model_hash(recommender: Served) -> str:

@@ -40,7 +40,7 @@ def read_users(path: Path, separator: str | None = None) -> Iterator[User]:
     """Users of a CSV or JSON lines file, one at a time.
 
     CSV has the columns ``user_id,history`` (items with the separator between them, or a JSON list)
-    or ``user_id,item_id`` (one event a line, a user's lines together; with a column ``timestamp``
+    or ``user_id,item_id`` (one event per line, a user's lines together; with a column ``timestamp``
     they are put in its order, else the oldest comes first). JSON lines (``.jsonl``, ``.ndjson``,
     ``.json``) have ``user_id`` and the list ``history``, and may have ``timestamps``, one for each
     item. Columns that say nothing of this are named on standard error.

@@ -78,7 +78,7 @@ class BestLists:
             ValueError: there was no history.
         """
         if self._masked is None:
-            raise ValueError("lists without the history were not asked for")
+            raise ValueError("lists without the history were not requested")
         return self._masked.items
 
 

@@ -79,7 +79,7 @@ class ListRecord:
             return f"the shapes do not agree: {shapes}"
         ids = [array for name, array in wide.items() if name.endswith("items")]
         if any(a.size and (a.min() < 0 or a.max() >= len(self.counts)) for a in ids):
-            return "an item is none of those that are counted"
+            return "an item is not among those that are counted"
         return None
 
     def _arrays(self) -> dict[str, np.ndarray]:

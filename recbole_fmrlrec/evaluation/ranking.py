@@ -36,7 +36,7 @@ BLOCK_BYTES = 20 * 2**20
 #: from memory again for every few users. Users that then share one reading of the table.
 LARGE, LARGE_ROWS = 98_304, 512
 
-#: Metrics that follow from the rank of one target a row.
+#: Metrics that follow from the rank of one target per row.
 RANK_METRICS = (*TOPK_METRICS, "gauc")
 
 #: Id of the item in the first row of a table without padding.

@@ -61,7 +61,9 @@ def read_catalogue(folder: Path, trained: Trained, same_encoder: bool = False) -
     every = next(iter(found.values())).items
     ids = [item for item in every if item not in known]
     if not ids:
-        raise UsageError(f"--catalogue: the training had all {len(every)} items of {store}")
+        raise UsageError(
+            f"--catalogue: the model was trained with all {len(every)} items of {store}"
+        )
     matrices = {name: align_features(features, ids)[0] for name, features in found.items()}
     titles = read_titles(store.parent / f"{store.parent.name}.item", ids)
     return NewItems(ids, titles, matrices)

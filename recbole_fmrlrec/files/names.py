@@ -16,7 +16,7 @@ def name_fault(value: object) -> str | None:
     folder itself or the one above. It has no control characters and no blanks at its ends.
     """
     if not isinstance(value, str) or not value:
-        return "must be a text that is not empty"
+        return "must be a string that is not empty"
     if "/" in value or "\\" in value:
         return "cannot have / or \\ in it: it is not a path"
     if value in (".", ".."):

@@ -165,13 +165,15 @@ class _Check:
 
     def _check_key(self, key: yaml.Node, seen: dict[str, int]) -> None:
         if not isinstance(key, yaml.ScalarNode):
-            raise YamlFault("a key must be a text, not a list or a mapping", key.start_mark)
+            raise YamlFault("a key must be a string, not a list or a mapping", key.start_mark)
         if key.tag == _MERGE:
             return
         if key.tag != _TEXT:
             if not self.any_keys:
                 kind = key.tag.removeprefix(_PREFIX)
-                problem = f"the key `{key.value[:40]}` is read as a value ({kind}), not as a text; "
+                problem = (
+                    f"the key `{key.value[:40]}` is read as a value ({kind}), not as a string; "
+                )
                 raise YamlFault(problem + "put it in quotes if it is a name", key.start_mark)
             key.tag = _TEXT
         name, line = str(key.value), key.start_mark.line + 1

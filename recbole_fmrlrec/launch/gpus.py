@@ -31,7 +31,7 @@ def read_gpus(text: str | None) -> tuple[str, ...]:
     if count == 0:
         raise UsageError(f"--gpus={text}: torch sees no GPU here; leave --gpus out")
     if wrong := [number for number in wanted if not 0 <= number < count]:
-        raise UsageError(f"--gpus={text}: torch sees {count} here, and no number {wrong[0]}")
+        raise UsageError(f"--gpus={text}: torch sees {count} GPU(s) here, none numbered {wrong[0]}")
     shown = os.environ.get(VISIBLE, "").split(",") if os.environ.get(VISIBLE) else None
     return tuple(shown[number].strip() if shown else str(number) for number in wanted)
 
@@ -51,7 +51,7 @@ def refuse_gpu_id(settings: Iterable[Mapping[str, Any]]) -> None:
     """
     for values in settings:
         if "gpu_id" in values:
-            raise UsageError("--gpus deals the devices: leave the key gpu_id out")
+            raise UsageError("--gpus assigns the devices: leave the key gpu_id out")
         if values.get("use_gpu") is False:
             raise UsageError("--gpus with use_gpu: False: leave one of them out")
 

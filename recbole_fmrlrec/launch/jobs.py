@@ -202,7 +202,7 @@ class Launcher:
         from submitit.slurm.slurm import SlurmJob
 
         if not re.fullmatch(r"\d+(_\d+)?", entry["id"]):  # a word of a command
-            raise ValueError(f"{entry['id']!r} is no number of a job")
+            raise ValueError(f"{entry['id']!r} is not a job number")
         job: Any = SlurmJob(folder, entry["id"], [0])
         if job.state.partition(" ")[0] not in _OPEN:
             return None

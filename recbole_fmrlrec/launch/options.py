@@ -40,7 +40,9 @@ def parse_options(text: str | None) -> dict[str, Any]:
         elif name:
             found[name] += f",{part}"  # as of exclude=node1,node2
         else:
-            raise UsageError(f"--launcher_options: `{part}` is not NAME=VALUE, as partition=gpu")
+            raise UsageError(
+                f"--launcher_options: `{part}` is not NAME=VALUE, such as partition=gpu"
+            )
     return {key: value if "," in value else parse_value(value) for key, value in found.items()}
 
 

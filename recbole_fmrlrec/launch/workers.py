@@ -69,7 +69,7 @@ def add_options(parser: argparse.ArgumentParser, what: str) -> None:
         metavar="N",
         help="processes at a time on this machine (1); with --launcher=slurm, jobs",
     )
-    add("--gpus", metavar="N,N", help="deal these devices to the workers on this machine")
+    add("--gpus", metavar="N,N", help="assign these devices to the workers on this machine")
     add(
         "--launcher",
         choices=LAUNCHERS,
@@ -78,7 +78,7 @@ def add_options(parser: argparse.ArgumentParser, what: str) -> None:
     add(
         "--launcher_options",
         metavar="NAME=VALUE,..",
-        help="of the jobs, as partition=gpu,gpus_per_node=1,timeout_min=600",
+        help="of the jobs, such as partition=gpu,gpus_per_node=1,timeout_min=600",
     )
 
 
@@ -92,7 +92,7 @@ def read_workers(options: argparse.Namespace) -> Workers:
         raise UsageError("--launcher_options without --launcher: add --launcher=slurm")
     if options.launcher == "slurm" and options.gpus is not None:
         raise UsageError(
-            "--gpus deals the devices of this machine; SLURM's jobs get theirs by "
+            "--gpus assigns the devices of this machine; SLURM jobs get theirs by "
             "--launcher_options=gpus_per_node=1"
         )
     given = parse_options(options.launcher_options)

@@ -128,7 +128,7 @@ class ModalityGraphNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if not feature_widths:
-            raise ValueError("MMSSL needs the features of one modality or more")
+            raise ValueError("MMSSL needs the features of at least one modality")
         self.num_layers = num_layers
         self.feature_weight, self.attention_weight = feature_weight, attention_weight
         self.projectors = nn.ModuleList(nn.Linear(one, width) for one in feature_widths)

@@ -15,7 +15,7 @@ def _text(value: Any) -> Any:
 def _whole(text: str) -> str:
     """JSON can name half a character of UTF-16, which no other form of text can hold."""
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("holds half a character")
+        raise ValueError("contains half a character (an unpaired surrogate)")
     return text
 
 

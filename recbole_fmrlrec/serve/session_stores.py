@@ -148,7 +148,7 @@ class RedisStore:
             )
             self._redis.ping()
         except (redis.RedisError, ValueError) as error:
-            raise UsageError(f"--session_store: no Redis answers: {error}") from None
+            raise UsageError(f"--session_store: cannot reach Redis: {error}") from None
 
     def read(self, ids: Iterable[str], now: float) -> dict[str, bytes]:
         """See `Store`; Redis goes by its own clock."""

@@ -142,8 +142,8 @@ def continue_model(model: Any, dataset: Any, config: Any, parent: Parent) -> Con
     old, new = parent.state["state_dict"], model.state_dict()
     if missing := sorted(old.keys() ^ new.keys()):
         raise UsageError(
-            f"{parent.key}: {parent.file} is of a {parent.model} of another shape: {missing[0]} is "
-            "in one of the two; give no other settings of the model than the parent's"
+            f"{parent.key}: {parent.file} holds a {parent.model} of another shape: {missing[0]} is "
+            "in only one of the two; leave the settings of the model as the parent's"
         )
     now = vocabulary_of(dataset)
     matches: dict[str, Match] = {}

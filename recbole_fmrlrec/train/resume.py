@@ -163,8 +163,8 @@ class ResumableTraining:
             own = others[torchrun.rank() - 1] if torchrun.rank() else None
             return state | (load_checkpoint(io.BytesIO(own), self.device) if own else {})
         self.logger.warning(
-            "%s is of %d process(es), and %d continue it: batches are of another size, so that its "
-            "numbers will differ from those of an undisturbed run",
+            "%s was written by %d process(es), and %d continue it: batches have another size, so "
+            "the numbers will differ from those of an undisturbed run",
             *(self.last_file, written, size),
         )
         state = state | {"scheduler": round(state["scheduler"] * written / size)}

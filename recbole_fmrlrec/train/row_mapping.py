@@ -63,7 +63,8 @@ class RowMapping:
             fits = self._fitting(name, old, new)
             if not fits and old != new:
                 raise Misfit(
-                    f"{list(before)} there, {list(now)} here, which is no number of items or users"
+                    f"{list(before)} there, {list(now)} here, which is not a number of items or "
+                    "users"
                 )
             if len(fits) > 1:
                 named = [kind for kind in fits if kind.removesuffix("s") in name]

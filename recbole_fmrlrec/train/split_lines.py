@@ -64,7 +64,7 @@ def _cold(config: Any, pasts: Sequence[Past]) -> list[str]:
     line = f"cold:    {len(pasts[0].cold):,} of {items:,} items are in no training interaction"
     if pasts[0].dropping:
         dropped = _both([past.dropped for past in pasts])
-        return [f"{line}; they are no candidates, and {dropped} interactions with them left out"]
+        return [f"{line}; they are not candidates, and {dropped} interactions with them left out"]
     line += f", and the targets of {_both([int(p.of_cold_items.sum()) for p in pasts])} rows"
     if knows_ids_only(config):
         line += (

@@ -16,6 +16,7 @@ from recbole.data.dataset import Dataset
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.atomic_files import reader as tables
+from recbole_fmrlrec.atomic_files.lines import Lines
 from recbole_fmrlrec.atomic_files.reader import read_header, read_table
 from recbole_fmrlrec.errors import DataError
 from recbole_fmrlrec.model_api.registry import recbole_dir
@@ -24,6 +25,7 @@ from tests.conftest import MakeConfig, as_shipped, write_inter
 compat.apply()
 
 CELL = st.text(st.sampled_from(list("ab 1,#'\\é\"")), max_size=4)
+CELL |= st.text(st.sampled_from(list('a"\r')), max_size=4)
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -63,6 +65,9 @@ def outcome(reader: Any, path: Path) -> Any:
 @settings(deadline=None)
 @example([("", '"'), ('"', "")])  # a quoted line break, and a third cell
 @example([('"1', '"')])  # a quoted tab, and no second cell
+@example([("", ""), ('"', '"')])  # a quoted tab alone
+@example([("a", 'b\r""')])  # an empty quoted cell alone
+@example([("\r", "a")])  # an empty first cell after a carriage return alone
 @given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=4))
 def test_cells_are_those_of_recboles_own_call(rows: list[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -70,6 +75,31 @@ def test_cells_are_those_of_recboles_own_call(rows: list[tuple[str, str]]) -> No
         text = "".join(f"{first}\t{second}\n" for first, second in rows)
         path.write_text("user_id:token\titem_id:token\n" + text, encoding="utf-8")
         assert outcome(read, path) == outcome(as_recbole_reads, path)
+
+
+@settings(deadline=None)
+@example(["a,b", '","'], ",", 2)
+@example(["a\tb", " \t\x0c", "c\td"], "\t", 2)
+@example(["a b", "\x0c", "c d"], " ", 2)
+@example(["a", '""', "\xa0", "b"], "\t", 1)
+@example(['"a::b"', " c::d "], "::", 2)
+@given(
+    st.lists(st.text(st.sampled_from(list('ab" \t\r\n,:\x0c\xa0')), max_size=9), min_size=1),
+    st.sampled_from(["\t", ",", " ", "::"]),
+    st.integers(1, 3),
+)
+def test_the_rows_of_messages_are_those_of_the_table(
+    lines: list[str], separator: str, width: int
+) -> None:
+    """So that a message names the line of the row which it is about."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "toy.inter")
+        header = separator.join(f"{name}:token" for name in "xyz"[:width])
+        path.write_text("\n".join([header, *lines, ""]), encoding="utf-8", newline="")
+        table = outcome(lambda p: read_table(p, read_header(p, separator), separator), path)
+        if table != "refused":
+            rows = Lines(path, separator, "utf-8").rows()
+            assert table == [[cell or None for cell in cells] for _, cells in rows]
 
 
 @settings(deadline=None)
@@ -129,6 +159,9 @@ def test_columns_and_sequences_as_configured(config: MakeConfig, rich: Path) -> 
         ("user_id:token\titem_id:token\na\tb\nc\td\te\n", "line 3"),
         ("user_id:token\titem_id:token\na\tb\tc\n", "line 2: more cells than the header"),
         ('user_id:token\titem_id:token\na\t"b" c\n', "expected after"),
+        ('user_id:token\titem_id:token\na\tb\n"\t"\n', "line 3: 1 cells, the header has 2"),
+        ('user_id:token\titem_id:token\na\tb\n""\nc\td\n', "line 3: 1 cells"),
+        ("user_id:token\ttimestamp:float\na\t1\n  \nb\tsoon\n", "line 4, .*float: 'soon'"),
     ],
 )
 def test_a_malformed_file_is_refused_by_name_and_line(

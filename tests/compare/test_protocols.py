@@ -104,7 +104,10 @@ def test_cells_of_an_earlier_version_are_named_with_the_way_out(
     assert analysis["metrics"] == ["ndcg@2", "recall@2", "ndcg@10", "recall@10"]
     assert analysis["without_masked"] == ["BPR on toy, seed 2020 (BPR2020)"]
     shown = markdown(analysis)
-    assert "There are no masked figures, as cells of an earlier version have none: BPR on" in shown
+    assert (
+        "There are no masked figures, because cells of an earlier version lack them: BPR on"
+        in shown
+    )
     assert "the `compare` command of this comparison computes them with this version" in shown
     for changes in ({"valid_metric": "masked_NDCG@10"}, {"history": "mask"}):
         wanted = replace(plan, **{"valid_metric": "masked_NDCG@10", **changes})

@@ -160,7 +160,7 @@ def test_users_of_all_items_are_served_where_none_are_drawn(
 
 def test_one_item_has_no_negative(config: MakeConfig, tmp_path: Path) -> None:
     write_inter(tmp_path, [(f"u{u}", "i", t) for u in range(3) for t in range(5)])
-    with pytest.raises(DataError, match="one item only"):
+    with pytest.raises(DataError, match="only one item"):
         prepare(config("DIN", train_neg_sample_args=UNIFORM))
     with pytest.raises(DataError, match=r"no negative can be drawn.*one item in all the data"):
         create_dataset(config("DIEN", train_neg_sample_args=UNIFORM))

@@ -135,7 +135,7 @@ def test_impossible_entries(key: str, text: str, says: str) -> None:
 def test_other_keys_must_have_the_type_of_their_default() -> None:
     defaults = {"n_layers": 2, "reg_weight": 2, "hidden_act": "gelu", "mlp_hidden_size": [64, 64]}
     assert "n_layers must be an integer" in refusal("SASRec", {"n_layers": "2.5"}, dict(defaults))
-    assert "hidden_act must be a text" not in refusal("SASRec", {"n_layers": "x"}, dict(defaults))
+    assert "hidden_act must be a string" not in refusal("SASRec", {"n_layers": "x"}, dict(defaults))
     values = dict(defaults)
     apply(from_dict({"mlp_hidden_size": "32,16"}, "", is_text=True), values, "NeuMF")
     assert values["mlp_hidden_size"] == [32, 16]

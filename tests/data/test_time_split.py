@@ -192,7 +192,7 @@ def test_equal_times_stay_together() -> None:
         ([0.01, 0.5], "is 1 and 4: no interaction is left for training"),
         ([3.5, 3.9], "no interaction is left for validation"),
         ([3, 9], "no interaction is left for test"),
-        (["2020-01-01", 0.5], "2020-01-01 is a date, and the times of toy are none: they go from"),
+        (["2020-01-01", 0.5], "2020-01-01 is a date, but the times of toy are numbers from"),
     ],
 )
 def test_impossible_moments_are_refused(cuts: Any, says: str) -> None:

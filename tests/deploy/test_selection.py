@@ -160,7 +160,7 @@ def test_a_model_without_columns_is_written_as_before(
     [
         ([], "columns must be an object"),
         ({"g": [["a"]] * 4}, "4 entries in column g, model.json says 5 items"),
-        ({"g": ["a"] * 5}, "column g must be a list of lists of texts"),
+        ({"g": ["a"] * 5}, "column g must be a list of lists of strings"),
     ],
 )
 def test_damaged_columns_are_refused(tmp_path: Path, columns: object, message: str) -> None:
@@ -187,9 +187,9 @@ def test_wrong_use_is_refused(model: Recommender, options: dict, message: str) -
 
 
 def test_wrong_columns_are_refused(model: Recommender) -> None:
-    with pytest.raises(DeployError, match="item 'p': 5 is neither a text nor a list of texts"):
+    with pytest.raises(DeployError, match="item 'p': 5 is neither a string nor a list of strings"):
         model.add_column("year", {"p": 5})
     with pytest.raises(DeployError, match="none of the 1 ids is one of the model's"):
         model.add_column("year", {"x": "1999"})
-    with pytest.raises(DeployError, match="a column's name is a text"):
+    with pytest.raises(DeployError, match="a column's name must be a string"):
         model.add_column("", {"p": "1"})

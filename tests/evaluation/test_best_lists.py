@@ -56,7 +56,7 @@ def test_without_a_history_there_is_one_kind() -> None:
     lists = BestLists(1, 1)
     read_scores(lists, torch.tensor([[-torch.inf, 1.0, 2.0]]), torch.tensor([1]))
     assert lists.lists().tolist() == [[[2]]]
-    with pytest.raises(ValueError, match="were not asked for"):
+    with pytest.raises(ValueError, match="were not requested"):
         lists.masked_lists()
 
 

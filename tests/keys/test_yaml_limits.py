@@ -35,7 +35,7 @@ REFUSED = [
     ("a: 1\nseed: 1" + "0" * 30 + "\n", 2, "an integer of 31 digits is too large"),
     ("a: 1\nseed: 0x" + "f" * 5000 + "\n", 2, "is too large"),
     ("a:\n  b: 1\n  c: 2\n  b: 3\n", 4, "duplicate key `b`, also on line 2"),
-    ("a: 1\n? [b]\n: 1\n", 2, "a key must be a text"),
+    ("a: 1\n? [b]\n: 1\n", 2, "a key must be a string"),
     ("a: 1\nb: !!set {c}\n", 2, "the tag !!set is not allowed here"),
     ("a: 1\nb: !!python/object/apply:os.getpid []\n", 2, "python/object/apply"),
     ("a: 1\nb: !!timestamp x\n", 2, "not valid YAML"),

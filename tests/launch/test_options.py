@@ -128,7 +128,10 @@ def test_devices_by_torch_s_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpus.read_gpus("0,3") == ("0", "3")
     monkeypatch.setenv(gpus.VISIBLE, "4,5,GPU-8f, 7")
     assert gpus.read_gpus("[0,2,3]") == ("4", "GPU-8f", "7")
-    for text, says in [("0,0", "named twice"), ("1,4", "torch sees 4 here, and no number 4")]:
+    for text, says in [
+        ("0,0", "named twice"),
+        ("1,4", "torch sees 4 GPU.s. here, none numbered 4"),
+    ]:
         with pytest.raises(UsageError, match=says):
             gpus.read_gpus(text)
     for settings in ({"gpu_id": 1}, {"use_gpu": False}):

@@ -208,7 +208,7 @@ def test_stores_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     assert first is not None
     first.close()
     (tmp_path / "text").write_text("no database " * 100)
-    with pytest.raises(UsageError, match="no SQLite file"):
+    with pytest.raises(UsageError, match="not an SQLite file"):
         open_store(str(tmp_path / "text"), 10)
     with pytest.raises(UsageError, match="mysql:// is not known"):
         open_store("mysql://x", 10)
@@ -263,7 +263,7 @@ def test_redis_forgets_what_has_expired(redis_url: str) -> None:
 
 def test_no_redis_is_said() -> None:
     pytest.importorskip("redis", reason="the package redis is not installed")
-    with pytest.raises(UsageError, match="no Redis answers"):
+    with pytest.raises(UsageError, match="cannot reach Redis"):
         open_store("redis://127.0.0.1:1/0", 10)
 
 

@@ -202,7 +202,7 @@ def test_another_number_of_processes_continues_with_a_warning(place):
     found = told(place, "begun-by-one")
     assert len(found["history"]) == 3
     log = (Path(found["dir"]) / "run.log").read_text(encoding="utf-8")
-    assert "last.pth is of 1 process(es), and 2 continue it" in log
+    assert "last.pth was written by 1 process(es), and 2 continue it" in log
     # 7 batches of 13 in one process are 4 of 26 in two: of 12 steps 8 are left.
     assert torch.load(Path(found["dir"]) / "last.pth", weights_only=True)["scheduler"] == 4 + 8
 

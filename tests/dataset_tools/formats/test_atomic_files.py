@@ -14,10 +14,12 @@ from dataset_tools.formats.atomic_files import (
     MISSING,
     clean_sequence,
     clean_token,
+    numbered_cells,
     read_item_table,
     read_table,
     write_table,
 )
+from dataset_tools.formats.parquet_copy import write_copy
 
 COLUMNS = ["item_id:token", "title:token_seq", "brand:token", "price:float"]
 NASTY = [
@@ -127,6 +129,16 @@ def test_reader_names_the_line(tmp_path: Path, body: str, line: int, words: str)
     (tmp_path / "a.item").write_text("item_id:token\ttitle:token_seq\n" + body)
     with pytest.raises(DatasetError, match=rf"a\.item, line {line}: .*{words}"):
         list(read_item_table(tmp_path / "a.item")[1])
+
+
+def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
+    """As in pandas; and a copy in Parquet has the same rows."""
+    path = tmp_path / "a.item"
+    path.write_text("item_id:token\ttitle:token_seq\n1\ta\n\n  \n2\t\n \t \n")
+    assert [row["item_id"] for row in read_table(path)[1]] == ["1", "2", " "]
+    assert [line for line, _ in numbered_cells(path)] == [1, 2, 5, 6]
+    pytest.importorskip("pyarrow")
+    assert write_copy(path) == 3
 
 
 def test_reader_names_the_line_that_is_not_utf8(tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_dates_that_nanoseconds_do_not_reach(
     ("bound", "said"),
     [
         ("03/04/2024", "day and month could change places; write the year first"),
-        ("2024-02-30", "'2024-02-30' is no date: day is out of range for month"),
+        ("2024-02-30", "'2024-02-30' is not a date: day is out of range for month"),
     ],
 )
 def test_a_bound_that_is_no_date_says_why(
