@@ -50,6 +50,11 @@ class SearchSettings:
         """How the best items are found; exactly unless asked otherwise."""
         return self._search
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether every item is scored, so that the first k of a list do not depend on k."""
+        return self.description.search is None
+
     def use_exact(self) -> None:
         """Score every item."""
         self._search = ExactSearch(self.items.vectors)

@@ -115,3 +115,24 @@ def test_another_table_is_searched_in_the_same_way(
         near = (hidden[:, :4] @ vectors[1:, :4].t()).topk(9).indices[0] + 1
         best = (hidden @ vectors[near].t()).topk(3).indices[0]
         assert small.search(hidden, 3)[1].tolist() == [near[best].tolist()]
+
+
+def test_an_answer_does_not_depend_on_the_rest_of_its_batch(random_model: Recommender) -> None:
+    """A long history, which is left out of the list, makes a longer shortlist for itself alone."""
+    random_model.use_two_stage(prefix=4, shortlist=9)
+    histories = [["i1"], [f"i{n}" for n in range(1, 31)], ["i2", "i9"], []]
+    alone = [random_model.recommend(history, k=5).ids for history in histories]
+    assert [one.ids for one in random_model.recommend(histories, k=5)] == alone
+    sessions = random_model.sessions(4)
+    for event in range(30):
+        at = [user for user in range(4) if event < len(histories[user])]
+        sessions.update([histories[user][event] for user in at], at)
+    random_model.max_history = None
+    alone = [random_model.recommend(history, k=5).ids for history in histories]
+    assert [one.ids for one in sessions.top(5)] == alone
+
+    def even(item: str) -> bool:
+        return int(item[1:]) % 2 == 0
+
+    alone = [random_model.recommend(history, k=5, filter=even).ids for history in histories]
+    assert [one.ids for one in random_model.recommend(histories, k=5, filter=even)] == alone
