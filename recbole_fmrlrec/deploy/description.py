@@ -29,6 +29,17 @@ class Modality:
 
 
 @dataclass(frozen=True)
+class TwoStage:
+    """The settings of a two-stage search; see `SearchSettings.use_two_stage`."""
+
+    prefix: int
+    shortlist: int
+    faiss: str | None = None
+    copy_prefix: bool = False
+    effort: int | None = None
+
+
+@dataclass(frozen=True)
 class Description:
     """What ``model.json`` holds beside the format and its version.
 
@@ -54,6 +65,7 @@ class Description:
         made_with: versions of the packages that wrote it.
         files: bytes and SHA-256 by file name.
         version: counts the updates of the folder, from 1; 1 in files that do not say it.
+        search: how the best items are found; exactly when None, which files do not say.
     """
 
     model: str
@@ -75,6 +87,7 @@ class Description:
     made_with: dict[str, str] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     version: int = 1
+    search: TwoStage | None = None
 
     @property
     def feature_width(self) -> int:
@@ -83,7 +96,10 @@ class Description:
 
     def to_json(self) -> dict[str, Any]:
         """Values that JSON knows."""
-        return {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        values = asdict(self)
+        if self.search is None:
+            del values["search"]  # so that earlier versions, which do not know it, read the file
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, **values}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], path: Path) -> Description:
@@ -100,11 +116,14 @@ class Description:
                 f"reads {FORMAT_VERSION}; export again, or install the version that wrote it"
             )
         beside = ("format", "format_version", OWN_HASH)
-        values = {"version": 1, **{k: v for k, v in content.items() if k not in beside}}
+        defaults = {"version": 1, "search": None}
+        values = defaults | {k: v for k, v in content.items() if k not in beside}
         _check_fields(values, path)
         values["modalities"] = tuple(Modality(**entry) for entry in values["modalities"])
         values["sizes"] = tuple(values["sizes"])
         values["trained_sizes"] = tuple(values["trained_sizes"])
+        if values["search"] is not None:
+            values["search"] = TwoStage(**values["search"])
         description = cls(**values)
         _check_together(description, path)
         return description
@@ -131,6 +150,21 @@ def _modality(value: Any) -> bool:
         and _whole(value["width"])
         and isinstance(value["name"], str)
         and isinstance(value["encoder"], str)
+    )
+
+
+def _search(value: Any) -> bool:
+    if value is None:
+        return True
+    names = {entry.name for entry in fields(TwoStage)}
+    return (
+        isinstance(value, dict)
+        and set(value) == names
+        and _whole(value["prefix"])
+        and _whole(value["shortlist"])
+        and value["faiss"] in (None, "ivf")
+        and isinstance(value["copy_prefix"], bool)
+        and (value["effort"] is None or (value["faiss"] is not None and _whole(value["effort"])))
     )
 
 
@@ -176,6 +210,7 @@ _CHECKS: dict[str, _Check] = {
         "an object of plain file names",
     ),
     "version": _COUNT,
+    "search": (_search, "null, or the prefix, shortlist, faiss, copy_prefix, effort of a search"),
 }
 
 
@@ -195,6 +230,12 @@ def _check_together(description: Description, path: Path) -> None:
         raise DeployError(
             f"{path}: size {size} and sizes {list(sizes)} do not match the trained sizes "
             f"{list(trained)}"
+        )
+    search = description.search
+    if search is not None and search.prefix not in sizes[:-1]:
+        raise DeployError(
+            f"{path}: search shortlists by {search.prefix} dimensions, and the smaller sizes are "
+            f"{list(sizes[:-1])}"
         )
     if description.trained_items > description.num_items:
         raise DeployError(f"{path}: more trained items than items")

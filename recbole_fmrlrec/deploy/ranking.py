@@ -54,15 +54,14 @@ def rank_items(
     results: list[Recommendations | None] = [None] * len(hidden)
     pending = list(range(len(hidden)))
     depths = [selection.depth(k)] * len(hidden)
-    count = min(total, selection.depth(k) + max(map(len, excluded), default=0))
+    counts = [min(total, selection.depth(k) + len(own)) for own in excluded]
     while pending:
-        scores, found = search(hidden[pending], count)
         left = []
-        for at, own_scores, own_rows in zip(pending, scores.tolist(), found.tolist(), strict=True):
+        for at, own_scores, own_rows in _searched(search, hidden, pending, counts):
             allowed = _allowed(items, own_rows, own_scores, excluded[at], filter)
             ranked = list(islice(allowed, depths[at]))
             deep = len(ranked) == depths[at]
-            if not deep and count < total:  # an answer must not depend on the rest of its batch
+            if not deep and counts[at] < total:
                 left.append(at)
                 continue
             picked = selection.take(ranked, k)
@@ -70,8 +69,27 @@ def rank_items(
             if deep and len(picked) < k:
                 depths[at] *= 4
                 left.append(at)
-        pending, count = left, min(total, 4 * count)
+        pending = left
+        for at in pending:
+            counts[at] = min(total, 4 * counts[at])
     return [result for result in results if result is not None]
+
+
+def _searched(
+    search: Search, hidden: Tensor, pending: Sequence[int], counts: Sequence[int]
+) -> Iterator[tuple[int, list[float], list[int]]]:
+    """Scores and rows that each output has asked for; the same whatever the rest of the batch asks.
+
+    A search whose answers depend on the count says by ``width`` which counts are as good as one.
+    """
+    width = getattr(search, "width", lambda count: 0)
+    groups: dict[int, list[int]] = {}
+    for at in pending:
+        groups.setdefault(width(counts[at]), []).append(at)
+    for places in groups.values():
+        scores, found = search(hidden[places], max(counts[at] for at in places))
+        for at, own_scores, own_rows in zip(places, scores.tolist(), found.tolist(), strict=True):
+            yield at, own_scores[: counts[at]], own_rows[: counts[at]]
 
 
 def _among(vectors: Tensor, rows: list[int]) -> Search:

@@ -22,7 +22,7 @@ from recbole_fmrlrec.deploy.new_items import project
 from recbole_fmrlrec.deploy.ranking import Filter, rank_items
 from recbole_fmrlrec.deploy.real_arithmetic import RealStep
 from recbole_fmrlrec.deploy.results import Recommendations
-from recbole_fmrlrec.deploy.retrieval import ExactSearch, Search
+from recbole_fmrlrec.deploy.retrieval import Search
 from recbole_fmrlrec.deploy.search_settings import History, SearchSettings
 from recbole_fmrlrec.deploy.selection import Selection
 from recbole_fmrlrec.deploy.session import Session, Sessions
@@ -48,22 +48,28 @@ class Recommender(SearchSettings, Answers):
     def __init__(self, description: Description, network: FMRLRecNetwork, items: ItemTable) -> None:
         self.description, self.network, self.items = description, network, items
         self.max_history: int | None = description.max_history
-        self._search: Search = ExactSearch(items.vectors)
+        self._search: Search
+        self._use_described()
         self._folder: Path | None = None
 
     @classmethod
-    def load(cls, folder: str | Path) -> Recommender:
-        """Read the folder that ``run_recbole.py export`` wrote.
+    def load(cls, folder: str | Path, exact: bool = False) -> Recommender:
+        """Read the folder that ``run_recbole.py export`` or `save` wrote.
+
+        Args:
+            exact: score every item, whatever search the model was saved with.
 
         Raises:
-            DeployError: it is missing, damaged, of another format version, or holds code.
+            DeployError: it is missing, damaged, of another format version, or holds code; or its
+                search needs faiss, which is not installed.
         """
-        found = cls(*load_model(Path(folder)))
+        description, network, items = load_model(Path(folder))
+        found = cls(replace(description, search=None) if exact else description, network, items)
         found._folder = Path(folder)
         return found
 
     def save(self, folder: str | Path, table_dtype: str | None = None) -> None:
-        """Write the model with the items that were added.
+        """Write the model with the items that were added and the search that is used.
 
         ONNX files of the folder that the model was loaded from go with it: their graphs take item
         vectors, so that they serve added items and every type of table.

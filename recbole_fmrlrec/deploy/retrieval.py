@@ -83,7 +83,7 @@ class TwoStageSearch:
 
     def __call__(self, hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The best ``count`` items of each output among its shortlist."""
-        width = min(max(self.shortlist, count), len(self.vectors) - 1)
+        width = self.width(count)
         if count >= len(self.vectors) - 1:
             return ExactSearch(self.vectors)(hidden, count)
         largest = max(width * self.vectors.shape[1], len(self.vectors))
@@ -92,6 +92,10 @@ class TwoStageSearch:
             for part in hidden.split(max(1, BLOCK_BYTES // (4 * largest)))
         ]
         return torch.cat([scores for scores, _ in parts]), torch.cat([rows for _, rows in parts])
+
+    def width(self, count: int) -> int:
+        """Length of the shortlist from which ``count`` items are taken."""
+        return min(max(self.shortlist, count), len(self.vectors) - 1)
 
     def _search(self, hidden: Tensor, width: int, count: int) -> tuple[Tensor, Tensor]:
         head = hidden[:, : self.prefix]

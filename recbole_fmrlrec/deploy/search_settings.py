@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from recbole_fmrlrec.deploy.description import Description
+from recbole_fmrlrec.deploy.description import Description, TwoStage
 from recbole_fmrlrec.deploy.errors import DeployError, check_count
 from recbole_fmrlrec.deploy.items import ItemTable
 from recbole_fmrlrec.deploy.retrieval import (
@@ -31,7 +32,10 @@ SAMPLES = 256
 
 
 class SearchSettings:
-    """The part of `Recommender` that says how the best items are found."""
+    """The part of `Recommender` that says how the best items are found.
+
+    The description has the settings, so that a folder that is saved searches in the same way.
+    """
 
     description: Description
     items: ItemTable
@@ -46,9 +50,33 @@ class SearchSettings:
         """How the best items are found; exactly unless asked otherwise."""
         return self._search
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether every item is scored, so that the first k of a list do not depend on k."""
+        return self.description.search is None
+
     def use_exact(self) -> None:
         """Score every item."""
         self._search = ExactSearch(self.items.vectors)
+        self.description = replace(self.description, search=None)
+
+    def _use_described(self) -> None:
+        """Search as the description says.
+
+        Raises:
+            DeployError: it needs faiss, which is not installed.
+        """
+        if (stored := self.description.search) is None:
+            self.use_exact()
+            return
+        settings: dict[str, Any] = asdict(stored)
+        try:
+            self.use_two_stage(**settings)
+        except DeployError as error:
+            raise DeployError(
+                f"the model was saved with a search that cannot be set up here: {error}; or load "
+                "it with exact=True"
+            ) from error
 
     def use_two_stage(
         self,
@@ -89,6 +117,8 @@ class SearchSettings:
         self._search = TwoStageSearch(
             self.items.vectors, prefix, shortlist, shortlister, copy_prefix
         )
+        chosen = TwoStage(prefix, shortlist, faiss, copy_prefix, effort)
+        self.description = replace(self.description, search=chosen)
 
     @torch.no_grad()
     def choose_search(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from recbole_fmrlrec.deploy.description import Description
+from recbole_fmrlrec.deploy.description import Description, TwoStage
 from recbole_fmrlrec.deploy.items import ItemTable
 from recbole_fmrlrec.deploy.model_folder import DESCRIPTION, TABLE, save_model
 from recbole_fmrlrec.deploy.new_items import project
@@ -46,6 +46,7 @@ class Export:
         data_path: where the dataset is, if not where training had it.
         version: of the files, see `Description`.
         columns: by name, what items have in further columns of the table.
+        searches: by size, how the best items are found; exactly at sizes that it has not.
     """
 
     checkpoint: Path
@@ -60,6 +61,7 @@ class Export:
     data_path: str | None = None
     version: int = 1
     columns: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    searches: Mapping[int, TwoStage] = field(default_factory=dict)
 
     def run(self) -> SizesPage:
         """Write the models.
@@ -80,7 +82,8 @@ class Export:
         for size in sizes:
             folder = self.output / str(size) if self.folder_per_size else self.output
             description = _describe(trained, size, self.table_dtype, metrics.get(size, {}))
-            description = replace(description, version=self.version)
+            search = self.searches.get(size)
+            description = replace(description, version=self.version, search=search)
             written = self._write(trained, description, folder, new)
             members.append(_measure(folder, written, trained))
         page = self._page(trained, tuple(members), new)
@@ -94,6 +97,12 @@ class Export:
             raise UsageError(f"the model has no size {unknown[0]}; it has {list(known)}")
         if not self.folder_per_size and len(wanted) != 1:
             raise UsageError("exactly one size goes to a folder of its own")
+        for size, search in self.searches.items():
+            if search.prefix not in known:
+                raise UsageError(
+                    f"size {size} is searched by its first {search.prefix} dimensions, and the new "
+                    f"model has the sizes {list(known)}; save it with use_exact() first"
+                )
         return wanted
 
     @torch.no_grad()

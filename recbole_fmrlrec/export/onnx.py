@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.errors import DeployError
+from recbole_fmrlrec.deploy.model_folder import save_model
 from recbole_fmrlrec.deploy.real_arithmetic import RealBlock, RealStep, real_blocks
+from recbole_fmrlrec.deploy.recommender import Recommender
 from recbole_fmrlrec.errors import missing_package
 from recbole_fmrlrec.files.atomic import replacing
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
@@ -84,6 +88,29 @@ def export_onnx(network: FMRLRecNetwork, folder: Path) -> dict[str, Any]:
     step = _Graph(STEP, ["item_vectors", "state"], ["hidden", "new_state"])
     step.write(RealStep(network), (x[:, 0], state), ({0: batch}, {1: batch}), folder)
     return {"opset": OPSET, "encoder": ENCODER, "step": STEP}
+
+
+def save_with_onnx(recommender: Recommender, folder: str | Path) -> Description:
+    """Write a deployed model as `Recommender.save` does, with ONNX files of it.
+
+    For a model that was exported without them. Its added items, columns and search are in the
+    folder; a client without torch that reads ``search`` in ``model.json`` finds the same items.
+
+    Args:
+        folder: where to; a model in it is replaced.
+
+    Returns:
+        The description as written.
+
+    Raises:
+        DeployError: as `export_onnx`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    entry = export_onnx(recommender.network, folder)
+    about = replace(recommender.description, onnx=entry)
+    graphs = entry["encoder"], entry["step"]
+    return save_model(folder, about, recommender.network, recommender.items, graphs)
 
 
 class _Graph:

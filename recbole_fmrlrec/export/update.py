@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recbole_fmrlrec.deploy.description import Description
+from recbole_fmrlrec.deploy.description import Description, TwoStage
 from recbole_fmrlrec.deploy.model_folder import DESCRIPTION, ITEMS, read_json
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.export.export import Export
@@ -25,6 +25,7 @@ class Deployed:
         root: the folder that was named.
         folders: of each size, ascending.
         newest: the description of the highest version.
+        searches: by size, how the best items are found where not exactly.
         ids: the items of its table.
         columns: what `Recommender.add_column` gave them: by column the values of each item.
     """
@@ -32,6 +33,7 @@ class Deployed:
     root: Path
     folders: dict[int, Path]
     newest: Description
+    searches: dict[int, TwoStage]
     ids: list[str]
     columns: dict[str, dict[str, list[str]]]
 
@@ -58,13 +60,14 @@ class Deployed:
                 )
         folders = {one.size: folder for folder, one in found.items()}
         newest = max(found.values(), key=lambda one: one.version)
+        searches = {one.size: one.search for one in found.values() if one.search is not None}
         items = read_json(next(iter(found)) / ITEMS)
         ids = list(items.get("ids", []))
         columns = {
             name: dict(zip(ids, values, strict=False))
             for name, values in items.get("columns", {}).items()
         }
-        return cls(root, dict(sorted(folders.items())), newest, ids, columns)
+        return cls(root, dict(sorted(folders.items())), newest, searches, ids, columns)
 
     @property
     def is_family(self) -> bool:
@@ -86,6 +89,11 @@ class Deployed:
         for name in self.columns:
             without = len(after - before)
             lines.append(f"column {name}: kept; the {without:,} new items have no value in it")
+        for size, search in self.searches.items():
+            lines.append(
+                f"search of size {size}: kept, the best {search.shortlist:,} by {search.prefix} "
+                "dimensions; choose_search() measures anew what it finds"
+            )
         return lines
 
 
@@ -112,6 +120,7 @@ def update(asked: Export) -> SizesPage:
             onnx=about.onnx is not None,
             version=about.version + 1,
             columns=deployed.columns,
+            searches=deployed.searches,
         )
         page = written.run()
         for size, folder in deployed.folders.items():

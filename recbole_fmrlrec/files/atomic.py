@@ -28,7 +28,7 @@ from recbole_fmrlrec.files.process import is_running, this_process
 FORGOTTEN = 24 * 3600.0
 
 # `.NAME.PLACE-PID-START-RANDOM.partial`: which process writes it, and where its number counts.
-_MARK = re.compile(r"\.([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{6}\.partial$")
+_MARK = re.compile(r"\.([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{6}(?:\.partial)?$")
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
         NoRoom: the disk is full.
         UsageError: the folder takes no files.
     """
-    partial = path.with_name(f".{path.name}.{_mark()}-{uuid.uuid4().hex[:6]}.partial")
+    partial = path.with_name(f".{path.name}.{writer_mark()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         clear_partial_files(path.parent)
@@ -64,14 +64,32 @@ def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
 def clear_partial_files(folder: Path) -> None:
     """Remove partial files of `replacing` whose writer is dead, or has long forgotten them."""
     for file in folder.glob(".*.partial"):
-        if _is_left_behind(file):
+        if is_left_behind(file):
             _unlink(file)
 
 
-def _is_left_behind(file: Path) -> bool:
-    found = _MARK.search(file.name)
-    if found and found[1] == _number_space():
-        return not is_running({"pid": int(found[2]), "started": int(found[3]) / 100})
+def writer_mark() -> str:
+    """The end of the name of something unfinished: who writes it, and a random part."""
+    return f"{_mark()}-{uuid.uuid4().hex[:6]}"
+
+
+def is_marked(path: Path) -> bool:
+    """Whether a name ends in a `writer_mark`."""
+    return _MARK.search(path.name) is not None
+
+
+def is_being_written(path: Path) -> bool | None:
+    """Whether the process that a name's mark names still runs; None where it cannot be known."""
+    found = _MARK.search(path.name)
+    if found is None or found[1] != _number_space():
+        return None
+    return is_running({"pid": int(found[2]), "started": int(found[3]) / 100})
+
+
+def is_left_behind(file: Path) -> bool:
+    """Whether something unfinished will not be finished: its writer is dead, or it is forgotten."""
+    if (running := is_being_written(file)) is not None:
+        return not running
     try:
         return time.time() - file.stat().st_mtime > FORGOTTEN
     except OSError:  # renamed meanwhile

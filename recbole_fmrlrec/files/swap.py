@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.files.atomic import is_being_written, is_left_behind, is_marked, writer_mark
 
-_STAGE, _OLD = ".update-", ".old"
+_STAGE, _OLD = ".update", ".old"
+# Of earlier versions, whose names say nothing of the process.
+_UNMARKED = ".update-*"
 
 
 @contextmanager
 def staging(place: Path) -> Iterator[Path]:
     """A new folder in ``place``, to be written to and swapped in from; it goes when the block ends.
 
-    A replaced folder that a killed process has not put back is put back first.
+    What killed processes have left there is put right first, see `put_back`.
     """
     put_back(place)
-    stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=place))
+    stage = place / f"{_STAGE}.{writer_mark()}"
+    stage.mkdir()
     try:
         yield stage
     finally:
@@ -54,8 +57,17 @@ def swap_in(staged: Path, target: Path) -> None:
 
 
 def put_back(place: Path) -> None:
-    """Undo what a killed process had half done: of its two renames the second is missing."""
-    for old in place.glob(f"{_STAGE}*/**/*{_OLD}"):
-        target = place / old.name.removesuffix(_OLD)
-        if not target.exists():
-            os.rename(old, target)
+    """Undo what killed processes had half done: of two renames the second is missing.
+
+    Their stages are removed; the stage of a process that still runs is left alone.
+    """
+    marked = [stage for stage in place.glob(f"{_STAGE}.*") if is_marked(stage)]
+    for stage in (*marked, *place.glob(_UNMARKED)):
+        if is_being_written(stage):
+            continue
+        for old in stage.rglob(f"*{_OLD}"):
+            target = place / old.name.removesuffix(_OLD)
+            if not target.exists():
+                os.rename(old, target)
+        if is_marked(stage) and is_left_behind(stage):
+            shutil.rmtree(stage, ignore_errors=True)

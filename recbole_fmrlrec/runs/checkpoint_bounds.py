@@ -18,9 +18,12 @@ from recbole_fmrlrec.rules import is_whole
 if TYPE_CHECKING:
     from recbole_fmrlrec.config.config import Config
 
-# Whole numbers of RecBole's models that say how long something lasts, or how much it weighs. All
-# others say how large a part of a model is, or how often it is applied.
-_NO_EXTENT = re.compile(r"anneal|epoch|interval|save_step|train_|warm|weight|verbose")
+# Whole numbers that say how long something lasts, how much it weighs, or how much is drawn, read or
+# held at once. All others say how large a part of a model is, or how often it is applied.
+_NO_EXTENT = re.compile(
+    r"anneal|batch_size|block_size|epoch|interval|memory_mb|negatives|sampled_items|save_step|"
+    r"stopping|train_|warm|weight|verbose"
+)
 # RecBole's own defaults go to 1,000: so much is no reason to refuse a small model.
 _LEAST = 1024
 

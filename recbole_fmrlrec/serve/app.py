@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -74,15 +75,24 @@ def _add_handlers(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         # Only what pydantic says is wrong, and where: not the values, which it has as well.
         first, *more = error.errors()
-        where = ".".join(str(part) for part in first["loc"][1:])
         rest = f" (and {len(more)} more)" if more else ""
-        reason = f"{where}: {first['msg']}" if where else str(first["msg"])
-        return _problem(request, 422, _encodable(reason + rest))
+        return _problem(request, 422, _encodable(_reason(first) + rest))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         headers = dict(error.headers) if error.headers else None
         return _problem(request, error.status_code, str(error.detail), headers)
+
+
+def _reason(fault: Mapping[str, Any]) -> str:
+    """What is wrong with a request, of an entry of pydantic's."""
+    place = fault["loc"]
+    if fault["type"] == "json_invalid":
+        what = fault.get("ctx", {}).get("error", fault["msg"])
+        return f"the body is not JSON ({what}, character {place[-1]})"
+    if place == ("body",):  # all of it: curl, for one, sends a form unless told otherwise
+        return "the body must be a JSON object, sent with Content-Type: application/json"
+    return f"{'.'.join(str(part) for part in place[1:])}: {fault['msg']}"
 
 
 def _encodable(text: str) -> str:

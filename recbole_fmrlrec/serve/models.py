@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -69,6 +69,7 @@ class Served:
             "sizes": list(about.sizes),
             "max_history": about.max_history,
             "table_dtype": about.table_dtype,
+            "search": None if about.search is None else asdict(about.search),
             "columns": sorted(self.recommender.items.columns),
             "quality": about.metrics,
         }

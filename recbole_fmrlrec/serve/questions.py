@@ -31,7 +31,8 @@ def answer(questions: Sequence[Question]) -> list[list[Recommendations] | Except
     for at, question in enumerate(questions):
         plain = set(question.options) <= _PLAIN
         alike = (id(question.served), *sorted(question.options.items())) if plain else at
-        groups.setdefault(alike, []).append(at)
+        k = None if question.served.recommender.is_exact else question.k
+        groups.setdefault((alike, k), []).append(at)
     answers: list[list[Recommendations] | Exception] = [[] for _ in questions]
     for places in groups.values():
         for at, result in zip(places, _together([questions[at] for at in places]), strict=True):

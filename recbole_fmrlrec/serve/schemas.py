@@ -194,7 +194,7 @@ class FoundItems(From):
 
 
 class ModelFacts(From):
-    """A model at one size; `quality` holds its test metrics."""
+    """A model at one size; `quality` holds its test metrics, `search` is null for exact search."""
 
     bytes: int
     items: int
@@ -202,6 +202,7 @@ class ModelFacts(From):
     sizes: list[int]
     max_history: int
     table_dtype: str
+    search: dict[str, Any] | None
     columns: list[str]
     quality: dict[str, Any]
 

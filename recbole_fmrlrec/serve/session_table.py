@@ -221,7 +221,8 @@ class SessionTable:
             if work.ask.k is not None:
                 plain = set(work.ask.options) <= {"exclude_seen"}
                 alike = tuple(work.ask.options.items()) if plain else work.at
-                groups.setdefault((id(work.shelf), alike), []).append(work)
+                k = None if work.shelf.served.recommender.is_exact else work.ask.k
+                groups.setdefault((id(work.shelf), alike, k), []).append(work)
         wrong: dict[int, Exception] = {}
         for group in groups.values():
             k = max(work.ask.k or 1 for work in group)

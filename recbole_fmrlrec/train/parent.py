@@ -66,11 +66,12 @@ class Parent:
         """The name of its model."""
         return str(self.config["model"])
 
-    def check_model(self, model: str | type | None) -> None:
+    def check_model(self, model: str | type | None, where: str | None = None) -> None:
         """Refuse to continue another model than this one.
 
         Args:
             model: what was asked for; None for the parent's own.
+            where: the place of a key ``model`` that asked for it; None for the option.
 
         Raises:
             UsageError: it is another one, or its class comes from outside and is not given.
@@ -80,9 +81,12 @@ class Parent:
             return
         name = registry.class_name(model) if isinstance(model, str) else model.__name__
         if name != self.model:
+            said, it = (
+                (f"model: {name} ({where})", "it") if where else (f"--model={name}", "--model")
+            )
             raise UsageError(
-                f"{self.key}: {self.file} is a {self.model}, and --model={name} is another model; "
-                "leave --model out, or take over what fits with --init_from"
+                f"{self.key}: {self.file} is a {self.model}, and {said} is another model; leave "
+                f"{it} out, or take over what fits with --init_from"
             )
 
     def identity(self) -> dict[str, Any]:
@@ -170,6 +174,18 @@ def asked_parent(
     if init not in (None, "", "~", "null"):
         raise UsageError("init_from and continue_from: give one of them")
     return Parent.open(str(found))
+
+
+def asked_model(
+    config_files: Iterable[str | Path], *values: Mapping[str, Any] | None
+) -> tuple[str | None, str | None]:
+    """The model that the key ``model`` of settings names, the last of all, and where it stands."""
+    found: tuple[str | None, str | None] = None, None
+    places = (from_dict(one or {}, "config_dict") for one in values)
+    for setting in chain(from_files(config_files), *places):
+        if setting.key == "model":
+            found = str(setting.value), setting.where
+    return found
 
 
 def inherited_settings(

@@ -36,7 +36,7 @@ from recbole_fmrlrec.train.epoch_lines import EpochLines
 from recbole_fmrlrec.train.gpu import gpu_arithmetic
 from recbole_fmrlrec.train.init_from import load_weights
 from recbole_fmrlrec.train.other_process import agreed_threads, folder_of_first
-from recbole_fmrlrec.train.parent import Parent, asked_parent, inherited_settings
+from recbole_fmrlrec.train.parent import Parent, asked_model, asked_parent, inherited_settings
 from recbole_fmrlrec.train.split_lines import split_lines
 from recbole_fmrlrec.train.summary import data_line, model_lines
 from recbole_fmrlrec.train.threads import take_threads, wait_passively
@@ -107,7 +107,7 @@ def run(
     given = (recorded[0] if recorded else None), config_dict, cli_args
     parent = asked_parent(files, *given)
     if parent is not None:
-        parent.check_model(model)
+        parent.check_model(*(asked_model(files, *given) if model is None else (model, None)))
         model = model or parent.model
         cli_args = {**(cli_args or {}), "continue_from": str(parent.file)}
         if recorded is None:

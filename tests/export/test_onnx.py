@@ -24,8 +24,9 @@ from recbole_fmrlrec.export.onnx import (
     STEP,
     RealEncoder,
     export_onnx,
+    save_with_onnx,
 )
-from tests.deploy.conftest import DESCRIPTION, ITEMS, lively_network, table_of
+from tests.deploy.conftest import DESCRIPTION, ITEMS, features_of, lively_network, table_of
 
 HISTORIES = [["i1"], [], ["nobody"], ["i2", "i9", "i2"], [f"i{n}" for n in range(1, 31)]]
 CLIENT = Path(__file__).parents[2] / "examples" / "onnx_client.py"
@@ -41,10 +42,10 @@ except ImportError:
 else:
     raise AssertionError("torch can be imported")
 client = runpy.run_path(sys.argv[1])["Client"]
-histories = json.loads(sys.argv[2])
+histories, k = json.loads(sys.argv[2])
 for folder in sys.argv[3:]:
     own = client(folder)
-    print(json.dumps([own.recommend(history, k=12) for history in histories]))
+    print(json.dumps([own.recommend(history, k=k) for history in histories]))
 """
 SHAPES = [(1, 1), (4, 7), (3, 61)]
 
@@ -154,6 +155,19 @@ def test_without_the_packages_the_way_out_is_named(
     assert not list(tmp_path.iterdir())
 
 
+def answers_without_torch(histories: list[list[str]], k: int, folders: list[Path]) -> list[Any]:
+    """What the client in each folder answers to each history, ids and scores."""
+    asked = [json.dumps([histories, k]), *map(str, folders)]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(CLIENT), *asked],
+        capture_output=True,
+        text=True,
+        cwd=folders[0],
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def test_the_client_without_torch_answers_as_the_recommender(
     exported: Path, tmp_path: Path
 ) -> None:
@@ -166,18 +180,31 @@ def test_the_client_without_torch_answers_as_the_recommender(
         shutil.copytree(exported, folder)
         description = replace(DESCRIPTION, table_dtype=folder.name, onnx=entry)
         save_model(folder, description, network, items, [ENCODER, STEP])
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(CLIENT), json.dumps(HISTORIES), *map(str, folders)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
-    for folder, line in zip(folders, done.stdout.splitlines(), strict=True):
+    lines = answers_without_torch(HISTORIES, 12, folders)
+    for folder, line in zip(folders, lines, strict=True):
         expected = Recommender.load(folder).recommend(HISTORIES, k=12)
-        for answer, wanted in zip(json.loads(line), expected, strict=True):
+        for answer, wanted in zip(line, expected, strict=True):
             assert [item for item, _ in answer] == wanted.ids
             assert [score for _, score in answer] == pytest.approx(wanted.scores, rel=1e-3)
+
+
+def test_the_client_searches_as_the_saved_model(
+    exported: Path, random_model: Recommender, tmp_path: Path
+) -> None:
+    """A model that was exported without graphs, with an item more and two stages."""
+    features = {name: rows.numpy() for name, rows in features_of(1, seed=3).items()}
+    random_model.add_items(["new"], features)
+    exact = random_model.recommend(HISTORIES, k=7)
+    random_model.use_two_stage(prefix=4, shortlist=9)
+    written = save_with_onnx(random_model, tmp_path / "onnx")
+    assert written.onnx == {"opset": OPSET, "encoder": ENCODER, "step": STEP}
+    loaded = Recommender.load(tmp_path / "onnx")
+    expected = [loaded.recommend(history, k=7) for history in HISTORIES]
+    assert [one.ids for one in expected] != [one.ids for one in exact]
+    (line,) = answers_without_torch(HISTORIES, 7, [tmp_path / "onnx"])
+    for answer, wanted in zip(line, expected, strict=True):
+        assert [item for item, _ in answer] == wanted.ids
+        assert [score for _, score in answer] == pytest.approx(wanted.scores, rel=1e-3)
 
 
 def test_the_client_is_short() -> None:

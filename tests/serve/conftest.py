@@ -7,24 +7,23 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
-pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
-pytest.importorskip("prometheus_client", reason="the extra `serve` is not installed")
-pytest.importorskip("httpx", reason="httpx is not installed")
-
-from fastapi.testclient import TestClient
-
 from recbole_fmrlrec.deploy import Recommender
 from recbole_fmrlrec.deploy.items import ItemTable
 from recbole_fmrlrec.deploy.model_folder import save_model
-from recbole_fmrlrec.serve.app import build_app
-from recbole_fmrlrec.serve.service import Service
-from recbole_fmrlrec.serve.settings import Limits, Settings
 from tests.deploy.conftest import DESCRIPTION, IMAGE, ITEMS, TEXT, features_of, lively_network
+from tests.needed import modules_skipped_without
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
+# Not pytest.importorskip: a skip while pytest reads the conftest of a folder that is named on its
+# command line ends pytest itself.
+pytest_pycollect_makemodule = modules_skipped_without("fastapi", "prometheus_client", "httpx")
 
 IDS = [f"i{row}" for row in range(1, ITEMS + 1)]
 
@@ -90,12 +89,18 @@ def clock() -> Clock:
     return Clock()
 
 
-Start = Callable[..., TestClient]
+Start = Callable[..., "TestClient"]
 
 
 @pytest.fixture
 def start(written: Path, clock: Clock) -> Iterator[Start]:
     """Starts a server: settings by name, limits among them; stops it after the test."""
+    from fastapi.testclient import TestClient
+
+    from recbole_fmrlrec.serve.app import build_app
+    from recbole_fmrlrec.serve.service import Service
+    from recbole_fmrlrec.serve.settings import Limits, Settings
+
     with ExitStack() as stack:
 
         def begin(folder: Path = written, **changes: Any) -> TestClient:

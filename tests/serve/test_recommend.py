@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from recbole_fmrlrec.deploy import Recommender
+from recbole_fmrlrec.serve import questions
+from recbole_fmrlrec.serve.session_table import Ask
 from tests.serve.conftest import ITEMS, Start, ids_of
 
 HISTORY = ["i1", "i2", "i3"]
@@ -176,3 +179,40 @@ def test_other_paths_and_methods_have_reasons_too(client: TestClient) -> None:
 def test_every_item_can_be_asked_for(start: Start) -> None:
     client = start(k=1000)
     assert len(ids_of(client.post("/recommend", json={"history": [], "k": 1000}))) == ITEMS
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "reason"),
+    [
+        ("[1", "application/json", r"the body is not JSON \(.*, character 2\)"),
+        ('{"history": []}', "application/x-www-form-urlencoded", "Content-Type: application/json"),
+        ("[]", "application/json", "must be a JSON object"),
+        ("", "application/json", "must be a JSON object"),
+    ],
+)
+def test_a_body_that_is_no_object_of_json(
+    client: TestClient, content: str, kind: str, reason: str
+) -> None:
+    answer = client.post("/recommend", content=content, headers={"Content-Type": kind})
+    assert answer.status_code == 422
+    assert re.search(reason, answer.json()["error"])
+
+
+def test_two_stages_answer_alike_alone_and_together(start: Start, family: Path) -> None:
+    """A list does not depend on how long a list somebody else asks for at the same moment."""
+    model = Recommender.load(family / "16")
+    model.use_two_stage(prefix=4, shortlist=7)
+    model.save(family / "16")
+    client = start(family)
+    facts = {one["size"]: one["search"] for one in client.get("/models").json()["models"]}
+    assert facts[8] is None and facts[16]["prefix"] == 4
+    served = client.app.state.service.models.get()  # type: ignore[attr-defined]
+    asked = [(f"i{n}", k) for n in range(1, 9) for k in (3, 30)]
+    expected = [model.recommend([item], k=k).ids for item, k in asked]
+    found = questions.answer([questions.Question(served, [[item]], k) for item, k in asked])
+    assert [one[0].ids for one in found] == expected  # type: ignore[index]
+    opened = [client.post("/sessions", json={"history": [item]}) for item, _ in asked]
+    names = [one.json()["session_id"] for one in opened]
+    table = client.app.state.service.sessions  # type: ignore[attr-defined]
+    told = table.work([Ask("use", name, k=k) for name, (_, k) in zip(names, asked, strict=True)])
+    assert [one.top.ids for one in told] == expected

@@ -9,6 +9,7 @@ import pytest
 
 from recbole_fmrlrec.cli.main import main
 from recbole_fmrlrec.deploy import Recommender
+from recbole_fmrlrec.deploy.description import TwoStage
 from recbole_fmrlrec.deploy.errors import DeployError
 from tests.patience import wait_for
 from tests.serve.conftest import Start, ids_of
@@ -36,6 +37,8 @@ def deployed(runs: tuple[Path, Path], tmp_path: Path) -> Path:
     for size in SIZES:
         model = Recommender.load(output / str(size))
         model.add_column("kind", {"i3": ["round"]})
+        if size == 8:
+            model.use_two_stage(prefix=4, shortlist=12)
         model.save(output / str(size))
     return output
 
@@ -55,6 +58,7 @@ def test_a_family_follows_with_the_next_version(
     said = capsys.readouterr().out
     assert "version 1 is now version 2: 12 items kept, 3 new, 2 gone" in said
     assert "column kind: kept; the 3 new items have no value in it" in said
+    assert "search of size 8: kept, the best 12 by 4 dimensions" in said
     assert sorted(entry.name for entry in deployed.iterdir() if entry.is_dir()) == ["2", "4", "8"]
     for size in SIZES:
         new = Recommender.load(deployed / str(size))
@@ -62,6 +66,7 @@ def test_a_family_follows_with_the_next_version(
         assert sorted(new.items.ids) == sorted(NEW)
         kinds = dict(zip(new.items.ids, new.items.columns["kind"], strict=True))
         assert kinds["i3"] == ("round",) and kinds["i15"] == ()
+        assert new.description.search == (TwoStage(4, 12) if size == 8 else None)
     with pytest.raises(DeployError, match="another version of this one"):
         Recommender.load(deployed / "8").session().load_state_dict(session.state_dict())
     one = deployed / "4"  # a size alone, in the folder of the others

@@ -287,6 +287,21 @@ def test_what_cannot_be_continued_is_refused(root: Path, parent: RunResult) -> N
     refused("none of its items is among those here", None, "strangers", **there)
 
 
+def test_the_key_model_of_a_file_must_be_the_parents(
+    root: Path, parent: RunResult, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.yaml"
+    keys = {**toy.settings(root, num_threads=1, epochs=1), "continue_from": str(parent.run_dir)}
+    file.write_text("epochs: 1\nmodel: LRURec\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"is a fMRLRecID, and model: LRURec .*own\.yaml, line 2"):
+        run(dataset="older", config_file_list=[file], config_dict=keys)
+    with pytest.raises(UsageError, match=r"model: BPR \(config_dict\) is another model; leave it"):
+        run(dataset="older", config_dict={**keys, "model": "BPR"})
+    file.write_text("model: fMRLRecID\n", encoding="utf-8")
+    result = run(dataset="older", config_file_list=[file], config_dict=keys)
+    assert (result.model, result.parent["items"]["kept"]) == ("fMRLRecID", 14)  # type: ignore[index]
+
+
 def test_a_model_is_evaluated_on_newer_data(
     root: Path, parent: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
