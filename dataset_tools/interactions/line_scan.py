@@ -190,13 +190,16 @@ def _plain(
 class LeftLines(FileLines):
     """The lines of a file that SQL does not read; it reads the others meanwhile.
 
+    Args:
+        start: what line 1 has as ``seq`` in the table ``raw``, less 1.
+
     Raises:
         DatasetError: as ``read_lines``, after the lines before the fault.
     """
 
-    def __init__(self, scan: LineScan, database: Database, fault: Fault) -> None:
+    def __init__(self, scan: LineScan, database: Database, fault: Fault, start: int = 0) -> None:
         super().__init__(scan.path, scan.encoding, fault)
-        self._scan, self._database = scan, database
+        self._scan, self._database, self._start = scan, database, start
         self._workers = min(database.threads, MAX_READERS)
         self._error: DatasetError | None = None
 
@@ -236,7 +239,8 @@ class LeftLines(FileLines):
             if cursor.execute("SELECT count(*) FROM block WHERE broken").fetchall()[0][0]:
                 return _Taken(0, None, broken=True)
             names = self._scan.columns()
-            put = f"INSERT INTO raw ({names}) SELECT {names} FROM block WHERE plain"
+            moved = f"{self._start:d} + {names}"  # the line's number is the first of them
+            put = f"INSERT INTO raw ({names}) SELECT {moved} FROM block WHERE plain"
             rows = cursor.execute(put).fetchall()[0][0]
             left = "SELECT seq, line FROM block WHERE NOT plain ORDER BY seq"
             return _Taken(rows, cursor.execute(left).fetchall())
@@ -253,7 +257,7 @@ class LeftLines(FileLines):
     def _rest(self, ahead: list[Block], blocks: Iterator[Block]) -> Iterator[tuple[int, str]]:
         """All lines from a broken record on; what SQL has read of them is taken back."""
         if ahead:
-            self._database.run("DELETE FROM raw WHERE seq >= ?", ahead[0].first)
+            self._database.run("DELETE FROM raw WHERE seq >= ?", self._start + ahead[0].first)
         for block in chain(ahead, blocks):
             yield from self._rows_of(block)
 
