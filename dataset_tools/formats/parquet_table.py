@@ -38,9 +38,9 @@ class ParquetTable:
     def scanned(self, numbered: bool = True) -> str:
         """The file as SQL reads from it, ``numbered`` with ``file_row_number`` from 0."""
         # Signs that stand for others in a pattern stand for themselves in brackets.
-        name = re.sub(r"([*?\[])", r"[\1]", str(self.path.absolute())).replace("'", "''")
+        name = re.sub(r"([*?\[])", r"[\1]", str(self.path.absolute()))
         number = ", file_row_number = true" if numbered else ""
-        return f"read_parquet('{name}', hive_partitioning = false{number})"
+        return f"read_parquet({quoted_text(name)}, hive_partitioning = false{number})"
 
     def check_plain(self, columns: Iterable[str]) -> None:
         """Raise ``UsageError`` for a column of lists or records, where a row needs one value."""
@@ -127,6 +127,11 @@ def is_moment(kind: str) -> bool:
 def quoted_name(name: str) -> str:
     """The name of a column as SQL writes it."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def quoted_text(text: object) -> str:
+    """A text, or a path, as SQL writes it."""
+    return "'" + str(text).replace("'", "''") + "'"
 
 
 def _fetched(column: str, kind: str) -> str:
