@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "catalogue": ("benchmarks.catalogue", "training and ranking over a million items"),
     "serve": ("benchmarks.serve", "the HTTP service: requests a second, latency, memory"),
     "interactions": ("benchmarks.interactions", "loading from text and Parquet, windows on disk"),
+    "convert": ("benchmarks.convert", "raw files to a dataset: JSON lines, CSV and Parquet"),
     "distributed": ("benchmarks.distributed", "a training step in one and in two processes"),
     "gpu": ("benchmarks.gpu", "steps, epochs, the scan and a million items on a GPU"),
     "continue": ("benchmarks.learning_on", "a training that goes on with newer data"),

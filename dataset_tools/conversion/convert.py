@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,7 @@ from dataset_tools.formats.bad_rows import Report
 from dataset_tools.formats.dates import UNIT_NAMES, show_stamp
 from dataset_tools.interactions.database import Database, Resources, open_database
 from dataset_tools.interactions.filters import Filters
-from dataset_tools.interactions.line_scan import LeftLines
-from dataset_tools.interactions.log import InteractionLog
+from dataset_tools.interactions.log import InteractionLog, LogFile
 from dataset_tools.progress import progress
 from dataset_tools.sources.base import Source
 
@@ -165,14 +164,7 @@ def check_free(folder: Path, name: str, overwrite: bool) -> None:
 def _read_log(
     source: Source, filters: Filters, report: Report, database: Database
 ) -> InteractionLog:
-    scan = source.line_scan()
-    if scan is None:
-        found = source.interactions(report)
-    else:
-        left = LeftLines(scan, database, report.undecodable)
-        found = source.left_interactions(report, left)
-    rows = progress(found, "interactions", "rows")
-    log = InteractionLog(rows, report, source.interactions_path, database, scan is not None)
+    log = InteractionLog(_log_files(source, report, database), report, database)
     if not len(log):
         said = "; ".join(report.lines()) or "it has none"
         raise DatasetError(f"the source has no usable interaction: {said}")
@@ -180,6 +172,18 @@ def _read_log(
     if not len(log):
         raise DatasetError("the filters leave no interaction: " + "; ".join(report.lines()))
     return log
+
+
+def _log_files(source: Source, report: Report, database: Database) -> Iterator[LogFile]:
+    start = 0
+    for part in source.parts():
+        said = replace(report, unit=part.unit)  # counts are shared
+        scanned = part.scanned(database, said, start)
+        found = part.interactions(said) if scanned is None else scanned
+        rows = progress(found, "interactions", "rows")
+        yield LogFile(rows, said, part.interactions_path, scanned is not None, start)
+        last = database.value("SELECT max(seq) FROM raw WHERE seq >= ?", start)
+        start = start if last is None else last + 1
 
 
 def _times(log: InteractionLog) -> str:

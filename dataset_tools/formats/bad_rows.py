@@ -19,16 +19,18 @@ class Report:
 
     ``skip_bad_rows`` decides whether a row that cannot be used is counted or ends the
     conversion, ``skip_undecodable`` the same for a line that is not in the file's encoding.
+    ``unit`` is what places are counted in: lines, or rows where a file has none.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
     skip_bad_rows: bool = True
     skip_undecodable: bool = False
+    unit: str = "line"
 
     def skip(self, reason: str, path: Path | None = None, line: int | None = None) -> None:
         """Count one more case of ``reason``; the first place of each reason is kept."""
-        self.add(reason, 1, f"{path.name} line {line}" if path is not None else "")
+        self.add(reason, 1, f"{path.name} {self.unit} {line}" if path is not None else "")
 
     def bad(self, kind: str, path: Path, line: int, detail: str = "") -> None:
         """A row that cannot be used: counted under ``kind``, or refused.
@@ -38,8 +40,8 @@ class Report:
         """
         if not self.skip_bad_rows:
             raise UsageError(
-                f"{path}, line {line}: {detail or kind}; correct it, or leave such rows out with "
-                f"{BAD_ROWS_OPTION}"
+                f"{path}, {self.unit} {line}: {detail or kind}; correct it, or leave such rows "
+                f"out with {BAD_ROWS_OPTION}"
             )
         self.skip(kind, path, line)
 

@@ -44,10 +44,12 @@ def check_encoding(encoding: str) -> str:
 class FileLines:
     """The lines of a file with their numbers and ends, as ``read_lines`` yields them.
 
-    ``taken`` is how many rows of the file have been read elsewhere already: here none.
+    ``taken`` is how many rows of the file have been read elsewhere already: here none. Of
+    ``others`` it is one of several files: that it has no good row is no reason to stop.
     """
 
     taken = 0
+    others = False
 
     def __init__(self, path: Path, encoding: str = "utf-8", fault: Fault | None = None) -> None:
         self.path, self.encoding, self.fault = path, encoding, fault or _refuse

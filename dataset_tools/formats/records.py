@@ -44,5 +44,5 @@ def read_records(
             continue
         good += 1
         yield line, record
-    if bad and not good and not lines.taken:
+    if bad and not good and not lines.taken and not lines.others:
         raise DatasetError(f"{path}: no readable record among {bad:,} ({problem})")

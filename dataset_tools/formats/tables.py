@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dataset_tools.errors import DatasetError, UsageError
+from dataset_tools.errors import UsageError
 from dataset_tools.formats.bad_rows import Report
 from dataset_tools.formats.delimited import read_delimited
 from dataset_tools.formats.lines import FileLines, read_lines
 from dataset_tools.formats.literals import parse_json
+from dataset_tools.formats.parquet_table import ParquetTable
 from dataset_tools.formats.records import read_records
-from dataset_tools.packages import missing_package
 
 KINDS = ("csv", "tsv", "jsonl", "parquet")
 _SUFFIXES = {
@@ -25,7 +25,7 @@ _SUFFIXES = {
     ".jsonl": "jsonl",
     ".json": "jsonl",
     ".ndjson": "jsonl",
-    ".parquet": "parquet",
+    **dict.fromkeys((".parquet", ".parq", ".pq"), "parquet"),
 }
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\r?\n?', re.IGNORECASE)
 Row = tuple[int, dict[str, Any]]
@@ -68,8 +68,8 @@ def read_rows(
     those below the header that are to be read, where that is not all of them.
 
     Raises:
-        UsageError: the file is missing, of an unknown kind, Parquet without pyarrow, or a bad
-            row (see ``Report.bad``) is not skipped.
+        UsageError: the file is missing, of an unknown kind, damaged Parquet, or a bad row (see
+            ``Report.bad``) is not skipped.
         DatasetError: it is damaged.
     """
     if not path.is_file():
@@ -78,7 +78,7 @@ def read_rows(
     if kind == "jsonl":
         return read_records(path, parse_json, report, "rows", encoding, lines)
     if kind == "parquet":
-        return _parquet_rows(path)
+        return ParquetTable(path).rows()
     opened = OpenedTable(path, report, delimiter, encoding)
     if lines is not None:
         opened.records = read_delimited(path, lines, opened.delimiter, report)
@@ -95,6 +95,8 @@ def column_names(
     if path.is_file() and table_kind(path) in ("csv", "tsv"):
         opened = OpenedTable(path, Report(), delimiter, encoding)
         return [name for _, name in opened.columns], opened.repeated
+    if path.is_file() and table_kind(path) == "parquet":
+        return list(ParquetTable(path).types), []
     rows = itertools.islice(read_rows(path, Report(), delimiter, encoding), 1000)
     return list(dict.fromkeys(name for _, row in rows for name in row)), []
 
@@ -139,19 +141,3 @@ def _csv_rows(path: Path, opened: OpenedTable, report: Report) -> Iterator[Row]:
 
 def _guess_delimiter(header: str) -> str:
     return max(",;\t|", key=header.count)
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{path}: reading Parquet: {missing_package(error)}") from None
-    row = 0
-    try:
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=16_384):
-            for values in batch.to_pylist():
-                row += 1
-                yield row, values
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DatasetError(f"{path}, after row {row}: {error}") from error

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dataset_tools.errors import DatasetError
 from dataset_tools.formats.lines import Block, Fault, FileLines, read_blocks
+from dataset_tools.formats.parquet_table import quoted_text
 from dataset_tools.interactions.database import MAX_READERS, Database
 from dataset_tools.interactions.plain_sql import (
     Plain,
@@ -24,7 +25,6 @@ from dataset_tools.interactions.plain_sql import (
     plain_json_id,
     plain_rating,
     plain_stamp,
-    quoted,
 )
 
 RAW = (
@@ -122,13 +122,13 @@ def delimited_scan(
         quotes: fields may be in quotes; else a line with a quote is not plain.
         dates: times may be dates.
     """
-    split = f"string_split(line, {quoted(delimiter)})"
+    split = f"string_split(line, {quoted_text(delimiter)})"
     condition = f"len(f) = {width}" if width else f"len(f) > {max(columns.values())}"
     broken = "false"
     if quotes:
         sign = f"\\x{{{ord(delimiter):x}}}"
         field = _FIELD.format(sign)
-        parts = f"regexp_extract_all({quoted(delimiter)} || line, '{sign}({field})', 1)"
+        parts = f"regexp_extract_all({quoted_text(delimiter)} || line, '{sign}({field})', 1)"
         split = f"CASE WHEN contains(line, '\"') THEN {parts} ELSE {split} END"
         broken = f"""contains(line, '"')
             AND NOT regexp_full_match(line, '{field}(?:{sign}{field})*')"""
@@ -162,14 +162,14 @@ def json_scan(
         dates: times may be dates.
     """
     names = list(dict.fromkeys(keys.values()))
-    paths = ", ".join(quoted(f'$."{name}"') for name in names)
+    paths = ", ".join(quoted_text(f'$."{name}"') for name in names)
     fields = f"CASE WHEN json_valid(line) THEN json_extract_string(line, [{paths}]) END"
-    listed = ", ".join(map(quoted, names))
+    listed = ", ".join(map(quoted_text, names))
     once = f"len(list_filter(json_keys(line), lambda key: key IN ({listed}))) = {len(names)}"
     strict = " AND ".join(f"NOT regexp_matches(line, '{sign}')" for sign in _NO_JSON)
     condition = f"f IS NOT NULL AND {strict} AND CASE WHEN f IS NOT NULL THEN {once} END"
     if start:
-        condition = f"starts_with(line, {quoted(start)}) AND {condition}"
+        condition = f"starts_with(line, {quoted_text(start)}) AND {condition}"
     texts = {_TEXTS[what]: f"f[{names.index(name) + 1}]" for what, name in keys.items()}
     plain = _plain(keys, plain_json_id, dates)
     return LineScan(path, fields, texts, condition, plain, "false", encoding)
@@ -190,13 +190,16 @@ def _plain(
 class LeftLines(FileLines):
     """The lines of a file that SQL does not read; it reads the others meanwhile.
 
+    Args:
+        start: what line 1 has as ``seq`` in the table ``raw``, less 1.
+
     Raises:
         DatasetError: as ``read_lines``, after the lines before the fault.
     """
 
-    def __init__(self, scan: LineScan, database: Database, fault: Fault) -> None:
+    def __init__(self, scan: LineScan, database: Database, fault: Fault, start: int = 0) -> None:
         super().__init__(scan.path, scan.encoding, fault)
-        self._scan, self._database = scan, database
+        self._scan, self._database, self._start = scan, database, start
         self._workers = min(database.threads, MAX_READERS)
         self._error: DatasetError | None = None
 
@@ -236,7 +239,8 @@ class LeftLines(FileLines):
             if cursor.execute("SELECT count(*) FROM block WHERE broken").fetchall()[0][0]:
                 return _Taken(0, None, broken=True)
             names = self._scan.columns()
-            put = f"INSERT INTO raw ({names}) SELECT {names} FROM block WHERE plain"
+            moved = f"{self._start:d} + {names}"  # the line's number is the first of them
+            put = f"INSERT INTO raw ({names}) SELECT {moved} FROM block WHERE plain"
             rows = cursor.execute(put).fetchall()[0][0]
             left = "SELECT seq, line FROM block WHERE NOT plain ORDER BY seq"
             return _Taken(rows, cursor.execute(left).fetchall())
@@ -253,7 +257,7 @@ class LeftLines(FileLines):
     def _rest(self, ahead: list[Block], blocks: Iterator[Block]) -> Iterator[tuple[int, str]]:
         """All lines from a broken record on; what SQL has read of them is taken back."""
         if ahead:
-            self._database.run("DELETE FROM raw WHERE seq >= ?", ahead[0].first)
+            self._database.run("DELETE FROM raw WHERE seq >= ?", self._start + ahead[0].first)
         for block in chain(ahead, blocks):
             yield from self._rows_of(block)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,32 @@ def _no_id(row: Interaction) -> str:
     return f"{what} {value!r} is empty or read as missing by pandas"
 
 
+@dataclass(frozen=True)
+class LogFile:
+    """The interactions of one file, as far as Python reads them.
+
+    ``path`` and ``report`` are for faults. Where ``by_line``, SQL has put others of the file into
+    ``raw``, or puts them there meanwhile, and these stand in the order of their lines among them;
+    else they stand as they come. ``start`` is above the ``seq`` of all files before.
+    """
+
+    rows: Iterable[Interaction]
+    report: Report
+    path: Path = Path("input")
+    by_line: bool = False
+    start: int = 0
+
+
 class InteractionLog:
     """Interactions in file order, in the table ``log`` of a database.
 
     ``user_code`` and ``item_code`` are those of the tables ``users`` and ``items``, by first
-    appearance in the file. ``stamp`` is BIGINT where all stamps are whole numbers, else DOUBLE,
+    appearance in the files. ``stamp`` is BIGINT where all stamps are whole numbers, else DOUBLE,
     all in ``time_unit`` (None where they are no times); ``rating`` and ``part`` may be NULL.
 
     Args:
-        rows: the interactions that Python reads.
-        path: the file that faults are named by.
-        database: where SQL has put, or puts meanwhile, rows of its own into ``raw``.
-        by_line: rows stand in the order of their lines, among those of SQL; else as they come.
+        files: one after the other; what is in ``raw`` is complete when the next is asked for.
+        database: where SQL puts the rows that it reads.
 
     Raises:
         DatasetError: times of units that do not go together.
@@ -56,24 +71,26 @@ class InteractionLog:
 
     def __init__(
         self,
-        rows: Iterable[Interaction],
+        files: Iterable[LogFile],
         report: Report,
-        path: Path = Path("input"),
         database: Database | None = None,
-        by_line: bool = False,
     ) -> None:
         self.database = database or Database()
         self.database.run(f"CREATE TABLE raw ({RAW})")
+        for file in files:
+            self._read(file)
+        self._make_codes()
+        self._make_log()
+        self.time_unit = self._one_unit(report)
+
+    def _read(self, file: LogFile) -> None:
         batch: list[tuple[Any, ...]] = []
-        for count, row in enumerate(_usable(rows, report, path)):
-            batch.append((row.line if by_line else count, *row[:6]))
+        for count, row in enumerate(_usable(file)):
+            batch.append((file.start + (row.line if file.by_line else count), *row[:6]))
             if len(batch) == BATCH:
                 self._insert(batch)
                 batch = []
         self._insert(batch)
-        self._make_codes()
-        self._make_log()
-        self.time_unit = self._one_unit(report)
 
     def _insert(self, batch: list[tuple[Any, ...]]) -> None:
         if not batch:
@@ -238,9 +255,10 @@ class InteractionLog:
         return f"concat({', chr(9), '.join(fields)}, chr(10))"
 
 
-def _usable(rows: Iterable[Interaction], report: Report, path: Path) -> Iterator[Interaction]:
+def _usable(file: LogFile) -> Iterator[Interaction]:
     """The rows that a table can hold; others are bad rows."""
-    for row in rows:
+    report, path = file.report, file.path
+    for row in file.rows:
         if not clean_token(row.user) or not clean_token(row.item):
             report.bad(NO_ID, path, row.line, _no_id(row))
         elif row.timestamp is not None and not abs(row.timestamp) < MAX_STAMP:

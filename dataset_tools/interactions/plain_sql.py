@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dataset_tools.formats.atomic_files import MISSING
+from dataset_tools.formats.parquet_table import quoted_text
 
 # Longer ids are none of a catalogue's; `clean_token` cuts them.
 LONGEST_ID = 1000
@@ -32,14 +33,9 @@ class Plain:
     condition: str
 
 
-def quoted(text: str) -> str:
-    """A text as SQL writes it."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def plain_id(column: str, text: str) -> Plain:
     """An id; whole numbers with decimals lose these."""
-    missing = ", ".join(map(quoted, sorted(MISSING)))
+    missing = ", ".join(map(quoted_text, sorted(MISSING)))
     whole = f"regexp_full_match({text}, '{_WHOLE_FLOAT}')"
     value = (
         f"CASE WHEN CASE WHEN contains({text}, '.0') THEN {whole} END "

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal
 
 from dataset_tools.formats.bad_rows import Report
 from dataset_tools.formats.lines import FileLines
+from dataset_tools.interactions.database import Database
 from dataset_tools.interactions.interaction import Interaction
-from dataset_tools.interactions.line_scan import LineScan
+from dataset_tools.interactions.line_scan import LeftLines, LineScan
 
 TEXT_COLUMNS = ("title", "brand", "categories", "price", "description")
 
@@ -25,7 +26,8 @@ class Source:
     # What `convert` calls the format, and what its help says of it.
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
-    reads: ClassVar[Literal["file", "folder", "either"]] = "either"
+    # "files": a file, a folder of parts, or a pattern that fits some.
+    reads: ClassVar[Literal["file", "folder", "either", "files"]] = "either"
     # Arguments of the constructor that `add_options` takes from the command line.
     option_names: ClassVar[tuple[str, ...]] = ()
 
@@ -47,6 +49,29 @@ class Source:
     def interactions_path(self) -> Path:
         """The file of the interactions, by which faults are named."""
         return self.path
+
+    @property
+    def unit(self) -> str:
+        """What its places are counted in: lines, or rows where its file has none."""
+        return "line"
+
+    def parts(self) -> Iterator[Source]:
+        """The files of the interactions in order, each as a source; here there is but one."""
+        yield self
+
+    def scanned(
+        self, database: Database, report: Report, start: int
+    ) -> Iterator[Interaction] | None:
+        """Let SQL read into ``raw`` what it can; yield the other interactions; None: it cannot.
+
+        Args:
+            start: what line 1 has as ``seq`` in ``raw``, less 1.
+        """
+        scan = self.line_scan()
+        if scan is None:
+            return None
+        lines = LeftLines(scan, database, report.undecodable, start)
+        return self.left_interactions(report, lines)
 
     def line_scan(self) -> LineScan | None:
         """How SQL can read the plain rows of ``interactions_path``; None: it cannot.

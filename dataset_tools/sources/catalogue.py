@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dataset_tools.errors import UsageError
 from dataset_tools.formats.bad_rows import ROUNDED_IDS, Report
 from dataset_tools.formats.literals import clean_text, first_url, is_exponent, plain_id
-from dataset_tools.formats.tables import column_names, read_rows
+from dataset_tools.formats.table_files import find_files
+from dataset_tools.formats.tables import column_names, read_rows, table_kind
 
 # Arguments of a source that has a catalogue, as `add_catalogue_options` and
 # `add_encoding_option` call them.
@@ -19,13 +21,14 @@ CATALOGUE_OPTIONS = ("encoding", "catalogue", "item_id", "image", "columns")
 
 
 class Catalogue:
-    """CSV, TSV, JSON lines or Parquet, gzip too.
+    """CSV, TSV, JSON lines or Parquet, gzip too: a file, a folder of parts or a pattern.
 
     ``columns`` maps our names to columns of the table (None: all of them under their own names),
     ``item_id`` and ``image`` are columns of it; ``texts`` holds what is taken.
 
     Raises:
-        UsageError: the file is missing, or a column is not in it or occurs twice.
+        UsageError: a file is missing, a column is not in it or occurs twice, or all columns are
+            to be taken and the parts do not have the same.
     """
 
     def __init__(
@@ -40,11 +43,13 @@ class Catalogue:
         self._path, self._id, self._image = path, item_id, image
         self._how = (delimiter, encoding)
         self._left_out: list[str] = []
-        names, self._repeated = column_names(path, *self._how)
+        self._files = find_files(path, table_kind)
+        found = [column_names(file, *self._how) for file in self._files]
+        self._repeated = found[0][1]
         special = [item_id, *filter(None, [image])]
         if columns is None:
             self.texts = {}
-            for name in names:
+            for name in self._all_columns([names for names, _ in found]):
                 self._take(name, special)
         else:
             self._repeated = []  # what is asked for is there once
@@ -54,7 +59,21 @@ class Catalogue:
                     f"--columns: two of {', '.join(columns)} come to the same name, or one to "
                     "item_id, which is the id's; RecBole takes letters, digits and underscores"
                 )
-        check_columns(path, self._how, [*special, *self.texts.values()])
+        needed = special if columns is None else [*special, *self.texts.values()]
+        for file, has in zip(self._files, found, strict=True):
+            check_columns(file, has, needed)
+
+    def _all_columns(self, found: list[list[str]]) -> list[str]:
+        """The columns of all files; but for JSON lines, each must have all of them."""
+        every = list(dict.fromkeys(name for names in found for name in names))
+        for file, names in zip(self._files, found, strict=True):
+            lacking = [name for name in every if name not in names]
+            if lacking and table_kind(file) != "jsonl":
+                raise UsageError(
+                    f"{file}: no column {', '.join(map(repr, lacking))}, which other files of "
+                    f"{self._path} have; name the columns to take with --columns"
+                )
+        return every
 
     def _take(self, name: str, special: list[str]) -> None:
         """Keep a column under its own name, unless an earlier one or the id has that."""
@@ -73,9 +92,14 @@ class Catalogue:
         for name in self._left_out:
             where = f"{name!r} of {self._path.name} (--columns names it)"
             report.add(f"column whose name, {plain_name(name)}, is taken: {where}", 1)
-        for line, row in read_rows(self._path, report, *self._how):
+        for file in self._files:
+            unit = "row" if table_kind(file) == "parquet" else "line"
+            yield from self._rows(file, replace(report, unit=unit))
+
+    def _rows(self, file: Path, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        for line, row in read_rows(file, report, *self._how):
             if is_exponent(row.get(self._id)):
-                report.skip(ROUNDED_IDS, self._path, line)
+                report.skip(ROUNDED_IDS, file, line)
             values = {ours: clean_text(row.get(theirs)) for ours, theirs in self.texts.items()}
             image = first_url(row.get(self._image)) if self._image else ""
             yield plain_id(row.get(self._id)), {**values, "image": image}
@@ -86,9 +110,9 @@ def plain_name(name: str) -> str:
     return re.sub(r"\W+", "_", name.strip()).strip("_").lower() or "column"
 
 
-def check_columns(path: Path, how: tuple[str | None, str], needed: list[str]) -> None:
-    """Raise ``UsageError`` for columns that are not in a table, or more than once."""
-    names, repeated = column_names(path, *how)
+def check_columns(path: Path, found: tuple[list[str], list[str]], needed: list[str]) -> None:
+    """Raise ``UsageError`` for columns that are not in a table (``column_names``), or repeated."""
+    names, repeated = found
     twice = [name for name in needed if name in repeated]
     if twice:
         raise UsageError(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +15,16 @@ from dataset_tools.formats.date_texts import AmbiguousDate
 from dataset_tools.formats.dates import check_time_format, read_number, read_stamp
 from dataset_tools.formats.lines import FileLines, can_read_blocks, check_encoding
 from dataset_tools.formats.literals import is_exponent, plain_id
-from dataset_tools.formats.tables import OpenedTable, check_delimiter, read_rows, table_kind
+from dataset_tools.formats.parquet_table import ParquetTable, is_moment
+from dataset_tools.formats.table_files import find_files
+from dataset_tools.formats.tables import (
+    OpenedTable,
+    check_delimiter,
+    column_names,
+    read_rows,
+    table_kind,
+)
+from dataset_tools.interactions.database import Database
 from dataset_tools.interactions.interaction import Interaction
 from dataset_tools.interactions.line_scan import (
     LineScan,
@@ -23,6 +32,7 @@ from dataset_tools.interactions.line_scan import (
     is_whole_record,
     json_scan,
 )
+from dataset_tools.interactions.parquet_scan import LeftRows
 from dataset_tools.sources.base import Source
 from dataset_tools.sources.catalogue import (
     CATALOGUE_OPTIONS,
@@ -44,8 +54,9 @@ UNREADABLE = "interactions with an unreadable time or rating"
 class CSVSource(Source):
     """A log and, where there is one, a catalogue; CSV, TSV, JSON lines or Parquet, gzip too.
 
-    ``user``, ``item``, ``time``, ``rating`` are column names of the log; without ``time`` the
-    order of the file counts. ``decimal`` is the sign before the decimals of a rating, or ``auto``
+    Either is a file, a folder of parts or a pattern, as ``find_files`` has them. ``user``,
+    ``item``, ``time``, ``rating`` are column names of the log; without ``time`` the order of the
+    files counts. ``decimal`` is the sign before the decimals of a rating, or ``auto``
     for either where it can be meant in one way only. ``catalogue``, ``item_id``, ``columns`` and
     ``image`` are those of ``Catalogue``.
 
@@ -56,7 +67,9 @@ class CSVSource(Source):
 
     name: ClassVar[str] = "csv"
     summary: ClassVar[str] = "any table: CSV, TSV, JSON lines or Parquet, columns given by name"
-    reads: ClassVar[Literal["file", "folder", "either"]] = "file"
+    reads: ClassVar[Literal["file", "folder", "either", "files"]] = "files"
+    # What all files of the log are; else each one's name tells.
+    kind: ClassVar[str | None] = None
     option_names: ClassVar[tuple[str, ...]] = (
         *("user", "item", "time", "rating", "time_format", "decimal", "delimiter"),
         *CATALOGUE_OPTIONS,
@@ -77,19 +90,42 @@ class CSVSource(Source):
     decimal: str = "auto"
     keeps_cold_items: bool = True
     skips_bad_rows: bool = False
+    # Whether this is all of the log, and not one of its parts.
+    alone: bool = True
     item_columns: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         check_time_format(self.time_format)
         self._how = (check_delimiter(self.delimiter), check_encoding(self.encoding))
-        needed = [self.user, self.item, *filter(None, (self.time, self.rating))]
-        check_columns(self.log, self._how, needed)
+        named = {"user": self.user, "item": self.item, "time": self.time, "rating": self.rating}
+        self._columns = {what: name for what, name in named.items() if name}
+        self._table: ParquetTable | None = None
+        files = find_files(self.log, self._kind_of)
+        self._parts: list[CSVSource] = []
+        if files == [self.log]:
+            self._open_log()
+        else:
+            alone = len(files) == 1
+            self._parts = [replace(self, log=f, catalogue=None, alone=alone) for f in files]
         self._items: Catalogue | None = None
         if self.catalogue is not None:
             key = self.item_id or self.item
             self._items = Catalogue(self.catalogue, key, self.columns, self.image, *self._how)
         texts = self._items.texts if self._items else {}
         self.item_columns = tuple(f"{name}:token_seq" for name in texts)
+
+    def _kind_of(self, file: Path) -> str:
+        return self.kind or table_kind(file)
+
+    def _open_log(self) -> None:
+        """Check that the columns are there, and can hold what they are said to."""
+        needed = list(self._columns.values())
+        if self._kind_of(self.log) != "parquet":
+            check_columns(self.log, column_names(self.log, *self._how), needed)
+            return
+        self._table = ParquetTable(self.log)
+        check_columns(self.log, (list(self._table.types), []), needed)
+        self._table.check_plain(needed)
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
@@ -122,16 +158,38 @@ class CSVSource(Source):
         """The log."""
         return self.log
 
+    @property
+    def unit(self) -> str:
+        """Parquet has rows, all others lines."""
+        return "line" if self._table is None else "row"
+
+    def parts(self) -> Iterator[Source]:
+        """The files of the log."""
+        yield from self._parts or [self]
+
+    def scanned(
+        self, database: Database, report: Report, start: int
+    ) -> Iterator[Interaction] | None:
+        """Parquet is read by its types, unless a text must be read as an option says."""
+        if self._table is None:
+            return super().scanned(database, report, start)
+        types = {what: self._table.types[name] for what, name in self._columns.items()}
+        if self.time_format != "auto" and not is_moment(types.get("time", "DATE")):
+            return None
+        if self.decimal == "," and types.get("rating") in ("VARCHAR", "BLOB"):
+            return None
+        left = LeftRows(self._table, self._columns, database, start)
+        return self._read(left, report, left)
+
     def line_scan(self) -> LineScan | None:
         """CSV, TSV and JSON lines are read by SQL, unless ``strptime`` must read their times."""
-        kind = table_kind(self.log)
+        kind = self._kind_of(self.log)
         delimiter, encoding = self._how
-        named = {"user": self.user, "item": self.item, "time": self.time, "rating": self.rating}
-        columns = {what: name for what, name in named.items() if name}
+        columns = self._columns
         special = (self.time and self.time_format != "auto") or (
             self.rating and self.decimal == ","
         )
-        if special or kind == "parquet" or not can_read_blocks(self.log, encoding):
+        if special or not can_read_blocks(self.log, encoding):
             return None
         if kind == "jsonl":
             if not all(map(_PLAIN_NAME.fullmatch, columns.values())):
@@ -155,19 +213,35 @@ class CSVSource(Source):
 
     def interactions(self, report: Report) -> Iterator[Interaction]:
         """Yield the rows of the log; one with a time or rating that is none is a bad row."""
-        return self.left_interactions(report)
+        for part in self._parts or [self]:
+            yield from part.left_interactions(report)
 
     def left_interactions(
         self, report: Report, lines: FileLines | None = None
     ) -> Iterator[Interaction]:
         """As ``interactions``, of ``lines`` alone where they are given."""
+        if self._table is not None:
+            return self._read(self._table.rows(self._columns.values()), report)
+        if self._kind_of(self.log) == "jsonl":
+            lines = lines or FileLines(self.log, self._how[1], report.undecodable)
+            lines.others = not self.alone
+        return self._read(read_rows(self.log, report, *self._how, lines), report, lines)
+
+    def _read(
+        self,
+        rows: Iterable[tuple[int, Mapping[str, Any]]],
+        report: Report,
+        read: FileLines | LeftRows | None = None,
+    ) -> Iterator[Interaction]:
+        """The interactions of rows; ``read`` knows how many others have been read elsewhere."""
         good, problem = 0, ""
-        for line, row in read_rows(self.log, report, *self._how, lines):
+        for line, row in rows:
+            place = f"{report.unit} {line}"
             try:
-                stamp, dated = self._stamp(row, line)
+                stamp, dated = self._stamp(row, place)
                 rating = self._rating(row)
             except ValueError as error:
-                problem = problem or f"line {line}: {error}"
+                problem = problem or f"{place}: {error}"
                 report.bad(UNREADABLE, self.log, line, str(error))
                 continue
             good += 1
@@ -175,17 +249,17 @@ class CSVSource(Source):
                 report.skip(ROUNDED_IDS, self.log, line)
             user, item = plain_id(row.get(self.user)), plain_id(row.get(self.item))
             yield Interaction(user, item, stamp, rating, dated=dated, line=line)
-        if problem and not good and not (lines and lines.taken):
+        if problem and not good and self.alone and not (read and read.taken):
             raise UsageError(f"{self.log}: no row has a time and rating that fit ({problem})")
 
-    def _stamp(self, row: Mapping[str, Any], line: int) -> tuple[int | float | None, bool]:
+    def _stamp(self, row: Mapping[str, Any], place: str) -> tuple[int | float | None, bool]:
         if not self.time:
             return None, False
         value = row.get(self.time)
         try:
             return read_stamp("" if value is None else value, self.time_format)
         except AmbiguousDate as error:
-            raise UsageError(f"{self.log}, line {line}: {self.time} {error}") from None
+            raise UsageError(f"{self.log}, {place}: {self.time} {error}") from None
         except ValueError as error:
             if self.time_format == "auto" or value is None or not str(value).strip():
                 hint = ""

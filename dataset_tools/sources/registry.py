@@ -5,6 +5,7 @@ A new format is one new file: nothing else lists them.
 
 from __future__ import annotations
 
+import glob
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
@@ -47,11 +48,11 @@ def open_source(name: str, path: Path, options: Mapping[str, Any]) -> Source:
     Raises:
         UsageError: no such source or path, or the files do not fit the source.
     """
-    if not path.exists():
-        raise UsageError(f"{path}: no such file or folder")
     if name not in known_sources():
         raise UsageError(f"unknown source {name!r}; known: {', '.join(known_sources())}")
     source = known_sources()[name]
+    if not path.exists() and not (source.reads == "files" and glob.has_magic(str(path))):
+        raise UsageError(f"{path}: no such file or folder")
     if path.is_dir() and source.reads == "file":
         raise UsageError(f"{path}: source {name} needs a file, but this is a folder")
     if not path.is_dir() and source.reads == "folder":

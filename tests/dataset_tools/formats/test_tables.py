@@ -7,12 +7,12 @@ import gzip
 import json
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from dataset_tools.__main__ import main
 from dataset_tools.errors import DatasetError
 from dataset_tools.formats.lines import read_lines
-from dataset_tools.packages import pip_name
 from tests.dataset_tools.sources.test_amazon import rows
 
 LOG = "user_id,item_id,stars\nann,100,4\nbob,101,5\n"
@@ -260,14 +260,16 @@ def test_a_comma_that_could_be_something_else(
     assert words in capsys.readouterr().err
 
 
-def test_parquet_without_pyarrow_names_the_extra(
+def test_parquet_is_read_without_pyarrow(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     assert convert(tmp_path, b"PAR1", name="log.parquet") == 2
-    said = capsys.readouterr().err
-    assert "log.parquet: reading Parquet: the package `pyarrow` is not installed" in said
-    assert f'pip install "{pip_name()}[parquet]"' in said
+    assert "log.parquet: not a Parquet file, or damaged (" in capsys.readouterr().err
+    query = "SELECT 'ann' AS user_id, 7 AS item_id, 4 AS stars"
+    duckdb.sql(f"COPY ({query}) TO '{tmp_path}/written.parquet' (FORMAT parquet)")
+    assert convert(tmp_path, (tmp_path / "written.parquet").read_bytes(), name="log.parquet") == 0
+    assert rows(tmp_path / "out" / "out.inter") == [("ann", "7", "4.0", "1")]
 
 
 @pytest.mark.parametrize(

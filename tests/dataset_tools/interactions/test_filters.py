@@ -13,7 +13,7 @@ from dataset_tools.formats.bad_rows import Report
 from dataset_tools.formats.dates import read_bound, read_number, read_time
 from dataset_tools.interactions.filters import Filters
 from dataset_tools.interactions.interaction import Interaction
-from dataset_tools.interactions.log import InteractionLog
+from dataset_tools.interactions.log import InteractionLog, LogFile
 
 ROWS = [
     Interaction("u", "a", 30, 5.0),
@@ -25,7 +25,7 @@ ROWS = [
 
 
 def log_of(rows: list[Interaction]) -> InteractionLog:
-    return InteractionLog(rows, Report())
+    return InteractionLog([LogFile(rows, Report())], Report())
 
 
 def written(log: InteractionLog) -> list[list[str]]:
@@ -64,7 +64,9 @@ def test_without_times_a_user_counts_up() -> None:
 
 def test_rows_without_an_id_are_counted() -> None:
     report = Report()
-    log = InteractionLog([Interaction("", "a", 1), Interaction("u", "NA", 1)], report)
+    log = InteractionLog(
+        [LogFile([Interaction("", "a", 1), Interaction("u", "NA", 1)], report)], report
+    )
     assert len(log) == 0 and sum(report.counts.values()) == 2
 
 
