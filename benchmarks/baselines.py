@@ -18,7 +18,6 @@ that of an environment of its own: its SASRec of the same width, blocks and head
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -31,7 +30,14 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from benchmarks.drawn import BEAUTY, DRAWN, write_drawn
-from benchmarks.epoch_worker import NextBatch, Worker, WorkerError, ready_trainer, serve
+from benchmarks.epoch_worker import (
+    NextBatch,
+    Worker,
+    WorkerError,
+    begin_worker,
+    ready_trainer,
+    serve,
+)
 from recbole_fmrlrec.files.atomic import write_json
 
 WIDTHS = (64, 256)
@@ -164,23 +170,14 @@ def _command(model: str, width: int, options: argparse.Namespace) -> list[str]:
 
 def _work(options: argparse.Namespace) -> int:
     """The worker: build the model, then train a batch for every line on standard input."""
-    from recbole_fmrlrec.train.allocator import keep_freed_memory
-
-    keep_freed_memory()
-    from recbole_fmrlrec import compat
-
-    compat.apply()
-    import torch
-
+    begin_worker(options.num_threads)
     from recbole_fmrlrec.config.config import Config
 
-    logging.disable(logging.WARNING)
-    torch.set_num_threads(options.num_threads)
     keys: dict[str, Any] = {"data_path": options.data_path, "MAX_ITEM_LIST_LENGTH": MAX_LENGTH}
     keys |= {"show_progress": False, "use_gpu": False}
     keys |= model_keys(options.worker, options.width[0])
     config = Config(options.worker, options.dataset, config_dict=keys)
-    trainer, train = ready_trainer(config)
+    trainer, train, _ = ready_trainer(config)
     batches = NextBatch(train)
     serve(len(train), lambda: trainer._train_epoch(batches, 0))
     return 0

@@ -22,17 +22,20 @@ from benchmarks.core_setup import (
 from benchmarks.measuring import median, pairs, peak_bytes, product_rate, seconds
 
 
-def agreement(shapes: Shapes, users: int = 32) -> dict[str, float]:
+def agreement(
+    shapes: Shapes, users: int = 32, device: torch.device | str = "cpu"
+) -> dict[str, float]:
     """How far both sides' loss and gradients are apart, without dropout.
 
     Returns:
         ``loss``: relative; ``gradient``: the largest difference of a parameter's gradient over the
         largest number in it, the worst of all parameters.
     """
-    batch, features = draw_batch(users, shapes), draw_features(shapes)
-    network = build_ours(shapes, dropout=0.0)
-    model = build_published(shapes, features, network, dropout=0.0)
-    theirs, ours = model.loss(*batch.left_padded()), our_loss(network, features, batch)
+    batch, features = draw_batch(users, shapes), draw_features(shapes).to(device)
+    network = build_ours(shapes, dropout=0.0).to(device)
+    model = build_published(shapes, features, network, dropout=0.0).to(device)
+    rows, labels = (part.to(device) for part in batch.left_padded())
+    theirs, ours = model.loss(rows, labels), our_loss(network, features, batch)
     theirs.backward()
     ours.backward()
     gradients, worst = recorded.read_plain(model, recorded.gradient), 0.0

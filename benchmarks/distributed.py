@@ -27,6 +27,7 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmarks.drawn import BEAUTY, DRAWN, write_drawn
+from benchmarks.epoch_worker import NextBatch, begin_worker, ready_trainer
 from recbole_fmrlrec.files.atomic import write_json
 
 #: What is drawn: Beauty's shape, and one for a short trial.
@@ -113,18 +114,11 @@ def table(found: Sequence[dict[str, Any]]) -> str:
 
 def _work(options: argparse.Namespace) -> int:
     """A process of a measurement: train steps one by one; the first one writes the figures."""
-    from recbole_fmrlrec.train.allocator import keep_freed_memory
-
-    keep_freed_memory()
-    from recbole_fmrlrec import compat, torchrun
-
-    compat.apply()
-    import torch
+    begin_worker(1)
     from recbole.trainer import Trainer as RecBoleTrainer
 
-    from benchmarks.epoch_worker import NextBatch
+    from recbole_fmrlrec import torchrun
 
-    torch.set_num_threads(1)
     trainer, train = _trainer(options)
     batches = NextBatch(train)
     times, before = [], 0
@@ -143,14 +137,10 @@ def _work(options: argparse.Namespace) -> int:
 
 def _trainer(options: argparse.Namespace) -> tuple[Any, Any]:
     """The model's trainer in this process, and its loader."""
-    import logging
-
-    from benchmarks.epoch_worker import ready_trainer
     from recbole_fmrlrec import torchrun
     from recbole_fmrlrec.config.config import Config
     from recbole_fmrlrec.train.tensorboard import tensorboard_in
 
-    logging.disable(logging.WARNING)
     sizes = [2**power for power in range(3, options.width.bit_length())]
     keys: dict[str, Any] = {"data_path": str(options.data_path), "sizes": sizes, "use_gpu": False}
     keys |= {"use_features": False, "train_batch_size": options.batch, "show_progress": False}
@@ -158,6 +148,6 @@ def _trainer(options: argparse.Namespace) -> tuple[Any, Any]:
     config = Config("fMRLRecID", DRAWN, config_dict=keys)
     torchrun.start(config["device"])
     tensorboard_in(options.data_path)
-    trainer, train = ready_trainer(config)
+    trainer, train, _ = ready_trainer(config)
     trainer._share_training(train)
     return trainer, train

@@ -7,6 +7,7 @@ them are lines on standard input and output.
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -111,8 +112,27 @@ class NextBatch:
         return 1
 
 
-def ready_trainer(config: Any) -> tuple[Any, Any]:
-    """Trainer and loader of a training that is about to take its first step.
+def begin_worker(threads: int, keep_memory: bool = True) -> None:
+    """Make RecBole ready in this process, with so many threads of torch and no log lines.
+
+    Args:
+        keep_memory: hold on to freed memory, as a run does.
+    """
+    if keep_memory:  # before torch is imported
+        from recbole_fmrlrec.train.allocator import keep_freed_memory
+
+        keep_freed_memory()
+    from recbole_fmrlrec import compat
+
+    compat.apply()
+    import torch
+
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(threads)
+
+
+def ready_trainer(config: Any) -> tuple[Any, Any, Any]:
+    """Trainer, and loaders of training and validation, of a training before its first step.
 
     Args:
         config: our Config.
@@ -123,7 +143,8 @@ def ready_trainer(config: Any) -> tuple[Any, Any]:
     from recbole_fmrlrec.train.trainer import trainer_class
 
     init_seed(config["seed"], config["reproducibility"])
-    train, *_ = data_preparation(config, create_dataset(config))
-    trainer = trainer_class(config)(config, config.model_class(config, train._dataset))
+    train, valid, _ = data_preparation(config, create_dataset(config))
+    model = config.model_class(config, train._dataset).to(config["device"])
+    trainer = trainer_class(config)(config, model)
     trainer._start_schedule(trainer.epochs * len(train))
-    return trainer, train
+    return trainer, train, valid

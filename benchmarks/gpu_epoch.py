@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.baselines import DRAWN, write_drawn
+from benchmarks.drawn import DRAWN, write_drawn
+from benchmarks.epoch_worker import ready_trainer
 from benchmarks.gpu_measuring import BFLOAT16, FLOAT32, TF32, Bench, Row
 from recbole_fmrlrec.train.gpu import gpu_arithmetic
 
@@ -70,12 +71,8 @@ def _parts(bench: Bench, folder: Path) -> Iterator[tuple[Any, Any, Any]]:
     from recbole_fmrlrec import compat
 
     compat.apply()
-    from recbole.utils import init_seed
-
     from recbole_fmrlrec.config.config import Config
-    from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
     from recbole_fmrlrec.train.tensorboard import tensorboard_in
-    from recbole_fmrlrec.train.trainer import trainer_class
 
     logging.disable(logging.WARNING)
     write_drawn(folder, *SHAPES[bench.quick])
@@ -85,13 +82,8 @@ def _parts(bench: Bench, folder: Path) -> Iterator[tuple[Any, Any, Any]]:
     if bench.quick:
         keys["sizes"] = [4, 8]
     config = Config("fMRLRec", DRAWN, config_dict=keys)
-    init_seed(config["seed"], config["reproducibility"])
-    train, valid, _ = data_preparation(config, create_dataset(config))
     tensorboard_in(folder)
-    model = config.model_class(config, train._dataset).to(config["device"])
-    trainer = trainer_class(config)(config, model)
-    trainer._start_schedule(config["epochs"] * len(train))
-    yield trainer, train, valid
+    yield ready_trainer(config)
     logging.disable(logging.NOTSET)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks import recorded
+from benchmarks import core_steps
 from benchmarks.core_evaluation import evaluate_ours, evaluate_published
 from benchmarks.core_setup import (
     Batch,
@@ -19,7 +19,6 @@ from benchmarks.core_setup import (
     build_published,
     draw_batch,
     draw_features,
-    our_loss,
     our_step,
     published_step,
 )
@@ -64,31 +63,13 @@ def steps(bench: Bench) -> None:
 
 def agreement(bench: Bench, shapes: Shapes) -> Row:
     """How far loss and gradients of both sides are apart without dropout; it has no time."""
-    features, batch = draw_features(shapes).to(bench.device), draw_batch(8, shapes)
-    network = build_ours(shapes, dropout=0.0).to(bench.device)
-    model = _published(shapes, features, network, 0.0)
-    rows, labels = (part.to(bench.device) for part in batch.left_padded())
-    theirs, ours = model.loss(rows, labels), our_loss(network, features, batch)
-    theirs.backward()
-    ours.backward()
-    gradients, worst = recorded.read_plain(model, recorded.gradient), 0.0
-    for name, value in recorded.read(network, recorded.gradient).items():
-        scale = float(gradients[name].abs().max())
-        if scale > 0:
-            worst = max(worst, float((value - gradients[name]).abs().max()) / scale)
-    loss = abs(float((ours / theirs).detach()) - 1)
-    note = f"loss off by {loss:.1e}, gradients by {worst:.1e} of the largest"
+    found = core_steps.agreement(shapes, 8, bench.device)
+    note = f"loss off by {found['loss']:.1e}, gradients by {found['gradient']:.1e} of the largest"
     return Row("agreement with the published formulation", FLOAT32, None, note=note)
 
 
-def _published(
-    shapes: Shapes,
-    features: Tensor,
-    network: FMRLRecNetwork | None = None,
-    dropout: float | None = None,
-) -> PublishedModel:
-    ours = build_ours(shapes, dropout) if network is None else network
-    return build_published(shapes, features, ours, dropout).to(features.device)
+def _published(shapes: Shapes, features: Tensor) -> PublishedModel:
+    return build_published(shapes, features, build_ours(shapes)).to(features.device)
 
 
 def _evaluations(bench: Bench, shapes: Shapes, features: Tensor) -> None:

@@ -12,7 +12,6 @@ current libraries is mended in both.
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,14 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
-from benchmarks.epoch_worker import NextBatch, Worker, WorkerError, ready_trainer, serve
+from benchmarks.epoch_worker import (
+    NextBatch,
+    Worker,
+    WorkerError,
+    begin_worker,
+    ready_trainer,
+    serve,
+)
 from recbole_fmrlrec.files.atomic import write_json
 
 DATASETS = ("ml-100k", "amazon-beauty")
@@ -104,17 +110,7 @@ class _Worker(Worker):
 
 def _work(kind: str, options: argparse.Namespace) -> int:
     """The worker: build the model, then train a batch for every line on standard input."""
-    if kind != "as shipped":
-        from recbole_fmrlrec.train.allocator import keep_freed_memory
-
-        keep_freed_memory()
-    from recbole_fmrlrec import compat
-
-    compat.apply()
-    import torch
-
-    logging.disable(logging.WARNING)
-    torch.set_num_threads(options.num_threads)
+    begin_worker(options.num_threads, keep_memory=kind != "as shipped")
     build = _as_shipped if kind == "as shipped" else _as_here
     trainer, loader = build(kind, options.dataset[0], options.data_path)
     batches = NextBatch(loader)
@@ -129,7 +125,7 @@ def _as_here(kind: str, dataset: str, data_path: str) -> tuple[Any, Any]:
     keys: dict[str, Any] = {"data_path": data_path, "show_progress": False, "use_gpu": False}
     if model != "SASRec":
         keys["sizes"] = list(SIZES)
-    return ready_trainer(Config(model, dataset, config_dict=keys))
+    return ready_trainer(Config(model, dataset, config_dict=keys))[:2]
 
 
 def _as_shipped(kind: str, dataset: str, data_path: str) -> tuple[Any, Any]:

@@ -84,7 +84,7 @@ def _medians(dataset: str, model: str, options: argparse.Namespace) -> dict[str,
 
 
 def _measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """The steps of `recbole_fmrlrec.train.run` up to the training."""
+    """The steps of `recbole_fmrlrec.train.run_steps` up to the training."""
     marks = [(time.perf_counter(), time.process_time())]
 
     def mark() -> None:

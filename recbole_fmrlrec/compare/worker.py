@@ -101,8 +101,8 @@ def compute(cell: Cell) -> None:
     if not (cell.path / TEST_RANKS).is_file():
         raise RunError(
             f"{cell.path}: the run left no {TEST_RANKS}; a comparison needs one test item per row "
-            f"and eval_args.mode: full. Where the file was removed, --redo={cell.key} makes it "
-            "again"
+            f"and eval_args.mode: full. Where the file was removed, --redo={cell.key} "
+            "recreates it"
         )
     # A run that was finished before has not set them here.
     take_threads(config["num_threads"], folder.threads())

@@ -41,7 +41,7 @@ def more_metrics() -> None:
         def calculate_metric(self, dataobject: Any) -> dict[str, float]:
             raise UsageError(
                 "IntraListDiversity needs the loaders of recbole_fmrlrec.data.loaders, with one "
-                "target a row and eval_args.mode: full; leave it out of metrics"
+                "target per row and eval_args.mode: full; leave it out of metrics"
             )
 
     for metric in (Novelty, IntraListDiversity):

@@ -78,7 +78,7 @@ def load_text_encoder(folder: str | None, attention_window: int) -> TextEncoder:
     first = next((n for n in (tokenizer.cls_token_id, tokenizer.bos_token_id) if n is not None), -1)
     if first < 0:
         raise UsageError(
-            f"encoder: the tokenizer of {path} has no token that begins a text. {_HOW}"
+            f"encoder: the tokenizer of {path} has no token for the beginning of a text. {_HOW}"
         )
     return TextEncoder(body.float(), tokenizer, first, _positions(body), path.name)
 

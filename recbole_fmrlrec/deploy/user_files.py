@@ -137,9 +137,8 @@ def _columns(path: Path, head: list[str]) -> tuple[int, int, int | None]:
     if about_items == ["history"] and about_time:
         raise UsageError(
             f"{path}, line 1: the column {about_time[0]} together with history: the items of a "
-            "history "
-            "are already in order, the oldest first; leave the column out, or write an event a "
-            f"line, user_id,item_id,{about_time[0]}"
+            "history are already in order, the oldest first; leave the column out, or write one "
+            f"event per line, user_id,item_id,{about_time[0]}"
         )
     if unused := [n for n in head if n not in ("user_id", *about_items, *about_time)]:
         _note_unused(path, unused)

@@ -168,7 +168,7 @@ def _is_encoding(value: Any) -> bool:
 
 
 _separator = Rule(
-    "a text of one character or more, without line breaks and double quotes",
+    "a string of one character or more, without line breaks and double quotes",
     lambda value: isinstance(value, str) and bool(value) and not set(value) & set('\r\n"'),
     text=True,
 )

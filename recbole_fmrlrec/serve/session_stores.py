@@ -78,8 +78,8 @@ class SQLiteStore:
                 self._base.execute("CREATE INDEX IF NOT EXISTS by_use ON sessions (used)")
         except (sqlite3.Error, OSError) as error:
             raise UsageError(
-                f"--session_store: {file}: {error}; another server may have it open, or it is no "
-                "SQLite file: give another one"
+                f"--session_store: {file}: {error}; another server may have it open, or it is "
+                "not an SQLite file: give another one"
             ) from None
 
     def read(self, ids: Iterable[str], now: float) -> dict[str, bytes]:

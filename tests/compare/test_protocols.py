@@ -111,7 +111,7 @@ def test_cells_of_an_earlier_version_are_named_with_the_way_out(
     assert "the `compare` command of this comparison computes them with this version" in shown
     for changes in ({"valid_metric": "masked_NDCG@10"}, {"history": "mask"}):
         wanted = replace(plan, **{"valid_metric": "masked_NDCG@10", **changes})
-        with pytest.raises(RunError, match=r"no ranks without .* BPR on toy.*`compare` command"):
+        with pytest.raises(RunError, match=r"needs ranks without .* BPR on toy.*`compare` command"):
             write_report(wanted, [*cells, old])
 
 

@@ -383,7 +383,7 @@ def test_a_result_of_an_earlier_version_counts_epochs_from_0_and_is_read(toy_run
 def test_a_run_goes_on_with_the_threads_that_it_was_begun_with(toy_run, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "recbole_fmrlrec.train.run.take_threads",
+        "recbole_fmrlrec.train.run_steps.take_threads",
         lambda wanted, recorded: asked.append((wanted, recorded)) or Threads(1, "test"),
     )
     first = toy_run()
