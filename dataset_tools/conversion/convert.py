@@ -12,7 +12,12 @@ from typing import Any
 from dataset_tools.conversion.publish import publish, staging
 from dataset_tools.errors import DatasetError, FeatureError, UsageError
 from dataset_tools.features import attach_features, list_modalities, read_items
-from dataset_tools.files.dataset_folder import FEATURES_NAME, IMAGES_NAME
+from dataset_tools.files.dataset_folder import (
+    FEATURES_NAME,
+    IMAGES_NAME,
+    PARQUET_SUFFIX,
+    parquet_form,
+)
 from dataset_tools.formats.atomic_files import (
     MAX_FIELD,
     clean_token,
@@ -48,6 +53,7 @@ class Summary:
     report: Report
     times: str = ""
     kept_features: tuple[str, ...] = ()
+    removed_copies: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The summary for the user."""
@@ -67,6 +73,11 @@ class Summary:
             lines.append(
                 f"  kept from before: the features {names}; where texts, pictures or items have "
                 "changed, encode them again with --overwrite"
+            )
+        if self.removed_copies:
+            lines.append(
+                f"  removed, since they held the older rows: {', '.join(self.removed_copies)}; "
+                f"`python -m dataset_tools parquet {self.folder}` makes new ones"
             )
         return lines + [f"  left out or noted: {line}" for line in self.report.lines()]
 
@@ -124,6 +135,7 @@ def convert(
         total, images = _write_items(source, stage.folder / f"{name}.item", warm, cold_too, report)
         kept = _attach_all(source, features, stage.folder, name, output / FEATURES_NAME)
         check_free(output, name, overwrite)
+        replaced = [path.name for path in dataset_files(output, name)]
         summary = Summary(
             output,
             name,
@@ -136,17 +148,22 @@ def convert(
             report,
             _times(log),
             kept,
+            tuple(name for name in replaced if name.endswith(PARQUET_SUFFIX)),
         )
         database.close()
         shutil.rmtree(stage.folder / SPILL_NAME, ignore_errors=True)
-        publish(stage, [path.name for path in dataset_files(output, name)])
+        publish(stage, replaced)
     return summary
 
 
 def dataset_files(folder: Path, name: str) -> list[Path]:
-    """The files of a data set that a conversion writes and that are there, features aside."""
-    names = [f"{name}.inter", f"{name}.item", *(f"{name}.{part}.inter" for part in PARTS)]
-    return [path for path in (folder / file for file in [*names, IMAGES_NAME]) if path.is_file()]
+    """The files of a data set that a conversion takes the place of and that are there.
+
+    That is what it writes, features aside, and Parquet forms, which would be those of other rows.
+    """
+    atomic = [f"{name}.inter", f"{name}.item", *(f"{name}.{part}.inter" for part in PARTS)]
+    names = [*atomic, *(parquet_form(file).name for file in atomic), IMAGES_NAME]
+    return [path for path in (folder / file for file in names) if path.is_file()]
 
 
 def check_free(folder: Path, name: str, overwrite: bool) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from dataset_tools.errors import DatasetError, UsageError
 from dataset_tools.files.atomic_write import replacing
-from dataset_tools.files.dataset_folder import FEATURES_NAME, IMAGES_FOLDER
+from dataset_tools.files.dataset_folder import FEATURES_NAME, IMAGES_FOLDER, PARQUET_SUFFIX
 from dataset_tools.files.unfinished import SUFFIX, is_left_behind, partial_path, remove_left_behind
 
 PLAN_NAME = "plan.json"
@@ -132,7 +132,13 @@ def move(source: Path, target: Path) -> None:
 
 def _order(name: str) -> tuple[int, int, str]:
     """Interactions first, the whole log before its parts; then manifests; then the rest."""
-    kind = 0 if name.endswith(".inter") else 1 if name.endswith(".json") else 2
+    kind = (
+        0
+        if name.endswith((".inter", f".inter{PARQUET_SUFFIX}"))
+        else 1
+        if name.endswith(".json")
+        else 2
+    )
     return kind, name.count("."), name
 
 

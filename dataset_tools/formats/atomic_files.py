@@ -1,4 +1,4 @@
-"""RecBole's atomic files (``.inter``, ``.item``): write and read.
+"""RecBole's atomic files (``.inter``, ``.item``): write and read, the latter from Parquet too.
 
 RecBole reads them with ``pandas.read_csv(engine="python", delimiter="\\t")``. That makes a
 double quote at the start of a field open a quoted one, turns fields such as ``NA`` or ``None``
@@ -20,7 +20,9 @@ from typing import IO, NamedTuple
 
 from dataset_tools.errors import DatasetError, UsageError
 from dataset_tools.files.atomic_write import FULL, disk_full, replacing
+from dataset_tools.files.dataset_folder import PARQUET_SUFFIX, stored_form
 from dataset_tools.files.unfinished import partial_path
+from dataset_tools.formats.parquet_table import ParquetTable
 
 ID_COLUMNS = ("user_id", "item_id")
 TYPES = ("token", "token_seq", "float", "float_seq")
@@ -180,13 +182,16 @@ def _write_lines(stream: IO[bytes], path: Path, lines: Iterable[str]) -> int:
 
 
 def read_header(path: Path) -> list[Column]:
-    """The columns of an atomic file, by its first line.
+    """The columns of an atomic file, by its first line, or of the Parquet form alone.
 
     Raises:
         UsageError: the file does not exist, or has a header that RecBole could not read.
     """
-    if not path.is_file():
+    stored = stored_form(path)
+    if stored is None:
         raise UsageError(f"{path}: no such file")
+    if stored.suffix == PARQUET_SUFFIX:
+        return _parquet_columns(stored)
     with open(path, "rb") as stream:
         first = stream.readline().decode("utf-8", "replace").removeprefix("\ufeff").rstrip("\r\n")
     try:
@@ -194,6 +199,15 @@ def read_header(path: Path) -> list[Column]:
     except ValueError as error:
         raise UsageError(f"{path}, line 1: {error}") from error
     return columns
+
+
+def _parquet_columns(path: Path) -> list[Column]:
+    table = ParquetTable(path)
+    table.check_plain(table.types)
+    try:
+        return [Column.parse(name) for name in table.types]
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def read_table(
@@ -320,14 +334,25 @@ def undecodable_line(path: str | Path, encoding: str) -> int:
 def _rows(
     path: Path, names: list[str], twice: frozenset[str], needed: str | None = None
 ) -> Iterator[dict[str, str]]:
-    for line, values in numbered_cells(path):
-        if line == 1:
-            continue
+    stored = stored_form(path) or path
+    unit, cells = "line", numbered_cells(path)
+    if stored.suffix == PARQUET_SUFFIX:
+        path, unit, cells = stored, "row", _parquet_cells(stored)
+    else:
+        next(cells, None)
+    for line, values in cells:
         if len(values) != len(names):
             raise UsageError(
-                f"{path}, line {line}: {len(values)} fields, the header has {len(names)}"
+                f"{path}, {unit} {line}: {len(values)} fields, the header has {len(names)}"
             )
         row = dict(zip(names, values, strict=True))
         if needed and not row[needed].strip():
-            raise UsageError(f"{path}, line {line}: no {needed}; give it one, or remove the row")
+            raise UsageError(f"{path}, {unit} {line}: no {needed}; give it one, or remove the row")
         yield {name: text for name, text in row.items() if name not in twice} if twice else row
+
+
+def _parquet_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a Parquet form, numbered from 1, as an atomic file has them in text."""
+    for number, row in ParquetTable(path).rows():
+        cells = ["" if value is None or value != value else str(value) for value in row.values()]
+        yield number, cells

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataset_tools.errors import DatasetError, UsageError
 from dataset_tools.files.atomic_write import replacing
+from dataset_tools.files.dataset_folder import PARQUET_SUFFIX, parquet_form
 from dataset_tools.files.hashes import file_hash
 from dataset_tools.formats.atomic_files import Column, numbered_cells, read_header, with_mark
 from dataset_tools.packages import missing_package
@@ -25,7 +26,6 @@ from dataset_tools.packages import missing_package
 if TYPE_CHECKING:
     pass
 
-SUFFIX = ".parquet"
 FORMAT_VERSION = 1
 #: How a missing number is written in an atomic file.
 NO_NUMBER = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
@@ -37,12 +37,12 @@ _QUOTED_ROWS = 1 << 16
 
 def copy_path(path: str | Path) -> Path:
     """Where the Parquet copy of an atomic file stands."""
-    return Path(f"{path}{SUFFIX}")
+    return parquet_form(path)
 
 
 def is_copy(path: Path) -> bool:
     """Whether a file is the Parquet form of an atomic file that is there as text too."""
-    return path.name.endswith(SUFFIX) and Path(str(path)[: -len(SUFFIX)]).is_file()
+    return path.suffix == PARQUET_SUFFIX and path.with_suffix("").is_file()
 
 
 def needs_pyarrow(path: str | Path) -> Any:

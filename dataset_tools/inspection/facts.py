@@ -11,7 +11,7 @@ import numpy as np
 from dataset_tools.errors import DatasetError
 from dataset_tools.features import Features, list_modalities, read_features
 from dataset_tools.features.store_files import blocks
-from dataset_tools.files.dataset_folder import FEATURES_NAME, dataset_file
+from dataset_tools.files.dataset_folder import FEATURES_NAME, dataset_file, stored_form
 from dataset_tools.formats.atomic_files import read_item_table, read_table
 from dataset_tools.formats.dates import UNIT_NAMES, UNITS, read_number, show_stamp, unit_of
 from dataset_tools.progress import progress
@@ -128,7 +128,7 @@ def _read_interactions(path: Path) -> tuple[np.ndarray, dict[str, int], dict[str
 
 def _read_items(folder: Path, name: str) -> dict[str, dict[str, str]]:
     path = folder / f"{name}.item"
-    if not path.is_file():
+    if stored_form(path) is None:
         return {}
     rows: dict[str, dict[str, str]] = {}
     for row in read_item_table(path)[1]:

@@ -54,10 +54,14 @@ def plain_id(column: str, text: str) -> Plain:
 
 
 def plain_json_id(column: str, text: str) -> Plain:
-    """An id from JSON, whose text does not tell of what type it was where that matters."""
+    """An id from JSON, whose text does not tell of what type it was where that matters.
+
+    One is 0, which is no id as a number of some formats, written as -0 too.
+    """
     plain = plain_id(column, text)
     other = (
-        f"left({text}, 1) IN ('[', '{{') OR {text} IN ('true', 'false') OR left({text}, 2) = '-0' "
+        f"left({text}, 1) IN ('[', '{{') OR {text} IN ('true', 'false', '0') "
+        f"OR left({text}, 2) = '-0' OR left({text}, 3) = '0.0' "
         f"OR regexp_full_match({text}, '-?[0-9.]+[eE][-+]?[0-9]+')"
     )
     return Plain(plain.values, f"{plain.condition} AND NOT ({other})")

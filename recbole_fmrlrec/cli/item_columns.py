@@ -35,9 +35,10 @@ def read_column(path: Path, name: str) -> dict[str, list[str]]:
         UsageError: no such file or column, or the column holds lists of numbers.
         dataset_tools.errors.DatasetError: the file is damaged.
     """
+    from dataset_tools.files.dataset_folder import stored_form
     from dataset_tools.formats.atomic_files import read_item_table
 
-    if not path.is_file():
+    if stored_form(path) is None:
         raise UsageError(f"--items_file: there is no file {path.absolute()}")
     columns, rows = read_item_table(path)
     kinds = {column.name: column.type for column in columns}

@@ -12,7 +12,7 @@ import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureType
 
-from dataset_tools.formats.parquet_copy import SUFFIX
+from dataset_tools.files.dataset_folder import PARQUET_SUFFIX
 from recbole_fmrlrec.atomic_files.parquet import is_there
 from recbole_fmrlrec.data import benchmark_rows, time_split
 from recbole_fmrlrec.data import column_keys as data_checks
@@ -231,7 +231,7 @@ def require_files(name: str, folder: Path, parts: Sequence[str] | None = None) -
 
 def _not_found(name: str, path: Path) -> DataError:
     root = path.absolute().parent.parent
-    files = [*root.glob("*/*.inter"), *root.glob(f"*/*.inter{SUFFIX}")]
+    files = [*root.glob("*/*.inter"), *root.glob(f"*/*.inter{PARQUET_SUFFIX}")]
     there = sorted({p.parent.name for p in files if p.name.split(".inter")[0] == p.parent.name})
     return DataError(
         f"dataset {name!r} not found: there is no file {path.absolute()}\n"

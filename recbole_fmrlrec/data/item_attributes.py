@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dataset_tools.files.dataset_folder import stored_form
 from dataset_tools.formats.atomic_files import Column, read_item_table
 from recbole_fmrlrec.config.side_columns import AUTO
 from recbole_fmrlrec.console import say
@@ -37,7 +38,7 @@ def read_attributes(
         UsageError: there is no such file or column, or no item has a text.
     """
     file = folders.item_file
-    if not file.is_file():
+    if stored_form(file) is None:
         raise UsageError(f"{file} is not there: a model that reads items as text needs it")
     columns, rows = read_item_table(file)
     names = _chosen(file, columns, asked)

@@ -25,6 +25,7 @@ from dataset_tools.features import (
     read_manifest,
 )
 from dataset_tools.features.store_files import ITEMS_NAME
+from dataset_tools.files.dataset_folder import stored_form
 from dataset_tools.files.hashes import file_hash
 from recbole_fmrlrec.config.typed import typed
 from recbole_fmrlrec.console import say
@@ -199,7 +200,7 @@ def _feature_folder(settings: FeatureSettings) -> Path:
     if found is not None:
         return found
     item_file = settings.item_file
-    if not item_file.is_file():
+    if stored_form(item_file) is None:
         raise UsageError(
             f"no item features in {(item_file.parent / 'features').absolute()} and no text to make "
             f"them from ({item_file.name} is not there); attach features with `python -m "
@@ -213,7 +214,8 @@ def _feature_folder(settings: FeatureSettings) -> Path:
 def _refresh_text(item_file: Path, folder: Path) -> None:
     """Remake text features if the catalogue's text has changed; refuse what cannot be."""
     manifest_file = folder / "text.json"
-    if not (item_file.is_file() and _changed(*map(_version, (item_file, manifest_file)))):
+    stored = stored_form(item_file)
+    if stored is None or not _changed(_version(stored), _version(manifest_file)):
         return
     changed = f"{folder / 'text.npy'}: made from texts that {item_file} no longer has"
     if remake_text_features(item_file, folder):

@@ -104,9 +104,10 @@ def open_checkpoint(path: Path, data_path: str | None = None) -> Trained:
 
 def read_titles(path: Path, ids: Sequence[str]) -> list[str | None]:
     """A title for each item from a ``.item`` file; None where there is none."""
+    from dataset_tools.files.dataset_folder import stored_form
     from dataset_tools.formats.atomic_files import read_item_table
 
-    if not path.is_file():
+    if stored_form(path) is None:
         return [None] * len(ids)
     columns, rows = read_item_table(path)
     names = [column.name for column in columns]

@@ -14,8 +14,10 @@ import pytest
 from dataset_tools.__main__ import main
 from dataset_tools.formats.parquet_copy import copy_path, write_copy
 from recbole_fmrlrec import run
+from recbole_fmrlrec.cli.item_columns import read_column
 from recbole_fmrlrec.data.loaders import create_dataset
 from recbole_fmrlrec.errors import DataError
+from recbole_fmrlrec.export.open_checkpoint import read_titles
 from recbole_fmrlrec.files.checkpoint import load_checkpoint
 from tests import toy
 from tests.conftest import MakeConfig
@@ -211,3 +213,12 @@ def test_parquet_of_other_tools(config: MakeConfig, tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table(columns), folder / "toy.inter.parquet")
     with pytest.raises(DataError, match="'item_id' is not a NAME:TYPE column header"):
         create_dataset(config())
+
+
+def test_titles_and_columns_of_items_in_parquet_alone(tmp_path: Path) -> None:
+    folder = write(tmp_path, ROWS)
+    assert main(["parquet", str(folder)]) == 0
+    (folder / "toy.item").unlink()
+    titles = read_titles(folder / "toy.item", ["日本", "i1", "i0", "none"])
+    assert titles == ["本 の  名", None, "First thing", None]
+    assert read_column(folder / "toy.item", "title")["i0"] == ["First", "thing"]

@@ -200,3 +200,19 @@ def test_filters_that_leave_nothing_are_said(
     assert main([*arguments, "--min-rating", "4"]) == 2
     assert "leave no interaction: 1 interactions rated below 4" in capsys.readouterr().err
     assert main([*arguments, "--since", "yesterday"]) == 2
+
+
+def test_the_number_zero_is_no_item(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = ("0", "-0", "0.0", '"0"', '"B1"')
+    lines = [
+        f'{{"user_id": "A{n}", "parent_asin": {item}, "timestamp": {n}, "rating": 5}}'
+        for n, item in enumerate(items)
+    ]
+    (folder / "X.jsonl").write_text("\n".join(lines))
+    assert main(["convert", "amazon2023", str(folder), str(tmp_path / "out")]) == 0
+    found = [("A3", "0", "5.0", "3"), ("A4", "B1", "5.0", "4")]
+    assert rows(tmp_path / "out" / "out.inter") == found
+    said = "3 reviews without user_id, parent_asin or timestamp (first: X.jsonl line 1)"
+    assert said in capsys.readouterr().out

@@ -55,7 +55,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_the_formats_that_there_are() -> None:
     assert list(known_sources()) == [
         *("amazon2014", "amazon2018", "amazon2023"),
-        *("csv", "mmrec", "movielens", "p5", "sequences"),
+        *("csv", "mmrec", "movielens", "p5", "parquet", "sequences"),
     ]
     assert all(source.summary for source in known_sources().values())
 
