@@ -58,6 +58,7 @@ COMPARED: list[tuple[str, str, dict[str, Any]]] = [
     ("all-sampled", "fMRLRec", {"loss_type": "sampled_uniform", "num_sampled_items": 100}),
     ("shards", "fMRLRec", {"shard_items": True, "self_distillation": 0.3}),
     ("recbole", "SASRec", SASREC),
+    ("one-batch", "SASRec", {**SASREC, "eval_batch_size": 1000}),
 ]
 
 
@@ -177,7 +178,7 @@ def test_the_processes_know_the_same_and_one_folder_is_written(place):
         assert len(list(Path(first["dir"]).glob("tensorboard/events*"))) == 1
 
 
-@pytest.mark.parametrize("name", ["nested", "recbole"])
+@pytest.mark.parametrize("name", ["nested", "recbole", "one-batch"])
 def test_metrics_and_ranks_are_the_bytes_of_one_process(place, name):
     both = told(place, name)
     folder = Path(both["dir"])
