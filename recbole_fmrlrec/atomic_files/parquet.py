@@ -102,6 +102,8 @@ def read_parquet(path: Path, columns: Sequence[Column], coded: bool = False) -> 
 def _read_column(path: Path, file: Any, column: Column, coded: bool) -> Any:
     import pyarrow
 
+    # What the columns before have left: its allocator keeps it for the next time.
+    pyarrow.default_memory_pool().release_unused()
     try:
         cells = file.read(columns=[column.header]).column(0)
         if column.kind == FeatureType.FLOAT:
