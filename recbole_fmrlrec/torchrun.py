@@ -38,7 +38,7 @@ class _Group:
     Attributes:
         store: torch's key-value store that all reach; None for a single process.
         said: how many texts the first one has given out.
-        sent: bytes of the tensors that this process has given to `add_up`.
+        sent: bytes of the tensors that this process has given to the others.
     """
 
     store: Any = None
@@ -195,11 +195,12 @@ def add_up(*tensors: Tensor, largest: bool = False) -> None:
     _group.sent += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def gathered(tensor: Tensor) -> list[Tensor]:
+def gathered(tensor: Tensor, into: list[Tensor] | None = None) -> list[Tensor]:
     """The tensors of all processes, in their order.
 
     Args:
         tensor: contiguous, of the same shape in every process.
+        into: where they are put; contiguous, of that shape. New tensors when None.
 
     Raises:
         RunError: another process has ended.
@@ -209,7 +210,7 @@ def gathered(tensor: Tensor) -> list[Tensor]:
     import torch
     import torch.distributed as dist
 
-    found = [torch.empty_like(tensor) for _ in range(size())]
+    found = [torch.empty_like(tensor) for _ in range(size())] if into is None else into
     try:
         dist.all_gather(found, tensor)
     except RuntimeError as error:
@@ -218,8 +219,32 @@ def gathered(tensor: Tensor) -> list[Tensor]:
     return found
 
 
+def dealt_out(tensor: Tensor, lengths: list[int]) -> Tensor:
+    """What all processes have for this one, in their order, each ``(lengths[rank], ...)``.
+
+    Args:
+        tensor: contiguous; consecutive rows for each process, of the same shape in all.
+        lengths: how many of them are for which process.
+
+    Raises:
+        RunError: another process has ended.
+    """
+    if size() == 1:
+        return tensor
+    import torch.distributed as dist
+
+    own = lengths[rank()]
+    found = tensor.new_empty(size() * own, *tensor.shape[1:])
+    try:
+        dist.all_to_all_single(found, tensor, [own] * size(), lengths)
+    except RuntimeError as error:
+        raise _lost(error) from error
+    _group.sent += tensor.numel() * tensor.element_size()
+    return found
+
+
 def added_bytes() -> int:
-    """Bytes of all tensors that this process has given to `add_up` and `gathered`."""
+    """Bytes of all tensors that this process has given to the others."""
     return _group.sent
 
 

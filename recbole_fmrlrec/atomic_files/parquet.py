@@ -16,6 +16,9 @@ from dataset_tools.formats.parquet_copy import copy_path, mismatch, open_parquet
 from recbole_fmrlrec.atomic_files.lines import Column, Lines
 from recbole_fmrlrec.errors import DataError
 
+#: Numbers that are read at once.
+_BATCH = 1 << 20
+
 
 def is_there(path: str | Path) -> bool:
     """Whether an atomic file is there, as text or as Parquet."""
@@ -90,22 +93,29 @@ def read_parquet(path: Path, columns: Sequence[Column], coded: bool = False) -> 
         raise DataError(str(error)) from None
     if not file.metadata.num_rows:
         raise DataError(f"{path} has no rows")
-    data = {
-        column.field: pd.Series(_read_column(path, file, column, coded), copy=False)
-        for column in columns
-    }
+    data = {}
+    for column in columns:
+        data[column.field] = pd.Series(_read_column(path, file, column, coded), copy=False)
+        _give_memory_back()
     frame = pd.DataFrame(data, copy=False)
     frame.columns = pd.Index([column.field for column in columns], dtype=object)
     return frame
+
+
+def _give_memory_back() -> None:
+    """What a column took while it was read: Arrow keeps it for the next one."""
+    import pyarrow
+
+    pyarrow.default_memory_pool().release_unused()
 
 
 def _read_column(path: Path, file: Any, column: Column, coded: bool) -> Any:
     import pyarrow
 
     try:
-        cells = file.read(columns=[column.header]).column(0)
         if column.kind == FeatureType.FLOAT:
-            return _numbers(cells)
+            return _numbers(file, column.header)
+        cells = file.read(columns=[column.header]).column(0)
         if column.kind == FeatureType.TOKEN:
             return _tokens(cells, coded)
         return _texts(cells)
@@ -116,17 +126,20 @@ def _read_column(path: Path, file: Any, column: Column, coded: bool) -> Any:
         ) from error
 
 
-def _numbers(cells: Any) -> np.ndarray:
+def _numbers(file: Any, header: str) -> np.ndarray:
+    """A column of numbers, of which no more than a batch is held twice."""
     import pyarrow
 
-    if not (pyarrow.types.is_integer(cells.type) or pyarrow.types.is_floating(cells.type)):
-        raise pyarrow.ArrowTypeError(f"is of type {cells.type}")
-    numbers = np.empty(len(cells), dtype=np.float64)
+    kind = file.schema_arrow.field(header).type
+    if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)):
+        raise pyarrow.ArrowTypeError(f"is of type {kind}")
+    numbers = np.empty(file.metadata.num_rows, dtype=np.float64)
     start = 0
-    for chunk in cells.chunks:  # to_numpy goes by Python objects where a whole number is missing
-        part = numbers[start : start + len(chunk)]
-        part[:] = np.asarray(chunk.cast(pyarrow.float64(), safe=False).fill_null(np.nan))
-        start += len(chunk)
+    for batch in file.iter_batches(_BATCH, columns=[header]):
+        # to_numpy goes by Python objects where a whole number is missing.
+        cells = batch.column(0).cast(pyarrow.float64(), safe=False).fill_null(np.nan)
+        numbers[start : start + len(cells)] = np.asarray(cells)
+        start += len(cells)
     return numbers
 
 

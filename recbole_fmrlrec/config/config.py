@@ -51,7 +51,7 @@ _PLACES = {
 }
 _PLACES |= {"dataloaders_save_path", "save_dataloaders", "log_wandb", "wandb_project"}
 _MACHINE = {"gpu_id", "use_gpu", "device", "worker", "num_threads", "single_spec", "local_rank"}
-_MACHINE |= {"interaction_memory_mb", "nproc", "world_size", "ip", "port", "offset"}
+_MACHINE |= {"interaction_memory_mb", "shard_items", "nproc", "world_size", "ip", "port", "offset"}
 _DISPLAY = {"show_progress", "state", "loss_decimal_place"}
 NOT_IN_FINGERPRINT = _PLACES | _MACHINE | _DISPLAY
 _EVALUATION = ("eval_args", "metrics", "topk", "valid_metric")

@@ -16,8 +16,8 @@ from dataset_tools.files.dataset_folder import PARQUET_SUFFIX
 from recbole_fmrlrec.atomic_files.parquet import is_there
 from recbole_fmrlrec.data import benchmark_rows, time_split
 from recbole_fmrlrec.data import column_keys as data_checks
-from recbole_fmrlrec.data.interaction_filter import filter_by_inter_num
-from recbole_fmrlrec.data.ordering import stable_order
+from recbole_fmrlrec.data.interaction_filter import filter_by_inter_num, filter_by_tables
+from recbole_fmrlrec.data.ordering import in_order, stable_order
 from recbole_fmrlrec.data.prefix_rows import PrefixRows, prefix_rows
 from recbole_fmrlrec.data.target_times import TargetTimes, target_times
 from recbole_fmrlrec.data.token_codes import has_codes, remap_codes
@@ -82,8 +82,9 @@ class ExactOrder(Dataset):
             super()._filter_by_field_value()
 
     def _filter_inter_by_user_or_item(self) -> None:
+        """RecBole's own without its copy of all interactions."""
         with data_checks.counted(self, "filter_inter_by_user_or_item"):
-            super()._filter_inter_by_user_or_item()
+            filter_by_tables(self)
 
     def _filter_by_inter_num(self) -> None:
         """RecBole's own without its Python loops."""
@@ -133,7 +134,8 @@ class ExactOrder(Dataset):
         if not self._in_time_order():
             return
         order = stable_order(self.inter_feat[self.time_field].to_numpy())
-        self.inter_feat = self.inter_feat.take(order).reset_index(drop=True)
+        self.inter_feat = in_order(self.inter_feat, order)
+        del order
         times = self.inter_feat[self.time_field].to_numpy(dtype="float64")
         split = self.config["eval_args"]["split"] or {}
         if "time" in split:

@@ -29,6 +29,23 @@ def filter_by_inter_num(dataset: Any) -> None:
         dataset.inter_feat.drop(dataset.inter_feat.index[~kept], inplace=True)
 
 
+def filter_by_tables(dataset: Any) -> None:
+    """Do what RecBole's ``Dataset._filter_inter_by_user_or_item`` does.
+
+    RecBole copies all interactions where it leaves none out, too.
+    """
+    if dataset.config["filter_inter_by_user_or_item"] is not True:
+        return
+    frame = dataset.inter_feat
+    sides = (dataset.user_feat, dataset.uid_field), (dataset.item_feat, dataset.iid_field)
+    kept: np.ndarray = np.ones(len(frame), dtype=bool)
+    for table, field in sides:
+        if table is not None:
+            kept &= frame[field].isin(table[field].values).to_numpy()
+    if not kept.all():
+        frame.drop(frame.index[~kept], inplace=True)
+
+
 class _Side:
     """The users, or the items, of a dataset and the numbers of interactions they may have."""
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dataset_tools.formats.dates import unit_of
-from recbole_fmrlrec.data.ordering import stable_order
+
+_BLOCK = 1 << 22
 
 
 class TargetTimes(NamedTuple):
@@ -39,20 +40,33 @@ def target_times(users: np.ndarray, times: np.ndarray, left_out: int) -> TargetT
     unit = unit_of(float(times[0])) if len(times) else None
     if unit is None or unit != unit_of(float(times[-1])):
         return None
-    order = stable_order(users)
     total = np.bincount(users)
-    total = total[total > 0]
-    first = np.cumsum(total) - total
-    place = np.arange(len(users)) - np.repeat(first, total)
-    trained = place < np.repeat(total - np.clip(total - 2, 0, left_out), total)
-    targets = np.sort(times[order][(first + total - 1)[total > 2]])
+    last = _last_of_each(users, np.ones(len(users), dtype=bool), len(total))
+    targets = np.sort(times[last[total > 2]])
     if not len(targets):
         return None
-    of_training = times[order][trained]
-    half = targets[(len(targets) - 1) // 2]
+    trained: np.ndarray = np.ones(len(users), dtype=bool)
+    for number in range(1, left_out + 1):
+        trained[last[total > number + 1]] = False
+        if number < left_out:
+            last = _last_of_each(users, trained, len(total))
+    count = int(np.count_nonzero(trained))
+
+    def later_than(time: float) -> float:
+        return int(np.count_nonzero(trained[np.searchsorted(times, time, "right") :])) / count
+
     return TargetTimes(
         first=float(targets[0]),
         last=float(targets[-1]),
-        later_than_first=float((of_training > targets[0]).mean()),
-        later_than_half=float((of_training > half).mean()),
+        later_than_first=later_than(targets[0]),
+        later_than_half=later_than(targets[(len(targets) - 1) // 2]),
     )
+
+
+def _last_of_each(users: np.ndarray, among: np.ndarray, number: int) -> np.ndarray:
+    """The last row of each user ``(number,)`` among some of them; 0 where there is none."""
+    last = np.zeros(number, dtype=np.int64)
+    for start in range(0, len(users), _BLOCK):
+        rows = start + np.flatnonzero(among[start : start + _BLOCK])
+        last[users[rows]] = rows  # of a user's rows the last one stays
+    return last

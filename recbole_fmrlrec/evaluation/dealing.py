@@ -42,6 +42,11 @@ class DealtLoader:
 
     is_dealt = False
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to evaluate. RecBole's trainers ask by ``if not loader``, and
+        a process without a batch takes part all the same."""
+        return self.is_dealt or len(self) > 0  # type: ignore[arg-type]
+
     @property
     def _index_sampler(self) -> Any:
         batches = super()._index_sampler  # type: ignore[misc]

@@ -185,6 +185,7 @@ GENERAL: dict[str, Rule] = {
     **dict.fromkeys(["use_gpu", "reproducibility", "show_progress", "save_dataset"], flag()),
     **dict.fromkeys(["save_dataloaders", "log_wandb", "shuffle", "mask_history"], flag()),
     "trim_batches": flag(),
+    "shard_items": null_or(flag()),
     "seed": whole(0, MAX_SEED),
     "worker": whole(0, MAX_WORKERS),
     "state": _in_any_case("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_fmrlrec.evaluation.counting import RankCounter, ScoreReader, read_scores
+from recbole_fmrlrec.nn.shards import RowShards
 
 
 class NestedModel(ABC):
@@ -85,6 +86,27 @@ class FeatureModel:
         *("use_features", "modalities", "feature_path", "feature_scale", "feature_memory_mb"),
         *("feature_block_size", "max_missing_features"),
     )
+
+
+class ShardedItems(ABC):
+    """A model that makes all items in a step, of which the processes of a training may each make
+    some.
+
+    Attributes:
+        item_shards: the processes that do; None where each makes all.
+    """
+
+    item_shards: RowShards | None = None
+
+    @abstractmethod
+    def item_products(self) -> tuple[int, int]:
+        """How many products a number of an item's vector takes, and how many numbers all items
+        have; 0 products where a step makes only some of the items, or has nothing to make."""
+
+    @property
+    def step_shards(self) -> RowShards | None:
+        """`item_shards` in a step of training: an evaluation is not one that all take part in."""
+        return self.item_shards if torch.is_grad_enabled() else None
 
 
 class WindowModel:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from recbole_fmrlrec.evaluation.counting import ScoreReader
 from recbole_fmrlrec.evaluation.ranking import nested_scores
-from recbole_fmrlrec.model_api.protocols import ExportableModel, NestedModel
+from recbole_fmrlrec.model_api.protocols import ExportableModel, NestedModel, ShardedItems
 from recbole_fmrlrec.models.feature_input import FeatureInput
 from recbole_fmrlrec.models.sequence_model import CausalModel, KeptItems
 from recbole_fmrlrec.models.settings import ModelSettings
@@ -30,7 +30,7 @@ from recbole_fmrlrec.nn.sampled_loss import Candidates, sampled_cross_entropy
 PROJECTIONS_BYTES = 512 * 2**20
 
 
-class fMRLRec(NestedModel, FeatureInput, CausalModel, ExportableModel):
+class fMRLRec(NestedModel, ShardedItems, FeatureInput, CausalModel, ExportableModel):
     """One model whose first s dimensions are a model of their own, for every nested size s.
 
     Trains on rows of user windows (`recbole_fmrlrec.data.loaders.UserWindowDataset`) and, without
@@ -92,9 +92,13 @@ class fMRLRec(NestedModel, FeatureInput, CausalModel, ExportableModel):
         state_dict.pop(prefix + "_table", None)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def item_products(self) -> tuple[int, int]:
+        """F for each of N d numbers, in a step with the exact loss."""
+        return 0 if self.sampler else self.feature_width, self.n_items * self.network.width
+
     def item_vectors(self, ids: Tensor | None = None) -> Tensor:
         """Vectors ``(N+1, d)`` of all items, row 0 the empty input, or rows for ``ids``."""
-        return self.network.item_table(self.features, ids)
+        return self.network.item_table(self.features, ids, self.step_shards)
 
     def keep_items(self) -> KeptItems:
         """Item vectors, and what each adds to the recurrence's state where that is small."""
@@ -113,7 +117,7 @@ class fMRLRec(NestedModel, FeatureInput, CausalModel, ExportableModel):
 
     def step_items(self, ids: Tensor, positions: int) -> tuple[Tensor, Tensor | RankedItems]:
         """What a step reads of the items ``(T, d)``, and all of them as the loss ranks them."""
-        return self.network.step_items(self.features, ids, positions)
+        return self.network.step_items(self.features, ids, positions, self.step_shards)
 
     def softmax_loss(self, hidden: Tensor, items: Tensor | RankedItems, targets: Tensor) -> Tensor:
         """Nested cross-entropy over all items."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from recbole_fmrlrec.model_api.protocols import ShardedItems
 from recbole_fmrlrec.models.feature_input import FeatureInput
 from recbole_fmrlrec.models.sequence_model import CausalModel
 from recbole_fmrlrec.models.settings import ModelSettings
@@ -15,7 +16,7 @@ from recbole_fmrlrec.nn.packing import Packing
 from recbole_fmrlrec.nn.products import RankedItems
 
 
-class SASRecM(FeatureInput, CausalModel):
+class SASRecM(ShardedItems, FeatureInput, CausalModel):
     """RecBole's SASRec, trained on user windows; items are ids, features, or both.
 
     The control of comparisons with fMRLRec. Against RecBole's SASRec it shows what rows and loss
@@ -66,9 +67,13 @@ class SASRecM(FeatureInput, CausalModel):
         """Biases and norms."""
         return [p for p in self.parameters() if p.ndim < 2]
 
+    def item_products(self) -> tuple[int, int]:
+        """F for each of N d numbers, in a step with the exact loss."""
+        return 0 if self.sampler else self.feature_width, self.n_items * self.items.sizes[-1]
+
     def item_vectors(self, ids: Tensor | None = None) -> Tensor:
         """Vectors ``(N+1, d)`` of all items, row 0 the padding, or a row for each of ``ids``."""
-        return self.items.item_table(self.features, ids)
+        return self.items.item_table(self.features, ids, self.step_shards)
 
     def encode(self, x: Tensor, packing: Packing) -> Tensor:
         """Packed item vectors ``(T, d)`` to packed outputs ``(T, d)``."""
@@ -77,4 +82,4 @@ class SASRecM(FeatureInput, CausalModel):
 
     def step_items(self, ids: Tensor, positions: int) -> tuple[Tensor, Tensor | RankedItems]:
         """What a step reads of the items ``(T, d)``, and all of them as the loss ranks them."""
-        return self.items.step_items(self.features, ids, positions)
+        return self.items.step_items(self.features, ids, positions, self.step_shards)

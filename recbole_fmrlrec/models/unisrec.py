@@ -8,15 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from recbole_fmrlrec.model_api.protocols import ShardedItems
 from recbole_fmrlrec.models.cosine_model import CosineModel
 from recbole_fmrlrec.models.feature_input import FeatureInput
 from recbole_fmrlrec.models.settings import ModelSettings
 from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.projection import FeatureRows, block_rows
+from recbole_fmrlrec.nn.shards import whole_table
 from recbole_fmrlrec.nn.whitening import WhiteningExperts
 
 
-class UniSRec(FeatureInput, CosineModel):
+class UniSRec(ShardedItems, FeatureInput, CosineModel):
     """Features whitened by a mixture of experts, SASRec's encoder, the cosine as score.
 
     Source: Hou et al., "Towards Universal Sequence Representation Learning for Recommender
@@ -65,22 +67,30 @@ class UniSRec(FeatureInput, CosineModel):
             self.id_embedding = nn.Embedding(self.n_items, width)
             nn.init.normal_(self.id_embedding.weight, std=settings["initializer_range"])
 
+    def item_products(self) -> tuple[int, int]:
+        """F of each expert for each of N d numbers, in a step with the exact loss."""
+        experts, width, _ = self.adaptor.weight.shape
+        return 0 if self.sampler else experts * self.feature_width, self.n_items * width
+
     def item_vectors(self, ids: Tensor | None = None) -> Tensor:
         """Vectors ``(N+1, d)`` of all items, row 0 the padding, or a row for each of ``ids``."""
-        table = self._whitened(ids)
+        if ids is None:
+            table = whole_table(self._whitened, self.n_items, self.step_shards)
+        else:
+            table = self._whitened(ids)
         if self.id_embedding is None:
             return table
         vectors = self.id_embedding.weight
         return table + (vectors if ids is None else self.id_embedding(send(ids, vectors.device)))
 
-    def _whitened(self, ids: Tensor | None) -> Tensor:
+    def _whitened(self, ids: Tensor | slice) -> Tensor:
         features = self.features
         if isinstance(features, Tensor):
-            rows = features if ids is None else features[send(ids, features.device)]
+            rows = features[ids if isinstance(ids, slice) else send(ids, features.device)]
             whitened: Tensor = self.adaptor(rows)
             return whitened
         assert features is not None
-        wanted = torch.arange(features.shape[0]) if ids is None else ids.cpu()
+        wanted = torch.arange(ids.start, ids.stop) if isinstance(ids, slice) else ids.cpu()
         step = features.block_size or block_rows(features.shape[1])
         # A block's features are read once more for its gradient, and never held with the others'.
         blocks = [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.products import RankedItems
 from recbole_fmrlrec.nn.projection import FeatureRows, project, split_table
+from recbole_fmrlrec.nn.shards import RowShards
 from recbole_fmrlrec.nn.tail import step_items
 
 #: Id vectors that get their first values together.
@@ -51,7 +54,10 @@ class ItemVectors(nn.Module):
                 nn.init.trunc_normal_(rows, std=std, a=-2 * std, b=2 * std)
 
     def item_table(
-        self, features: Tensor | FeatureRows | None, ids: Tensor | None = None
+        self,
+        features: Tensor | FeatureRows | None,
+        ids: Tensor | None = None,
+        shards: RowShards | None = None,
     ) -> Tensor:
         """Item vectors.
 
@@ -59,17 +65,17 @@ class ItemVectors(nn.Module):
             features: ``(N+1, F)`` frozen features, row 0 zeros, in memory or elsewhere; None for
                 a model of ids only.
             ids: rows wanted, on the CPU or with the weights; all when None.
+            shards: the processes that project all rows together; None for this one alone.
 
         Returns:
             ``(N+1, d)``, or a row for each of ``ids``. Row 0 is the empty input.
         """
         table: Tensor | None = None
         if self.projector is not None and features is not None:
-            if isinstance(features, Tensor):
-                rows = features if ids is None else features[send(ids, features.device)]
-                table = self.projector(rows)
+            if ids is None and shards is not None:
+                table = shards.whole(partial(self._projected, features), features.shape[0])
             else:
-                table = project(features, self.projector.weight, self.projector.bias, ids)
+                table = self._projected(features, ids)
         if self.id_embedding is not None:
             vectors = self.id_embedding.weight
             if ids is not None:
@@ -79,8 +85,24 @@ class ItemVectors(nn.Module):
             raise ValueError("a model of features needs the feature matrix")
         return table
 
+    def _projected(
+        self, features: Tensor | FeatureRows, ids: Tensor | slice | None = None
+    ) -> Tensor:
+        """``W features + b`` of all items, or of some."""
+        assert self.projector is not None
+        if not isinstance(features, Tensor):
+            return project(features, self.projector.weight, self.projector.bias, ids)
+        if isinstance(ids, Tensor):
+            ids = send(ids, features.device)
+        projected: Tensor = self.projector(features if ids is None else features[ids])
+        return projected
+
     def step_items(
-        self, features: Tensor | FeatureRows | None, ids: Tensor, positions: int
+        self,
+        features: Tensor | FeatureRows | None,
+        ids: Tensor,
+        positions: int,
+        shards: RowShards | None = None,
     ) -> tuple[Tensor, Tensor | RankedItems]:
         """What a step of training reads of the items, and all of them as the loss ranks them.
 
@@ -88,6 +110,7 @@ class ItemVectors(nn.Module):
             features: ``(N+1, F)``, row 0 zeros; None for a model of ids only.
             ids: packed items ``(T,)`` that the sequences read.
             positions: the positions whose loss is wanted.
+            shards: the processes that project all items together; None for this one alone.
 
         Returns:
             Item vectors ``(T, d)``, and items 1..N for `nested_cross_entropy`.
@@ -98,5 +121,5 @@ class ItemVectors(nn.Module):
             or self.id_embedding is not None
             or not isinstance(features, Tensor)
         ):
-            return split_table(self.item_table(features), ids)
-        return step_items(features, self.projector, self.sizes, ids, positions)
+            return split_table(self.item_table(features, shards=shards), ids)
+        return step_items(features, self.projector, self.sizes, ids, positions, shards)

@@ -48,13 +48,12 @@ class _BlockProjection(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, weight: Tensor, bias: Tensor, features: FeatureRows, ids: Tensor | None
+        ctx: Any, weight: Tensor, bias: Tensor, features: FeatureRows, ids: Tensor | slice | None
     ) -> Tensor:
         ctx.features, ctx.ids = features, ids
         ctx.low, ctx.weight_dtype = working_dtype(weight), weight.dtype
         weight_t, low_bias = weight.to(ctx.low).t(), bias.to(ctx.low)
-        count = features.shape[0] if ids is None else len(ids)
-        out = weight_t.new_empty(count, len(bias))
+        out = weight_t.new_empty(_count(features, ids), len(bias))
         for place, rows in _blocks(features, ids, weight_t):
             out[place] = torch.addmm(low_bias, rows, weight_t)
         return out
@@ -72,20 +71,33 @@ class _BlockProjection(torch.autograd.Function):
         return grad_weight, grad_bias, None, None
 
 
+def _count(features: FeatureRows, ids: Tensor | slice | None) -> int:
+    if ids is None:
+        return features.shape[0]
+    return ids.stop - ids.start if isinstance(ids, slice) else len(ids)
+
+
 def _blocks(
-    features: FeatureRows, ids: Tensor | None, like: Tensor
+    features: FeatureRows, ids: Tensor | slice | None, like: Tensor
 ) -> Iterator[tuple[Tensor | slice, Tensor]]:
     """Blocks of features of the dtype and device of ``like``, and their places in the result."""
     step = features.block_size or block_rows(features.shape[1])
-    wanted = features.order if ids is None else ids.cpu()
+    wanted, first = features.order, 0
+    if isinstance(ids, slice):
+        first = ids.start
+        wanted = wanted[(wanted >= first) & (wanted < ids.stop)]
+    elif ids is not None:
+        wanted = ids.cpu()
     for start in range(0, len(wanted), step):
         part = wanted[start : start + step]
-        place = send(part, like.device) if ids is None else slice(start, start + len(part))
+        place: Tensor | slice = slice(start, start + len(part))
+        if not isinstance(ids, Tensor):
+            place = send(part - first, like.device)
         yield place, send(features.rows(part), like.device).to(like.dtype)
 
 
 def project(
-    features: FeatureRows, weight: Tensor, bias: Tensor, ids: Tensor | None = None
+    features: FeatureRows, weight: Tensor, bias: Tensor, ids: Tensor | slice | None = None
 ) -> Tensor:
     """Item vectors ``W f + b``, of which no more than a block of f is ever held.
 
@@ -93,7 +105,7 @@ def project(
         features: ``(N+1, F)``.
         weight: ``(d, F)``.
         bias: ``(d,)``.
-        ids: item numbers ``(n,)``; all in their order when None.
+        ids: item numbers ``(n,)``, or from where to where; all in their order when None.
 
     Returns:
         ``(n, d)``, or ``(N+1, d)``.

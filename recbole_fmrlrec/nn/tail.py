@@ -18,30 +18,40 @@ from torch.nn import functional
 from recbole_fmrlrec.nn.linear import chunk_bounds, working_dtype
 from recbole_fmrlrec.nn.products import ChunkProducts, RankedItems
 from recbole_fmrlrec.nn.projection import split_table
+from recbole_fmrlrec.nn.shards import RowShards, whole_table
 
 
-def table_width(positions: int, sizes: Sequence[int], feature_width: int) -> int:
+def table_width(
+    positions: int, sizes: Sequence[int], feature_width: int, processes: int = 1
+) -> int:
     """How many leading dimensions of the items to project into a table.
 
     A chunk of c dimensions costs ``N (2 F c + 3 T c)`` multiplications with the table (projection,
     logits, three gradients) and ``2 N T F`` without. All chunks behind the result are cheaper
-    without.
+    without. Of the projection W processes that share it do a W-th each.
 
     Args:
         positions: T.
         sizes: nested sizes.
         feature_width: F.
+        processes: W.
     """
     width = sizes[-1]
     for start, end in reversed(chunk_bounds(sizes)):
-        if (end - start) * (2 * feature_width + 3 * positions) <= 2 * positions * feature_width:
+        projection = 2 * feature_width / processes
+        if (end - start) * (projection + 3 * positions) <= 2 * positions * feature_width:
             break
         width = start
     return width
 
 
 def step_items(
-    features: Tensor, projector: nn.Linear, sizes: Sequence[int], ids: Tensor, positions: int
+    features: Tensor,
+    projector: nn.Linear,
+    sizes: Sequence[int],
+    ids: Tensor,
+    positions: int,
+    shards: RowShards | None = None,
 ) -> tuple[Tensor, Tensor | RankedItems]:
     """What a step reads of the items, and all of them as the loss ranks them.
 
@@ -51,15 +61,25 @@ def step_items(
         sizes: nested sizes.
         ids: items read ``(T,)``.
         positions: positions whose loss is wanted.
+        shards: the processes that make the table together; None for this one alone.
 
     Returns:
         Item vectors ``(T, d)``, and the items for `recbole_fmrlrec.nn.loss.nested_cross_entropy`.
     """
-    width = table_width(positions, sizes, features.shape[1])
+    count = 1 if shards is None else shards.count
+    if shards is not None:  # all have to choose the same
+        positions = shards.most(positions)
+    width = table_width(positions, sizes, features.shape[1], count)
     if width == sizes[-1]:
-        return split_table(projector(features), ids)
+        table = whole_table(lambda part: projector(features[part]), len(features), shards)
+        return split_table(table, ids)
     head, tail = projector.weight[:width], projector.weight[width:]
-    table = functional.linear(features, head, projector.bias[:width])
+    bias = projector.bias[:width]
+    table = whole_table(
+        lambda part: functional.linear(features[part], head, bias),
+        len(features),
+        shards if width else None,
+    )
     first, ranked = split_table(table, ids)
     last = functional.linear(features[ids], tail, projector.bias[width:])
     return torch.cat([first, last], dim=1), TailedItems(ranked, tail, features[1:])

@@ -9,6 +9,8 @@ Every process holds the whole model, makes the gradients of its share of each ba
   Of a table of 1 MiB and more of which few rows have a gradient, as with sampled losses, the rows
   are sent instead where that is less: (W - 1) m (4 d + 4) bytes by each, if no process has more
   than m rows (`recbole_fmrlrec.train.row_exchange`).
+- Where the exact softmax ranks items projected from wide features, each step 8 bytes a number of
+  the item table (`recbole_fmrlrec.train.item_shards`).
 - Each epoch, 16 bytes a parameter tensor, to see that all still have the same weights.
 
 The gradient of a batch is ``sum_r (n_r / n) g_r``: process r has n_r of its n positions, and the
@@ -38,8 +40,9 @@ from torch.optim import Optimizer
 from recbole_fmrlrec import torchrun
 from recbole_fmrlrec.data.dealing import Share
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.train.item_shards import share_items
 from recbole_fmrlrec.train.row_exchange import add_up_rows
-from recbole_fmrlrec.train.typed_settings import RunSettings
+from recbole_fmrlrec.train.typed_settings import RunSettings, TrainerSettings
 
 #: Gradients of fewer bytes are exchanged together.
 SMALL = 2**20
@@ -54,10 +57,13 @@ class GradientExchange:
     Args:
         model: whose parameters learn.
         share: how many positions this process has of the batch that is trained on.
+        weighs_loss: weigh the loss before the backward pass, and not the gradients after it, as is
+            needed where they are made of what other processes send meanwhile
+            (`recbole_fmrlrec.train.item_shards`). It takes an exchange of 8 bytes more.
     """
 
-    def __init__(self, model: nn.Module, share: Share) -> None:
-        self.model, self.share = model, share
+    def __init__(self, model: nn.Module, share: Share, weighs_loss: bool = False) -> None:
+        self.model, self.share, self.weighs_loss = model, share, weighs_loss
         self.is_mean = type(model).__name__ not in SUMMED
         self.total_loss = 0.0
         self._loss: Tensor | None = None
@@ -67,10 +73,20 @@ class GradientExchange:
         self._loss = loss.detach()
         engine = Variable._execution_engine
 
-        def begin(gradient: Tensor) -> None:
+        def begin(gradient: Tensor) -> Tensor | None:
             engine.queue_callback(self.exchange)
+            return gradient * self._weight() if self.weighs_loss else None
 
         loss.register_hook(begin)
+
+    def _own(self) -> float:
+        return float(self.share.positions if self.is_mean else self.share.positions > 0)
+
+    def _weight(self) -> float:
+        """By how much this process's loss counts."""
+        whole = torch.tensor([self._own()], dtype=torch.float64)
+        torchrun.add_up(whole)
+        return self._own() / whole.item() if self.is_mean else self._own()
 
     def exchange(self) -> None:
         """Replace every gradient by the sum over all processes, weighted by their positions.
@@ -80,7 +96,7 @@ class GradientExchange:
         """
         assert self._loss is not None
         learned = [p for p in self.model.parameters() if p.requires_grad]
-        own = float(self.share.positions if self.is_mean else self.share.positions > 0)
+        own = self._own()
         present = [float(p.grad is not None) for p in learned]
         numbers = torch.tensor([own, 0.0, *present], dtype=torch.float64, device=self._loss.device)
         if own:
@@ -90,7 +106,8 @@ class GradientExchange:
         whole = positions if self.is_mean else 1.0
         self.total_loss += loss / whole
         taking_part = [p for p, there in zip(learned, anywhere, strict=True) if there]
-        add_up_gradients([_gradient(p) for p in taking_part], own / whole)
+        weight = 1.0 if self.weighs_loss else own / whole
+        add_up_gradients([_gradient(p) for p in taking_part], weight)
 
     def loss_of_epoch(self) -> float:
         """The sum of the losses of all batches since it was last asked for."""
@@ -116,9 +133,9 @@ def add_up_gradients(gradients: list[Tensor], weight: float) -> None:
     """Replace gradients, in place, by the sum of ``weight`` times those of each process."""
     if not gradients:
         return
-    if weight:
+    if weight not in (0.0, 1.0):
         torch._foreach_mul_(gradients, weight)
-    else:  # nothing times NaN is NaN
+    elif not weight:  # nothing times NaN is NaN
         torch._foreach_zero_(gradients)
     large = [g for g in gradients if g.numel() * g.element_size() >= SMALL]
     whole = add_up_rows([g for g in large if g.ndim == 2])
@@ -142,6 +159,7 @@ class SharedTraining:
 
     model: Any
     device: torch.device
+    settings: TrainerSettings
     _exchange: GradientExchange | None = None
 
     def _share_training(self, train_data: Any) -> None:
@@ -159,7 +177,8 @@ class SharedTraining:
                     f"{type(self.model).__name__} trains a part of itself by an optimiser of its "
                     f"own ({name}), which several processes cannot share; train it without torchrun"
                 )
-        self._exchange = GradientExchange(self.model, share)
+        shards = share_items(self.model, self.settings.shard_items, self.device)
+        self._exchange = GradientExchange(self.model, share, weighs_loss=shards)
 
     def _check_nan(self, loss: Tensor) -> None:
         """RecBole's, between loss and backward pass in every loop of its trainers."""

@@ -48,6 +48,7 @@ class TrainerSettings:
         lr_min_ratio: the last learning rate as a share of the highest.
         amp_dtype: the low precision of ``enable_amp``.
         trim_batches: padding is left out where a model allows it.
+        shard_items: processes project the items' features together; None for where it pays.
         pretrain_epochs: of models that RecBole trains in two stages.
     """
 
@@ -58,6 +59,7 @@ class TrainerSettings:
     lr_min_ratio: float = 0.0
     amp_dtype: str = "bfloat16"
     trim_batches: bool = False
+    shard_items: bool | None = None
     pretrain_epochs: int | None = None
 
     @property

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_fmrlrec import compat
-from recbole_fmrlrec.data.interaction_filter import filter_by_inter_num
+from recbole_fmrlrec.data.interaction_filter import filter_by_inter_num, filter_by_tables
 
 INTERVALS = [None, "[0,inf)", "[2,inf)", "(1,3]", "[3,inf)", "[3,4];[1,1]"]
 
@@ -58,3 +58,23 @@ def test_keeps_the_rows_that_recbole_keeps(pairs, users, items, user_interval, i
             assert mine is None
         else:
             pd.testing.assert_frame_equal(mine, other)
+
+
+@given(
+    pairs=st.lists(st.tuples(tokens, tokens), min_size=1, max_size=20),
+    users=tables,
+    items=tables,
+    wanted=st.booleans(),
+)
+@settings(max_examples=100, deadline=None)
+def test_keeps_the_rows_of_users_and_items_in_the_tables(pairs, users, items, wanted):
+    ours, _ = dataset(pairs, users, items, None, None)
+    rows = [
+        row
+        for row, (user, item) in enumerate(pairs)
+        if not wanted or ((users is None or user in users) and (items is None or item in items))
+    ]
+    ours.config["filter_inter_by_user_or_item"] = wanted
+    expected = ours.inter_feat.iloc[rows]
+    filter_by_tables(ours)
+    pd.testing.assert_frame_equal(ours.inter_feat, expected)

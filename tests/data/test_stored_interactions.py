@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from recbole_fmrlrec import run
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.data import stored_interactions
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
-from recbole_fmrlrec.data.ordering import stable_order
+from recbole_fmrlrec.data.ordering import in_order, stable_order
 from recbole_fmrlrec.errors import DataError, RunError
 from recbole_fmrlrec.files.checkpoint import load_checkpoint
 from tests import toy
@@ -130,11 +131,24 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         loaders(tmp_path, interaction_memory_mb=0)
 
 
+@pytest.mark.parametrize("at_once", [1 << 24, 1000, 1])
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.float64])
-def test_orders_are_numpys(kind: type) -> None:
+def test_orders_are_numpys(monkeypatch: pytest.MonkeyPatch, kind: type, at_once: int) -> None:
+    monkeypatch.setattr("recbole_fmrlrec.data.ordering._SORTED", at_once)
     random = np.random.default_rng(0)
     values = random.integers(-50, 50, 5000).astype(kind)
     fractions = values + (0.25 * random.integers(0, 3, 5000) if kind is np.float64 else 0)
     large = (values.astype(np.float64) * 2.0**50) if kind is np.float64 else values
     for column in (values, fractions, large, values[:0]):
         assert stable_order(column).tolist() == np.argsort(column, kind="stable").tolist()
+
+
+def test_tables_in_order_are_pandas() -> None:
+    frame = pd.DataFrame(
+        {"a": [3, 1, 2], "b": [0.5, np.nan, 1.5], "c": ["x", None, "y"], "d": [[1], [], [2]]},
+        index=[4, 9, 2],
+    )
+    frame.columns = pd.Index(list("abcd"), dtype=object)
+    order = np.array([1, 2, 0])
+    wanted = frame.take(order).reset_index(drop=True)
+    pd.testing.assert_frame_equal(in_order(frame, order), wanted)

@@ -188,7 +188,7 @@ def test_a_sampled_loss_projects_no_item_that_the_batch_does_not_need(parts, mon
     projected = []
     original = model.network.item_table
     monkeypatch.setattr(
-        model.network, "item_table", lambda f, ids: projected.append(ids) or original(f, ids)
+        model.network, "item_table", lambda f, ids, _: projected.append(ids) or original(f, ids)
     )
     batch = next(iter(loaders[0]))
     model.calculate_loss(batch).backward()

@@ -56,7 +56,9 @@ COMPARED: list[tuple[str, str, dict[str, Any]]] = [
     ("ids", "fMRLRecID", {"self_distillation": 0.3, "clip_grad_norm": {"max_norm": 0.1}}),
     ("first-item", "fMRLRec", {"predict_first_item": True, "training_windows": "latest"}),
     ("all-sampled", "fMRLRec", {"loss_type": "sampled_uniform", "num_sampled_items": 100}),
+    ("shards", "fMRLRec", {"shard_items": True, "self_distillation": 0.3}),
     ("recbole", "SASRec", SASREC),
+    ("one-batch", "SASRec", {**SASREC, "eval_batch_size": 1000}),
 ]
 
 
@@ -110,9 +112,12 @@ def place(tmp_path_factory):
     noisy = {"dropout_prob": 0.3, "loss_type": "sampled_popularity", "num_sampled_items": 6}
     tasks = [task(root, name, model, keys) for name, model, keys in COMPARED]
     tasks.append(task(root, "undisturbed", "fMRLRecID", noisy))
-    again = {**noisy, "checkpoint_dir": str(root / "again")}
-    tasks.append(task(root, "stopped", "fMRLRecID", again, stop_after=0))
-    tasks.append(task(root, "again", "fMRLRecID", again, resume=True))
+    shared = {"dropout_prob": 0.3, "shard_items": True}
+    tasks.append(task(root, "undisturbed-shards", "fMRLRecID", shared))
+    for kind, keys in (("", noisy), ("-shards", shared)):
+        again = {**keys, "checkpoint_dir": str(root / f"again{kind}")}
+        tasks.append(task(root, f"stopped{kind}", "fMRLRecID", again, stop_after=0))
+        tasks.append(task(root, f"again{kind}", "fMRLRecID", again, resume=True))
     sampled = {"eval_args.mode": "uni12"}
     tasks.append(task(root, "sampled-evaluation", "fMRLRec", sampled))
     tasks.append(task(root, "bpr", "BPR", {"embedding_size": 8}))
@@ -173,7 +178,7 @@ def test_the_processes_know_the_same_and_one_folder_is_written(place):
         assert len(list(Path(first["dir"]).glob("tensorboard/events*"))) == 1
 
 
-@pytest.mark.parametrize("name", ["nested", "recbole"])
+@pytest.mark.parametrize("name", ["nested", "recbole", "one-batch"])
 def test_metrics_and_ranks_are_the_bytes_of_one_process(place, name):
     both = told(place, name)
     folder = Path(both["dir"])
@@ -187,9 +192,11 @@ def test_metrics_and_ranks_are_the_bytes_of_one_process(place, name):
     assert all(np.array_equal(ranks[key], again[key]) for key in ranks)
 
 
-def test_a_resumed_training_is_the_undisturbed_one_bit_for_bit(place):
-    whole, again = told(place, "undisturbed"), told(place, "again")
-    assert told(place, "stopped") == {"interrupted": True} == told(place, "stopped", 1)
+@pytest.mark.parametrize("kind", ["", "-shards"])
+def test_a_resumed_training_is_the_undisturbed_one_bit_for_bit(place, kind):
+    whole, again = told(place, f"undisturbed{kind}"), told(place, f"again{kind}")
+    stopped = [told(place, f"stopped{kind}", rank) for rank in (0, 1)]
+    assert stopped == [{"interrupted": True}] * 2
     assert largest_difference(weights(whole["dir"]), weights(again["dir"])) == 0.0
     assert whole["test"] == again["test"] and len(again["history"]) == 3
     for one, other in zip(whole["history"], again["history"], strict=True):
