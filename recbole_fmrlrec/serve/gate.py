@@ -50,11 +50,15 @@ class Gate:
         started, reply = time.perf_counter(), _Reply(send, _request_id(scope))
         scope.setdefault("state", {})["request_id"] = reply.id
         counted = scope["path"] not in _ALWAYS
+        # Decided here: of requests that come in one moment none has been answered yet, and what is
+        # turned away must not turn others away.
+        full = counted and self._running >= self._limits.requests
+        counted = counted and not full
         self._running += counted
         self._metrics.running.set(self._running)
         try:
             await asyncio.wait_for(
-                self._answer(scope, receive, reply), timeout=self._limits.seconds
+                self._answer(scope, receive, reply, full), timeout=self._limits.seconds
             )
         except Refused as refused:
             await reply.problem(refused)
@@ -71,9 +75,9 @@ class Gate:
             self._metrics.running.set(self._running)
             self._note(scope, reply, time.perf_counter() - started)
 
-    async def _answer(self, scope: Scope, receive: Any, reply: _Reply) -> None:
+    async def _answer(self, scope: Scope, receive: Any, reply: _Reply, full: bool) -> None:
         self._check_token(scope)
-        if self._running > self._limits.requests and scope["path"] not in _ALWAYS:
+        if full:
             text = f"{self._limits.requests:,} requests are being answered; try again"
             raise Refused(503, text, {"Retry-After": "1"})
         body = await self._body(scope, receive)

@@ -25,11 +25,13 @@ from recbole_fmrlrec.deploy import Recommender
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.serve.app import build_app
 from recbole_fmrlrec.serve.batching import Batcher
+from recbole_fmrlrec.serve.gate import Gate
 from recbole_fmrlrec.serve.logs import JsonLines
+from recbole_fmrlrec.serve.metrics import Metrics
 from recbole_fmrlrec.serve.models import Models, Served
 from recbole_fmrlrec.serve.questions import Question, answer
 from recbole_fmrlrec.serve.service import Service
-from recbole_fmrlrec.serve.settings import Settings
+from recbole_fmrlrec.serve.settings import Limits, Settings
 from tests.patience import patience, wait_for
 from tests.serve.conftest import Start, ids_of, write_model
 
@@ -231,6 +233,37 @@ def test_one_request_too_many_is_turned_away(
     go.set()
     thread.join(patience(60))
     assert got[0].status_code == 200
+
+
+def test_of_a_burst_as_many_are_answered_as_may_be() -> None:
+    """Six at one moment where four may run: two are turned away, and not all six."""
+    statuses: list[int] = []
+
+    async def burst() -> None:
+        go_on = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await go_on.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        settings = Settings(model_dirs=(), limits=Limits(requests=4, seconds=patience(60)))
+        gate = Gate(app, settings, Metrics({}, lambda: 0))
+        scope = {"type": "http", "path": "/recommend", "method": "POST", "headers": []}
+        asked = [asyncio.create_task(gate({**scope}, receive, send)) for _ in range(6)]
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(*asked)
+
+    asyncio.run(burst())
+    assert sorted(statuses) == [200, 200, 200, 200, 503, 503]
 
 
 def test_a_token_is_asked_for(start: Start) -> None:
