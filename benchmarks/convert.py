@@ -23,12 +23,13 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmarks.convert_data import to_parquet, write_ratings, write_reviews
+from benchmarks.convert_data import write_ratings, write_reviews
 from dataset_tools.files.hashes import file_hash
 
 #: Users and items for each review.
 USERS_A_REVIEW, ITEMS_A_REVIEW = 0.45, 0.125
 LARGE = 100_000_000
+FORMS = {"csv": "ratings, CSV", "parquet": "ratings, Parquet"}
 _COLUMNS = ["--user=userId", "--item=movieId", "--rating=rating", "--time=timestamp"]
 
 
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--reviews", type=int, default=2_000_000, help="lines of reviews (2000000); 0: none")
     add("--ratings", type=int, default=25_000_000, help="rows of ratings (25000000); 0: none")
     add("--large", action="store_true", help=f"then {LARGE:,} ratings too, as CSV and as Parquet")
+    add("--form", action="append", choices=FORMS, help="of the ratings, this alone (csv, parquet)")
     add("--k-core", type=int, default=5, help="of the ratings (5)")
     add("--memory-limit", default="2GB", help="of DuckDB's tables (2GB)")
     add("--large-memory-limit", default="5GB", help="the same with --large (5GB)")
@@ -98,12 +100,11 @@ def _cases(options: argparse.Namespace, folder: Path) -> Iterator[Case]:
     sizes = [(options.ratings, options.memory_limit)] if options.ratings else []
     sizes += [(LARGE, options.large_memory_limit)] if options.large else []
     for rows, memory in sizes:
-        path = folder / "ratings.csv"
-        write_ratings(path, rows)
+        paths = {form: folder / f"ratings.{form}" for form in options.form or FORMS}
+        write_ratings(list(paths.values()), rows)
         more = [*_COLUMNS, "--k-core", str(options.k_core)]
-        yield Case("ratings, CSV", rows, ["csv", str(path), *more], memory)
-        path = to_parquet(path)
-        yield Case("ratings, Parquet", rows, ["parquet", str(path), *more], memory)
+        for form, path in paths.items():
+            yield Case(FORMS[form], rows, [form, str(path), *more], memory)
 
 
 def measure(case: Case, threads: int, out: Path) -> dict[str, Any]:

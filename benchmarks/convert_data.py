@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,31 +34,39 @@ def write_reviews(folder: Path, lines: int, users: int, items: int) -> None:
             stream.write(json.dumps(record) + "\n")
 
 
-def write_ratings(path: Path, rows: int) -> None:
-    """Ratings in the shape of MovieLens-25M: users in order, few of them with very many films."""
+def write_ratings(paths: Sequence[Path], rows: int) -> None:
+    """Ratings in the shape of MovieLens-25M: users in order, few of them with very many films.
+
+    Args:
+        paths: files with the same rows in the same order, as CSV or Parquet by their names.
+    """
+    import duckdb
+
+    from dataset_tools.formats.parquet_table import quoted_text
+
+    with duckdb.connect(":memory:", config={"temp_directory": str(paths[0].parent)}) as con:
+        con.execute(
+            "CREATE TABLE drawn (userId INTEGER, movieId INTEGER, rating DOUBLE, timestamp BIGINT)"
+        )
+        for block in _ratings(rows):
+            con.register("block", block)
+            con.execute("INSERT INTO drawn FROM block")
+        for path in paths:
+            con.execute(f"COPY drawn TO {quoted_text(path)} (FORMAT {path.suffix[1:]})")
+
+
+def _ratings(rows: int) -> Iterator[dict[str, np.ndarray]]:
     rng = np.random.default_rng(0)
     users, films = max(1, round(rows * USERS_A_RATING)), max(1, round(rows * FILMS_A_RATING))
     counts = 20 + rng.lognormal(3.5, 1.3, users)
     ends = np.cumsum(counts) * (rows / counts.sum())
     begun = rng.integers(0, _SECONDS, users)
-    with open(path, "w", encoding="ascii") as stream:
-        stream.write("userId,movieId,rating,timestamp\n")
-        for start in range(0, rows, BLOCK):
-            place = np.arange(start, min(start + BLOCK, rows))
-            user = np.minimum(np.searchsorted(ends, place, side="right"), users - 1)
-            film = (films * rng.random(len(place)) ** 3).astype(np.int64) * 3 + 1
-            stars = rng.integers(1, 11, len(place)) / 2
-            time = _FIRST_SECOND + begun[user] + rng.integers(0, 100_000, len(place))
-            columns = (one.tolist() for one in (user + 1, film, stars, time))
-            stream.writelines(f"{u},{f},{s},{t}\n" for u, f, s, t in zip(*columns, strict=True))
-
-
-def to_parquet(path: Path) -> Path:
-    """The same ratings, in the same order, as Parquet beside the CSV."""
-    import duckdb
-
-    from dataset_tools.formats.parquet_table import quoted_text
-
-    target = path.with_suffix(".parquet")
-    duckdb.sql(f"COPY (FROM read_csv({quoted_text(path)})) TO {quoted_text(target)}")
-    return target
+    for start in range(0, rows, BLOCK):
+        place = np.arange(start, min(start + BLOCK, rows))
+        user = np.minimum(np.searchsorted(ends, place, side="right"), users - 1)
+        yield {
+            "userId": user + 1,
+            "movieId": (films * rng.random(len(place)) ** 3).astype(np.int64) * 3 + 1,
+            "rating": rng.integers(1, 11, len(place)) / 2,
+            "timestamp": _FIRST_SECOND + begun[user] + rng.integers(0, 100_000, len(place)),
+        }

@@ -124,6 +124,11 @@ def is_moment(kind: str) -> bool:
     return kind == "DATE" or kind.startswith("TIMESTAMP")
 
 
+def epoch_micros(column: str) -> str:
+    """Microseconds since 1970 of a point in time, in SQL; NULL of one that is infinite."""
+    return f"CASE WHEN isfinite({column}) THEN epoch_us({column}) END"
+
+
 def quoted_name(name: str) -> str:
     """The name of a column as SQL writes it."""
     return '"' + name.replace('"', '""') + '"'
@@ -138,7 +143,7 @@ def _fetched(column: str, kind: str) -> str:
     if kind == "FLOAT":
         return f"CAST(CAST({column} AS VARCHAR) AS DOUBLE)"
     if kind.startswith("TIMESTAMP"):
-        return f"make_timestamp(TRY(epoch_us({column})))"
+        return f"make_timestamp({epoch_micros(column)})"
     return column
 
 

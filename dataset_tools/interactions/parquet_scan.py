@@ -14,6 +14,7 @@ from dataset_tools.formats.parquet_table import (
     FLOATS,
     INTEGERS,
     ParquetTable,
+    epoch_micros,
     file_faults,
     is_moment,
     named_rows,
@@ -85,11 +86,13 @@ def _plain(table: ParquetTable, columns: dict[str, str]) -> Iterator[Plain]:
     read = {"time": _stamp, "rating": _rating}
     for what, name in columns.items():
         column, kind = quoted_name(name), table.types[name]
-        if kind == "BLOB":  # text of which the writer did not say so
-            column, kind = f"TRY(decode({column}))", "VARCHAR"
-        elif kind.startswith("DECIMAL") or kind == "UUID":
+        is_bytes = kind == "BLOB"  # text of which the writer did not say so
+        if is_bytes or kind.startswith("DECIMAL") or kind == "UUID":
             column, kind = f"CAST({column} AS VARCHAR)", "VARCHAR"
-        yield read[what](column, kind) if what in read else _id(f"{what}_id", column, kind)
+        plain = read[what](column, kind) if what in read else _id(f"{what}_id", column, kind)
+        if is_bytes:  # what is not ASCII has its numbers behind backslashes
+            plain = Plain(plain.values, rf"NOT contains({column}, '\') AND {plain.condition}")
+        yield plain
 
 
 def _id(name: str, column: str, kind: str) -> Plain:
@@ -144,7 +147,7 @@ def _is_exact(number: str) -> str:
 
 def _moment(column: str) -> Plain:
     """Seconds since 1970, as ``dates.read_stamp`` counts them: whole ones without a fraction."""
-    micros = f"TRY(epoch_us({column}))"
+    micros = epoch_micros(column)
     part = f"((({micros} % {_MICRO}) + {_MICRO}) % {_MICRO})"
     second = f"(({micros} - {part}) // {_MICRO})"
     values = {

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.convert import Case, measure
-from benchmarks.convert_data import to_parquet, write_ratings, write_reviews
+from benchmarks.convert_data import write_ratings, write_reviews
 from dataset_tools.__main__ import main as dataset_tools
 
 ROWS = 20_000
@@ -20,7 +20,7 @@ ROWS = 20_000
 
 def test_ratings_have_the_shape_of_movielens(tmp_path: Path) -> None:
     path = tmp_path / "ratings.csv"
-    write_ratings(path, ROWS)
+    write_ratings([path, tmp_path / "ratings.parquet"], ROWS)
     header, *lines = path.read_text().splitlines()
     assert header == "userId,movieId,rating,timestamp" and len(lines) == ROWS
     users, _, stars, times = zip(*(line.split(",") for line in lines), strict=True)
@@ -29,7 +29,7 @@ def test_ratings_have_the_shape_of_movielens(tmp_path: Path) -> None:
     assert {float(one) for one in stars} == {half / 2 for half in range(1, 11)}
     seconds = [int(time) - 789_652_009 for time in times]
     assert min(seconds) >= 0 and max(seconds) < 784_100_000
-    assert duckdb.sql(f"FROM '{to_parquet(path)}'").fetchall() == [
+    assert duckdb.sql(f"FROM '{tmp_path}/ratings.parquet'").fetchall() == [
         (int(u), int(i), float(r), int(t)) for u, i, r, t in (line.split(",") for line in lines)
     ]
 
@@ -46,7 +46,7 @@ def test_reviews_are_lines_of_json(tmp_path: Path) -> None:
 
 @pytest.fixture
 def ratings(tmp_path: Path) -> Path:
-    write_ratings(tmp_path / "ratings.csv", ROWS)
+    write_ratings([tmp_path / "ratings.csv"], ROWS)
     return tmp_path / "ratings.csv"
 
 
