@@ -26,6 +26,8 @@ from recbole_fmrlrec.errors import DataError
 
 #: How a missing number is written.
 _NO_NUMBER = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"]
+#: Bytes of ASCII without rare white space.
+_PLAIN = bytes(range(0x20, 0x7F)) + b"\t\r\n"
 _PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
 
 
@@ -157,7 +159,7 @@ def _options(lines: Lines, columns: list[Column], width: int) -> dict[str, Any]:
     options["names"] = range(width)  # a name may occur twice where nobody asks for it
     # RecBole always takes the slow Python engine. Separators of several characters need it.
     single = len(separator) == 1 and separator.isascii()
-    if single and width > 1 and _engines_agree(lines.filepath):
+    if single and _engines_agree(lines.filepath, width):
         options.update(engine="c", low_memory=False)
         if _PANDAS < (3, 1):  # later versions always round correctly, and warn of the argument
             options["float_precision"] = "round_trip"
@@ -188,12 +190,12 @@ def _read(lines: Lines, options: dict[str, Any], columns: list[Column], width: i
         raise _unreadable_cell(lines, columns, options, error) from None
 
 
-def _engines_agree(filepath: str | Path) -> bool:
+def _engines_agree(filepath: str | Path, width: int) -> bool:
     """Whether both engines of pandas read the same cells of a file.
 
     The fast one takes an opening quote to mean the rest of the file, and loses an empty first cell
-    after a line that ends with a carriage return alone. (It also differs on what a blank line is,
-    which matters where there is only one column.)
+    after a line that ends with a carriage return alone. Where there is one column only, it keeps
+    cells of other white space than spaces and tabs.
     """
     last = b""
     with open(filepath, "rb") as file:
@@ -201,7 +203,7 @@ def _engines_agree(filepath: str | Path) -> bool:
             block = last + block
             last = b"\r" if block.endswith(b"\r") else b""
             alone = block.count(b"\r") - len(last) > block.count(b"\r\n")
-            if alone or b'"' in block:
+            if alone or b'"' in block or (width == 1 and block.translate(None, _PLAIN)):
                 return False
     return True
 
