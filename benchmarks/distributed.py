@@ -9,7 +9,7 @@ is what the exchange costs, with the waiting for the slowest and what the proces
 other of caches and memory. The data is drawn in the shape of Amazon Beauty; items are learned
 vectors (fMRLRecID), whose gradients are exchanged whole: the most that a step can exchange. With
 ``--features F`` they are projected from F drawn numbers (fMRLRec): by shards, which exchanges the
-table and its gradient, and by each process for itself.
+table and its gradient, and by each process for itself. The ideal is then that of the latter.
 """
 
 from __future__ import annotations

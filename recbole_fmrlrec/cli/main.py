@@ -164,7 +164,8 @@ def _run(words: list[str]) -> int:
             return OWN_OPTIONS[words[0]](words[1:])
         return _dispatch(parse(words))
     except KeyboardInterrupt as stop:
-        print("; ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)
+        if torchrun.is_first():  # Ctrl-C reaches all of them
+            print("; ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         raise

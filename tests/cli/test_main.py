@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dataset_tools.packages import pip_name
+from recbole_fmrlrec import torchrun
 from recbole_fmrlrec.cli.help import help_text
 from recbole_fmrlrec.cli.main import OWN_OPTIONS, Arguments, main, parse
 from recbole_fmrlrec.errors import RunError, UsageError
@@ -159,6 +160,21 @@ def test_exit_codes(
 ) -> None:
     failing(error)
     assert main([]) == code
+    assert capsys.readouterr().err == says
+
+
+@pytest.mark.parametrize(("rank", "says"), [(0, "interrupted\n"), (1, "")])
+def test_an_interruption_of_several_processes_is_said_once(
+    rank: int,
+    says: str,
+    failing: Callable[[BaseException], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(torchrun, "size", lambda: 2)
+    monkeypatch.setattr(torchrun, "rank", lambda: rank)
+    failing(KeyboardInterrupt())
+    assert main([]) == 130
     assert capsys.readouterr().err == says
 
 
