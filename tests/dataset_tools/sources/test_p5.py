@@ -287,7 +287,7 @@ def test_a_pickle_does_not_say_how_much_memory_it_takes(
         if name == "a table of 2**32 rows":  # an empty dictionary, kept under a large number
             assert read_plain_pickle(file) == {}
         else:
-            with pytest.raises(DatasetError, match=r"refused|is no text"):
+            with pytest.raises(DatasetError, match=r"refused|is not text"):
                 convert(P5(file.parent), tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
