@@ -29,6 +29,7 @@ pass, before RecBole clips the gradients.
 
 from __future__ import annotations
 
+from logging import Logger
 from typing import Any
 
 import torch
@@ -160,6 +161,7 @@ class SharedTraining:
     model: Any
     device: torch.device
     settings: TrainerSettings
+    logger: Logger
     _exchange: GradientExchange | None = None
 
     def _share_training(self, train_data: Any) -> None:
@@ -177,7 +179,13 @@ class SharedTraining:
                     f"{type(self.model).__name__} trains a part of itself by an optimiser of its "
                     f"own ({name}), which several processes cannot share; train it without torchrun"
                 )
-        shards = share_items(self.model, self.settings.shard_items, self.device)
+        wanted = self.settings.shard_items
+        shards = share_items(self.model, wanted, self.device)
+        if wanted and not shards:
+            self.logger.warning(
+                f"shard_items: True has nothing to do here: {type(self.model).__name__} with these "
+                "settings projects no features of all items in a step"
+            )
         self._exchange = GradientExchange(self.model, share, weighs_loss=shards)
 
     def _check_nan(self, loss: Tensor) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from recbole_fmrlrec import compat, torchrun
+from recbole_fmrlrec.data.dealing import Share
 from recbole_fmrlrec.model_api.protocols import ShardedItems
 from recbole_fmrlrec.nn.tail import table_width
+from recbole_fmrlrec.train.distributed import SharedTraining
 from recbole_fmrlrec.train.item_shards import shard, share_items
+from recbole_fmrlrec.train.typed_settings import TrainerSettings
 from tests import toy
 from tests.forked import Forked
 from tests.patience import patience
@@ -126,3 +132,18 @@ def test_which_models_share(
     monkeypatch.setattr(torchrun, "size", lambda: 2)
     assert share_items(model, wanted, torch.device("cpu")) is shared
     assert share_items(model, wanted, torch.device("cuda")) is (shared and wanted is True)
+
+
+def test_a_key_that_does_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torchrun, "size", lambda: 2)
+    loader = SimpleNamespace(share=Share())
+    for model, says in ((nn.Linear(1, 1), True), (Rows(1, 10), False)):
+        trainer = SharedTraining()
+        trainer.model, trainer.device = model, torch.device("cpu")
+        trainer.settings = TrainerSettings("saved", shard_items=True)
+        trainer.logger = logging.getLogger("test")
+        caplog.clear()
+        trainer._share_training(loader)
+        assert ("shard_items: True has nothing to do here: Linear" in caplog.text) is says
