@@ -69,3 +69,12 @@ def test_csv_and_parquet_are_compared(capsys: pytest.CaptureFixture[str], tmp_pa
     found = json.loads((tmp_path / "found.json").read_text())
     assert [row["written"] for row in found["rows"]] == [found["rows"][0]["written"]] * 2
     assert [path.name for path in tmp_path.iterdir()] == ["found.json"]
+
+
+def test_one_form_is_compared_with_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["convert", "--reviews=0", "--ratings=5000", "--form=parquet", f"--folder={tmp_path}"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "ratings, Parquet" in said and "CSV" not in said
