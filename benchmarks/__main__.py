@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gpu": ("benchmarks.gpu", "steps, epochs, the scan and a million items on a GPU"),
     "continue": ("benchmarks.learning_on", "a training that goes on with newer data"),
     "fits": ("benchmarks.fits", "memory and CPU time by the number of items, and by formula"),
+    "sizes": ("benchmarks.sizes", "a table and a plot of quality by size, from finished runs"),
     "cold-items": ("benchmarks.cold_items", "quality of items held out of training altogether"),
 }
 
