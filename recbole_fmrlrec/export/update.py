@@ -92,7 +92,7 @@ class Deployed:
         for size, search in self.searches.items():
             lines.append(
                 f"search of size {size}: kept, the best {search.shortlist:,} by {search.prefix} "
-                "dimensions; choose_search() measures anew what it finds"
+                "dimensions; choose_search() measures again what it finds"
             )
         return lines
 
