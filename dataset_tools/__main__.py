@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.Namespace()
     try:
         try:
-            options = build_parser().parse_args(arguments)
+            options = _parse(arguments)
             _tidy(options)
             options.run(options)
         finally:  # help ends the process before the end: its text must out here
@@ -79,6 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {known}", file=sys.stderr)
         return known.exit_code if isinstance(known, DatasetError) else 1
     return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; where there are more names than fit, the shell may have made them."""
+    parser = build_parser()
+    options, left = parser.parse_known_args(arguments)
+    if left:
+        words = f"unrecognized arguments: {' '.join(left)}"
+        names = [*map(Path, left), getattr(options, "output", Path())]
+        if options.command == "convert" and any(name.is_file() for name in names):
+            words += "; many files are given as a folder, or as a pattern in quotes: 'parts/*.csv'"
+        parser.error(words)
+    return options
 
 
 def _tidy(options: argparse.Namespace) -> None:

@@ -10,6 +10,14 @@ from dataset_tools.errors import UsageError
 from dataset_tools.sources.base import Source
 from dataset_tools.sources.registry import known_sources, open_source
 
+#: What INPUT may be, by what a source reads.
+_INPUTS = {
+    "file": "a file",
+    "folder": "a folder",
+    "either": "a file or a folder",
+    "files": "a file, a folder of parts or a pattern in quotes, such as 'parts/*.csv'",
+}
+
 
 def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentParser) -> None:
     """Add the command and one sub-command a source."""
@@ -24,7 +32,7 @@ def add_parser(commands: argparse._SubParsersAction, shared: argparse.ArgumentPa
 
 
 def _add_common(parser: argparse.ArgumentParser, source: type[Source]) -> None:
-    parser.add_argument("input", type=Path, metavar="INPUT")
+    parser.add_argument("input", type=Path, metavar="INPUT", help=_INPUTS[source.reads])
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder of the new dataset")
     parser.add_argument("--name", help="name of the files (default: OUTPUT's folder name)")
     parser.add_argument(

@@ -135,7 +135,11 @@ def add_catalogue_options(parser: argparse.ArgumentParser, id_help: str) -> None
     """Add the options that name a catalogue and its columns."""
     group = parser.add_argument_group("the catalogue")
     group.add_argument(
-        "--items", dest="catalogue", type=Path, metavar="FILE", help="table with one row per item"
+        "--items",
+        dest="catalogue",
+        type=Path,
+        metavar="FILE",
+        help="table with one row per item; also a folder of parts or a pattern in quotes",
     )
     group.add_argument("--item-id", metavar="COLUMN", help=id_help)
     group.add_argument("--image", metavar="COLUMN", help="its picture: a file name or a url")

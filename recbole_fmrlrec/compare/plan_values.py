@@ -10,6 +10,7 @@ from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.files.names import name_fault
+from recbole_fmrlrec.keys.known import is_known_key
 from recbole_fmrlrec.keys.yaml_files import EntryPath
 from recbole_fmrlrec.model_api.registry import nearest
 from recbole_fmrlrec.rules import LARGEST, is_whole, shown
@@ -56,6 +57,8 @@ class PlanValues:
             if key not in known:
                 near = nearest(str(key), list(known))
                 hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}"
+                if not near and "settings" in known and is_known_key(str(key)):
+                    hint = f"a key of the runs stands under `settings`, `settings: {{{key}: ...}}`"
                 raise self.wrong((*at, str(key)), f"unknown key `{key}`: {hint}")
 
     def mapping(self, at: EntryPath, value: Any) -> dict[str, Any]:

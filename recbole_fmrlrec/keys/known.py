@@ -164,6 +164,11 @@ def check_key(
     raise UsageError(f"unknown key `{key}` ({where}): {hint}")
 
 
+def is_known_key(key: str) -> bool:
+    """Whether it is a key of every model or of some model."""
+    return key in general_keys() or bool(_owners(key))
+
+
 def _owners(key: str) -> list[str]:
     return [model for model in [*SHIPPED, *recbole_models()] if key in model_keys(model)]
 

@@ -87,6 +87,15 @@ def test_later_settings_win_and_the_metric_is_watched(tmp_path):
         ("[Recall, MRR]", "[Recall, GAUC]", 4, "the metric 'GAUC': must be one of NDCG"),
         ("epochs: 3", "epochs: 0", 6, "budget.epochs = 0: must be an integer of at least 1"),
         ("minutes: 1.5", "hours: 1", 6, "unknown key `hours`"),
+        ("minutes: 1.5", "train_batch_size: 8", 6, "`train_batch_size`: there are epochs, minutes"),
+        (
+            "topk: [5]",
+            "train_batch_size: 8",
+            5,
+            "unknown key `train_batch_size`: a key of the runs stands under `settings`, "
+            "`settings: {train_batch_size: ...}`",
+        ),
+        ("tuned: n", "n_layers: 2\n    tuned: n", 11, "`settings`, `settings: {n_layers: ...}`"),
         ("num_threads: 1", "num_threads: 0", 7, "num_threads = 0"),
         (
             "num_threads: 1",

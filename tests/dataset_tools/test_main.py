@@ -54,6 +54,25 @@ def test_wrong_use_exits_2(arguments: list[str]) -> None:
     assert done.returncode == 2 and "usage:" in done.stderr
 
 
+@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("before", [[], ["log.csv", "--items"]])
+def test_a_pattern_that_the_shell_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], parts: int, before: list[str]
+) -> None:
+    names = [str(tmp_path / f"{part}.csv") for part in range(parts)]
+    for name in names:
+        Path(name).touch()
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main(["convert", "csv", *before, *names, str(tmp_path / "out")])
+    assert "a pattern in quotes: 'parts/*.csv'" in capsys.readouterr().err
+
+
+def test_other_words_too_many_are_no_pattern(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main(["convert", "csv", "a.csv", "out", "--colour"])
+    assert capsys.readouterr().err.endswith("error: unrecognized arguments: --colour\n")
+
+
 @pytest.mark.parametrize(
     ("features", "words"),
     [("text", "MODALITY=FILE.npy"), ("text=none.npy", "no such file"), ("=a", "MODALITY=FILE")],
