@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 #: What tools keep in a checkout; everything else that appears there a test has left behind.
 CACHES = (".hypothesis", ".pytest_cache", ".ruff_cache", ".mypy_cache", ".coverage", "__pycache__")
+CACHES += (".import_linter_cache",)
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
