@@ -111,7 +111,7 @@ def test_file_and_back(tmp_path: Path) -> None:
     [
         ({"length": np.array(3)}, "shapes do not agree"),
         ({"masked_items": np.zeros((1, 2, 1), dtype=np.int32)}, "shapes do not agree"),
-        ({"counts": np.array([0, 1])}, "an item is none of those"),
+        ({"counts": np.array([0, 1])}, "an item is not among those that are counted"),
         ({"items": np.zeros((1, 2, 2))}, "items is of type float64"),
     ],
 )

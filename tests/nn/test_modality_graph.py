@@ -94,7 +94,7 @@ def test_contrast_worked_by_hand() -> None:
 
 
 def test_what_cannot_be_built() -> None:
-    with pytest.raises(ValueError, match="one modality or more"):
+    with pytest.raises(ValueError, match="at least one modality"):
         ModalityGraphNetwork(3, 3, [])
     with pytest.raises(ValueError, match="3 heads do not divide a width of 4"):
         ModalityGraphNetwork(3, 3, [5], width=4, heads=3)
