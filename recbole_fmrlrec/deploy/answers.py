@@ -173,11 +173,15 @@ class Answers:
         """Scores ``(m,)`` of table rows after events, and what each event added, ``(n, m)``."""
         vectors = self.items.vectors[torch.tensor(wanted, dtype=torch.int64)].t()
         hidden = self.encode_rows([events])
-        added = vectors.new_zeros(len(events), len(wanted))
+        scores, added = (hidden @ vectors)[0], vectors.new_zeros(len(events), len(wanted))
         count = min(len(events), self.max_history or len(events))
         if count:
             added[-count:] = (hidden - self._without_each(events, count)) @ vectors
-        return (hidden @ vectors)[0], added
+        if bias := self.description.history_bias:
+            held, lost = _held(events, wanted, count)
+            scores = scores + bias * held
+            added += bias * lost
+        return scores, added
 
     def _without_each(self, events: list[int], count: int) -> Tensor:
         """Outputs ``(count, s)``, each without one of the latest ``count`` events."""
@@ -200,3 +204,20 @@ class Answers:
         found = self.explain(history, result.ids)
         reasons: list[Reason | None] = [next(iter(one.reasons()), None) for one in found]
         return replace(result, reasons=reasons)
+
+
+def _held(events: list[int], wanted: list[int], count: int) -> tuple[Tensor, Tensor]:
+    """Which items the latest ``count`` events hold, and which they lose without an event.
+
+    Returns:
+        ``(m,)``: 1 for an item that is held. ``(n, m)``: 1 where it no longer is without that
+        event, and -1 where the event that moves up brings it.
+    """
+    held = torch.tensor([float(row in events[-count:]) for row in wanted]) if count else None
+    lost = torch.zeros(len(events), len(wanted))
+    if held is None:
+        return torch.zeros(len(wanted)), lost
+    for out in range(len(events) - count, len(events)):
+        kept = (events[:out] + events[out + 1 :])[-count:]
+        lost[out] = held - torch.tensor([float(row in kept) for row in wanted])
+    return held, lost

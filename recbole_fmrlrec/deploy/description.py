@@ -66,6 +66,8 @@ class Description:
         files: bytes and SHA-256 by file name.
         version: counts the updates of the folder, from 1; 1 in files that do not say it.
         search: how the best items are found; exactly when None, which files do not say.
+        history_bias: what is added to the scores of the items that a history holds; 0 in files
+            that do not say it.
     """
 
     model: str
@@ -88,6 +90,7 @@ class Description:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     version: int = 1
     search: TwoStage | None = None
+    history_bias: float = 0.0
 
     @property
     def feature_width(self) -> int:
@@ -97,8 +100,11 @@ class Description:
     def to_json(self) -> dict[str, Any]:
         """Values that JSON knows."""
         values = asdict(self)
+        # Left out where they say nothing: earlier versions, which do not know them, read the file.
         if self.search is None:
-            del values["search"]  # so that earlier versions, which do not know it, read the file
+            del values["search"]
+        if not self.history_bias:
+            del values["history_bias"]
         return {"format": FORMAT, "format_version": FORMAT_VERSION, **values}
 
     @classmethod
@@ -116,7 +122,7 @@ class Description:
                 f"reads {FORMAT_VERSION}; export again, or install the version that wrote it"
             )
         beside = ("format", "format_version", OWN_HASH)
-        defaults = {"version": 1, "search": None}
+        defaults = {"version": 1, "search": None, "history_bias": 0.0}
         values = defaults | {k: v for k, v in content.items() if k not in beside}
         _check_fields(values, path)
         values["modalities"] = tuple(Modality(**entry) for entry in values["modalities"])
@@ -210,6 +216,7 @@ _CHECKS: dict[str, _Check] = {
         "an object of plain file names",
     ),
     "version": _COUNT,
+    "history_bias": (is_number, "a number"),
     "search": (_search, "null, or the prefix, shortlist, faiss, copy_prefix, effort of a search"),
 }
 

@@ -19,7 +19,7 @@ from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.items import ItemTable, Unknown
 from recbole_fmrlrec.deploy.model_folder import copy_checked, load_model, save_model
 from recbole_fmrlrec.deploy.new_items import project
-from recbole_fmrlrec.deploy.ranking import Filter, rank_items
+from recbole_fmrlrec.deploy.ranking import Filter, HistoryBias, rank_items
 from recbole_fmrlrec.deploy.real_arithmetic import RealStep
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.deploy.retrieval import Search
@@ -186,6 +186,7 @@ class Recommender(SearchSettings, Answers):
             filter,
             unknown,
             selection,
+            HistoryBias(self.description.history_bias, [self.read(found) for found in rows]),
         )
         if explain:
             results = [self.with_reasons(*pair) for pair in zip(histories, results, strict=True)]
@@ -199,13 +200,17 @@ class Recommender(SearchSettings, Answers):
     def scores(self, history: History, unknown: Unknown = "skip") -> Tensor:
         """Scores ``(N,)`` of all items for one history, in the order of ``items.ids``."""
         rows, _ = self.items.rows(history, unknown)
-        return self.encode_rows([rows])[0] @ self.items.vectors[1:].t()
+        scores = self.encode_rows([rows])[0] @ self.items.vectors[1:].t()
+        if bias := self.description.history_bias:
+            scores[torch.tensor(self.read(rows), dtype=torch.int64) - 1] += bias
+        return scores
 
     @torch.no_grad()
     def item_vectors(self, ids: Sequence[str] | None = None, size: int | None = None) -> Tensor:
         """Vectors ``(n, s)`` of items, for your own index.
 
-        An item's score for a user is the product of its vector with the user's.
+        An item's score for a user is the product of its vector with the user's; for an item of
+        the user's history ``description.history_bias`` is added.
 
         Args:
             ids: items; all in the order of ``items.ids`` when None.
@@ -239,10 +244,13 @@ class Recommender(SearchSettings, Answers):
         """Outputs ``(B, s)`` after histories given as table rows."""
         if not histories:
             return self.items.vectors.new_empty(0, self.size)
-        starts = slice(-self.max_history if self.max_history else None, None)
-        cut = [list(rows[starts]) or [0] for rows in histories]
+        cut = [self.read(rows) or [0] for rows in histories]
         parts = [self._encode(cut[at : at + BATCH]) for at in range(0, len(cut), BATCH)]
         return torch.cat(parts)
+
+    def read(self, rows: Sequence[int]) -> list[int]:
+        """Those of a history's rows that `recommend` reads: the latest ones."""
+        return list(rows[-self.max_history if self.max_history else None :])
 
     def _encode(self, histories: list[list[int]]) -> Tensor:
         lengths = torch.tensor([len(rows) for rows in histories])

@@ -18,7 +18,7 @@ from recbole_fmrlrec.deploy.description import Description
 from recbole_fmrlrec.deploy.errors import DeployError
 from recbole_fmrlrec.deploy.items import ItemTable, Unknown
 from recbole_fmrlrec.deploy.model_folder import PARAMETERS
-from recbole_fmrlrec.deploy.ranking import Filter, rank_items
+from recbole_fmrlrec.deploy.ranking import Filter, HistoryBias, rank_items
 from recbole_fmrlrec.deploy.results import Recommendations
 from recbole_fmrlrec.deploy.retrieval import Search
 from recbole_fmrlrec.deploy.selection import Selection
@@ -138,24 +138,29 @@ class Sessions:
         """The k items most likely to be next in each session; see `Recommender.recommend`.
 
         Raises:
-            DeployError: as there; or seen items are to be left out and were not stored.
+            DeployError: as there; or seen items are to be left out, or have a bias of their own,
+                and were not stored.
         """
         where = list(range(len(self))) if sessions is None else list(sessions)
         table = self.recommender.items
-        excluded = [self._seen_rows(at) if exclude_seen else set() for at in where]
+        bias = self.recommender.description.history_bias
+        needed = exclude_seen or bias != 0
+        seen = [self._seen_rows(at) if needed else set() for at in where]
+        excluded = seen if exclude_seen else [set[int]() for _ in where]
         hidden = self.hidden if sessions is None else self.hidden[where]
         search = self.recommender.search
         selection = Selection(table, diversify, max_per_group, group_by)
-        return rank_items(
-            table, search, hidden, k, excluded, candidates, filter, unknown, selection
-        )
+        asked = candidates, filter, unknown, selection, HistoryBias(bias, seen)
+        return rank_items(table, search, hidden, k, excluded, *asked)
 
     def _seen_rows(self, session: int) -> set[int]:
         seen, row_of = self.seen[session], self.recommender.items.row_of
         if seen is None:
+            biased = self.recommender.description.history_bias != 0
             raise DeployError(
-                "this session was stored without the items it has seen: pass exclude_seen=False, "
-                "or store it with state_dict(seen=True)"
+                "this session was stored without the items it has seen: "
+                + ("" if biased else "pass exclude_seen=False, or ")
+                + "store it with state_dict(seen=True)"
             )
         return {row_of[name] for name in seen if name in row_of}
 

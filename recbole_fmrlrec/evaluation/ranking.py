@@ -26,6 +26,7 @@ from recbole_fmrlrec.evaluation.counting import (
 )
 from recbole_fmrlrec.evaluation.rank_record import TOPK_METRICS, metric_values
 from recbole_fmrlrec.nn.devices import at_once
+from recbole_fmrlrec.nn.history_shift import HistoryShift
 from recbole_fmrlrec.nn.linear import chunk_bounds
 from recbole_fmrlrec.nn.loss import ALIGNED
 
@@ -65,7 +66,12 @@ def nested_mean_ranks(
 
 
 def nested_scores(
-    reader: ScoreReader, hidden: Tensor, items: Tensor, targets: Tensor, sizes: Sequence[int]
+    reader: ScoreReader,
+    hidden: Tensor,
+    items: Tensor,
+    targets: Tensor,
+    sizes: Sequence[int],
+    shift: HistoryShift | None = None,
 ) -> None:
     """Show a reader the scores of all items at every size, in one pass.
 
@@ -75,6 +81,7 @@ def nested_scores(
         items: ``(N, d)`` item table without padding.
         targets: ``(B,)`` row of ``items`` that was next.
         sizes: nested sizes, strictly ascending.
+        shift: what is added to the scores of the items that a row has read.
 
     Raises:
         RunError: the outputs or the table hold NaN or infinite values, or a score could overflow.
@@ -84,9 +91,11 @@ def nested_scores(
     bound = hidden.shape[1] * _largest(hidden) * _largest(items)
     if not bound <= torch.finfo(hidden.dtype).max:  # NaN is not
         raise RunError(_NO_SCORES)
+    # Scores of a size are those of the size before it with its own part added, the shift likewise.
+    added = None if shift is None else shift.increments()
     if len(items) > LARGE:
         for rows in _stretches(len(hidden), LARGE_ROWS):
-            _read_item_blocks(reader, rows, hidden[rows], items, targets[rows], sizes)
+            _read_item_blocks(reader, rows, hidden[rows], items, targets[rows], sizes, added)
         return
     items = items.to(hidden.dtype)
     together = at_once(BLOCK_BYTES, hidden.device)
@@ -95,7 +104,7 @@ def nested_scores(
     padded = -(-len(items) // ALIGNED) * ALIGNED
     buffer = hidden.new_empty(step, padded)[:, : len(items)]
     for rows in _stretches(len(hidden), step):
-        _read_rows(reader, rows, hidden[rows], items, targets[rows], sizes, buffer)
+        _read_rows(reader, rows, hidden[rows], items, targets[rows], sizes, buffer, added)
 
 
 def _stretches(count: int, step: int) -> Iterator[slice]:
@@ -118,6 +127,7 @@ def _read_rows(
     targets: Tensor,
     sizes: Sequence[int],
     buffer: Tensor,
+    added: HistoryShift | None,
 ) -> None:
     logits, column = buffer[: len(hidden)], targets[:, None]
     for k, (start, end) in enumerate(chunk_bounds(sizes)):
@@ -126,6 +136,8 @@ def _read_rows(
             torch.mm(chunk, items_t, out=logits)
         else:
             logits.addmm_(chunk, items_t)
+        if added is not None:
+            added.add(logits, rows, k)
         own = logits.gather(1, column)
         reader.read(ScoreBlock(k, rows, FIRST_ITEM, logits, own, finite=True))
 
@@ -137,6 +149,7 @@ def _read_item_blocks(
     items: Tensor,
     targets: Tensor,
     sizes: Sequence[int],
+    added: HistoryShift | None,
 ) -> None:
     """`_read_rows` for a table that is far larger than the cache, a block of items at a time.
 
@@ -146,6 +159,9 @@ def _read_item_blocks(
     bounds = chunk_bounds(sizes)
     own_items = items[targets].to(hidden.dtype)
     own = torch.stack([(hidden[:, a:b] @ own_items[:, a:b].t()).diagonal() for a, b in bounds])
+    if added is not None:
+        added = added.inside(rows, 0, len(items))
+        own += torch.stack([added.of(targets, k) for k in range(len(sizes))])
     own = own.cumsum(0)[:, :, None]
     width = at_once(CACHED_BYTES, hidden.device) // (4 * LARGE_ROWS)
     for start in range(0, len(items), width):
@@ -156,8 +172,11 @@ def _read_item_blocks(
         inside = torch.nonzero((targets >= start) & (targets < start + here)).flatten()
         place = inside, targets[inside] - start
         logits = hidden.new_zeros(len(hidden), width)
+        here_added = None if added is None else added.inside(slice(None), start, width)
         for k, (a, b) in enumerate(bounds):
             logits.addmm_(hidden[:, a:b], block[:, a:b].t())
+            if here_added is not None:
+                here_added.add(logits, slice(None), k)
             logits[place] = own[k, inside, 0]
             first = start + FIRST_ITEM
             reader.read(ScoreBlock(k, rows, first, logits[:, :here], own[k], finite=True))

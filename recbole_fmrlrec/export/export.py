@@ -163,7 +163,13 @@ def _describe(
         trained_items=count,
         table_dtype=table_dtype,
         metrics=evaluation if metrics else {},
+        history_bias=_history_bias(trained, size),
     )
+
+
+def _history_bias(trained: Trained, size: int) -> float:
+    shifts = trained.model.history_shifts()
+    return 0.0 if shifts is None else float(shifts[trained.model.sizes.index(size)])
 
 
 def _measure(folder: Path, description: Description, trained: Trained) -> ExportedSize:

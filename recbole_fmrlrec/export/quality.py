@@ -13,6 +13,7 @@ from recbole_fmrlrec.deploy.items import restore_vectors, store_vectors
 from recbole_fmrlrec.evaluation.collectors import RankCollector
 from recbole_fmrlrec.evaluation.ranking import nested_scores
 from recbole_fmrlrec.export.open_checkpoint import Trained
+from recbole_fmrlrec.nn.history_shift import HistoryShift
 from recbole_fmrlrec.nn.network import FMRLRecNetwork
 
 Metrics = dict[str, float]
@@ -58,13 +59,17 @@ def _metrics(
     rows = trained.test
     about = rows.histories, len(sizes), rows.unranked, rows.catalogue
     collector = RankCollector(trained.config, *about)
+    shifts = trained.model.history_shifts()
+    if shifts is not None:
+        shifts = shifts[[trained.model.sizes.index(size) for size in sizes]]
     network.eval()
     for at in range(0, len(rows.targets), BATCH):
         part = slice(at, at + BATCH)
         targets = rows.targets[part]
         hidden = network.encode_last(vectors, rows.items[part], rows.lengths[part])
         with collector.batch(targets) as reader:
-            nested_scores(reader, hidden, vectors[1:], targets - 1, sizes)
+            shift = None if shifts is None else HistoryShift.of_rows(rows.items[part], shifts)
+            nested_scores(reader, hidden, vectors[1:], targets - 1, sizes, shift)
     return dict(zip(sizes, collector.metrics(), strict=True))
 
 

@@ -305,6 +305,7 @@ MODEL: dict[str, Rule] = {
         listed=True,
     ),
     **dict.fromkeys(["use_features", "use_id_embedding", "predict_first_item"], flag()),
+    "history_bias": flag(),
     "self_distillation": number(0, 1),
     "feature_scale": number(0, above=True),
     "training_windows": choice("overlap", "latest", "prefix"),

@@ -180,6 +180,10 @@ class ExportableModel(ABC):
     def item_table(self) -> Tensor:
         """``(N+1, d)`` item vectors, row 0 the empty input."""
 
+    def history_shifts(self) -> Tensor | None:
+        """What each size adds to the scores of the items of a history, ``(K,)``; None for none."""
+        return None
+
 
 def capability_keys(model_class: type) -> frozenset[str]:
     """The keys that come with what a class declares; `fMRLRec.yaml` has their defaults."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recbole_fmrlrec.models.sequence_model import CausalModel
 from recbole_fmrlrec.models.settings import ModelSettings
+from recbole_fmrlrec.nn.history_shift import HistoryShift
 from recbole_fmrlrec.nn.negatives import candidate_scores, draw_negatives
 from recbole_fmrlrec.nn.products import RankedItems
 
@@ -33,10 +34,16 @@ class OwnNegativesModel(CausalModel):
     def loss_of_scores(self, scores: Tensor) -> Tensor:
         """The loss of scores ``(T, 1 + k)``: a position's target, then its negatives."""
 
-    def softmax_loss(self, hidden: Tensor, items: Tensor | RankedItems, targets: Tensor) -> Tensor:
+    def softmax_loss(
+        self,
+        hidden: Tensor,
+        items: Tensor | RankedItems,
+        targets: Tensor,
+        shift: HistoryShift | None = None,
+    ) -> Tensor:
         """The model's own loss of outputs ``(T, e)``; with ``loss_type: CE`` that of all items."""
         if not self.draws_own:
-            return super().softmax_loss(hidden, items, targets)
+            return super().softmax_loss(hidden, items, targets, shift)
         assert isinstance(items, Tensor)
         rows = draw_negatives(len(items), self.num_negatives, targets, self.known_items)
         return self.loss_of_scores(candidate_scores(hidden, items, rows).float())

@@ -28,6 +28,7 @@ from recbole_fmrlrec.keys.schema import SAMPLED_LOSSES
 from recbole_fmrlrec.model_api.protocols import VectorModel, WindowModel
 from recbole_fmrlrec.models.settings import ModelSettings
 from recbole_fmrlrec.nn.devices import send
+from recbole_fmrlrec.nn.history_shift import HistoryShift
 from recbole_fmrlrec.nn.loss import nested_cross_entropy
 from recbole_fmrlrec.nn.packing import Packing
 from recbole_fmrlrec.nn.products import RankedItems
@@ -206,18 +207,29 @@ class SequenceModel(VectorModel, SequentialRecommender):
         table = self.item_vectors()
         hidden = self.encode_last(table, batch.item_seq, batch.lengths)
         items = self.output_items(table[1:])
-        return self.softmax_loss(self.output(hidden), items, batch.targets - 1)
+        shift = self.history_shift(batch)
+        return self.softmax_loss(self.output(hidden), items, batch.targets - 1, shift)
+
+    def history_shift(self, batch: Batch) -> HistoryShift | None:
+        """What is added to the scores of the items that each trained position has read."""
+        return None
 
     def trained_outputs(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Outputs ``(T, d)`` at the positions of a batch that have a target."""
         return self.encode_last(vectors, batch.item_seq, batch.lengths)
 
-    def softmax_loss(self, hidden: Tensor, items: Tensor | RankedItems, targets: Tensor) -> Tensor:
+    def softmax_loss(
+        self,
+        hidden: Tensor,
+        items: Tensor | RankedItems,
+        targets: Tensor,
+        shift: HistoryShift | None = None,
+    ) -> Tensor:
         """Softmax cross-entropy over all items of outputs ``(T, e)`` with targets 0..N-1."""
         sizes, rows = (hidden.shape[1],), self.loss_block_size
         if rows is None and hidden.shape[1] <= NARROW_WIDTH and hidden.device.type == "cpu":
             rows = NARROW_ROWS
-        return nested_cross_entropy(hidden, items, targets, sizes, 0.0, rows, self.cold_bias)
+        return nested_cross_entropy(hidden, items, targets, sizes, 0.0, rows, self.cold_bias, shift)
 
     def _sampled_loss(self, batch: Batch, device: torch.device) -> Tensor:
         """No item table: only the items that this batch reads or ranks are made."""
@@ -225,19 +237,25 @@ class SequenceModel(VectorModel, SequentialRecommender):
         candidates = self.sampler.draw(batch.targets - 1)
         read = batch.item_seq.flatten()
         wanted, place = torch.cat([read, candidates.rows + 1]).unique(return_inverse=True)
-        batch = replace(batch, item_seq=place[: len(read)].view_as(batch.item_seq))
-        ranked = send(place[len(read) :], device)
-        batch, candidates = batch.to(device), candidates.to(device)
+        ranked, candidates = send(place[len(read) :], device), candidates.to(device)
+        shift = self.history_shift(batch.to(device))
+        batch = replace(batch, item_seq=place[: len(read)].view_as(batch.item_seq)).to(device)
         vectors = self.item_vectors(wanted)
         hidden = self.trained_outputs(vectors, batch)
         items = self.output_items(nn.functional.embedding(ranked, vectors), candidates.rows + 1)
-        return self.sampled_softmax_loss(self.output(hidden), items, candidates, batch.targets - 1)
+        asked = self.output(hidden), items, candidates, batch.targets - 1
+        return self.sampled_softmax_loss(*asked, shift)
 
     def sampled_softmax_loss(
-        self, hidden: Tensor, items: Tensor, candidates: Candidates, targets: Tensor
+        self,
+        hidden: Tensor,
+        items: Tensor,
+        candidates: Candidates,
+        targets: Tensor,
+        shift: HistoryShift | None = None,
     ) -> Tensor:
         """As `softmax_loss`, over candidates with vectors ``(C, e)``."""
-        options = (hidden.shape[1],), 0.0, self.loss_block_size
+        options = (hidden.shape[1],), 0.0, self.loss_block_size, shift
         return sampled_cross_entropy(hidden, items, candidates, targets, *options)
 
     # Scores
@@ -301,7 +319,8 @@ class CausalModel(WindowModel, SequenceModel):
         ids = batch.packing.pack(batch.item_seq)
         inputs, items = self.step_items(ids, len(batch.targets))
         hidden = batch.trained_outputs(self.encode(inputs, batch.packing))
-        return self.softmax_loss(self.output(hidden), items, batch.targets - 1)
+        shift = self.history_shift(batch)
+        return self.softmax_loss(self.output(hidden), items, batch.targets - 1, shift)
 
     def step_items(self, ids: Tensor, positions: int) -> tuple[Tensor, Tensor | RankedItems]:
         """What a step reads of the items ``(T, d)``, and all of them as its outputs rank them.

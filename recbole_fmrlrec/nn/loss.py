@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from recbole_fmrlrec.nn.devices import at_once
+from recbole_fmrlrec.nn.history_shift import HistoryShift
 from recbole_fmrlrec.nn.products import ChunkProducts, ItemTable, RankedItems
 
 #: Bytes of logits held at once when no block size is asked for. Products need a few hundred rows
@@ -53,14 +54,17 @@ class _Task(NamedTuple):
     distillation: float
     rows: int
     bias: Tensor | None
+    shift: HistoryShift | None
 
 
 class _NestedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, task: _Task, hidden: Tensor, *learned: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, task: _Task, hidden: Tensor, of_history: Tensor | None, *learned: Tensor
+    ) -> Tensor:
         targets, rows, count = task.targets, task.rows, len(learned[0])
         products = task.items.products(hidden, task.sizes)
-        logits = _Logits(products, count, task.distillation, min(rows, len(hidden)), task.bias)
+        logits = _Logits(products, count, task, min(rows, len(hidden)))
         scale = 1.0 / (len(task.sizes) * len(targets))
         needed = any(ctx.needs_input_grad)
         if needed:
@@ -72,7 +76,9 @@ class _NestedCrossEntropy(torch.autograd.Function):
             if needed:
                 products.add_gradients(part, logits.gradients)
         if needed:
-            ctx.save_for_backward(*products.gradients())
+            of_hidden, *of_learned = products.gradients()
+            shifts = None if of_history is None else logits.of_shifts.to(of_history) * scale
+            ctx.save_for_backward(of_hidden, shifts, *of_learned)
         return (total * scale).to(_accumulator(hidden.dtype))
 
     @staticmethod
@@ -80,7 +86,7 @@ class _NestedCrossEntropy(torch.autograd.Function):
         upstream, found = grads[0], ctx.saved_tensors
         # A loss's own gradient is nearly always 1, and a look at it costs nothing on a CPU.
         if upstream.device.type != "cpu" or upstream.item() != 1.0:
-            found = [grad * upstream for grad in found]
+            found = [None if grad is None else grad * upstream for grad in found]
         return None, *found
 
 
@@ -93,19 +99,14 @@ class _Logits:
 
     Attributes:
         gradients: after `run`, for each chunk the ``(n, N)`` gradient of the logits it adds to.
+        of_shifts: the gradient of the history's shift at each size, ``(K,)``, over all runs.
     """
 
-    def __init__(
-        self,
-        products: ChunkProducts,
-        num_items: int,
-        distillation: float,
-        rows: int,
-        bias: Tensor | None,
-    ) -> None:
-        self.products, self.num_items, self.bias = products, num_items, bias
+    def __init__(self, products: ChunkProducts, num_items: int, task: _Task, rows: int) -> None:
+        self.products, self.num_items = products, num_items
+        self.bias, self.shift = task.bias, task.shift
         count = len(products.lefts)
-        self.distillation = distillation if count > 1 else 0.0
+        self.distillation = task.distillation if count > 1 else 0.0
         dtype, device = _accumulator(products.lefts[0].dtype), products.lefts[0].device
         padded = -(-num_items // ALIGNED) * ALIGNED
         self.buffers = torch.empty((count, rows, padded), dtype=dtype, device=device)
@@ -113,6 +114,7 @@ class _Logits:
         if device.type == "cpu":
             self.cached = max(1, CACHED_BYTES // (padded * self.buffers.element_size()))
         self.gradients: list[Tensor] = []
+        self.of_shifts = torch.zeros(count, dtype=torch.float64, device=device)
 
     def run(self, part: slice, column: Tensor, with_gradients: bool) -> Tensor:
         """Sum of the losses of the positions ``part`` with targets ``column`` ``(n, 1)``."""
@@ -122,8 +124,9 @@ class _Logits:
         buffers[:, :, self.num_items :] = torch.finfo(buffers.dtype).min / 2
         total = torch.zeros((), dtype=torch.float64, device=column.device)
         for start in range(0, len(column), self.cached):
-            rows = slice(start, start + self.cached)
-            total += self._reduce(buffers[:, rows], column[rows], with_gradients)
+            rows = slice(start, min(start + self.cached, len(column)))
+            positions = slice(part.start + rows.start, part.start + rows.stop)
+            total += self._reduce(buffers[:, rows], column[rows], positions, with_gradients)
         self.gradients = list(buffers[:, :, : self.num_items])
         return total
 
@@ -141,14 +144,19 @@ class _Logits:
             else:
                 torch.addmm(buffers[k - 1], rows, right_t, out=buffers[k])
 
-    def _reduce(self, buffers: Tensor, column: Tensor, with_gradients: bool) -> Tensor:
+    def _reduce(
+        self, buffers: Tensor, column: Tensor, positions: slice, with_gradients: bool
+    ) -> Tensor:
         """From logits ``(K, n, N)`` to summed losses; gradients are left in their place."""
         total = torch.zeros((), dtype=torch.float64, device=column.device)
         teacher: Tensor | None = None
         above: Tensor | None = None
-        for block in reversed(buffers.unbind()):
+        for size in reversed(range(len(buffers))):
+            block = buffers[size]
             if self.bias is not None:
                 add_bias(block[:, : self.num_items], self.bias, column)
+            if self.shift is not None:
+                self.shift.add(block, positions, size)
             total += self._loss_and_softmax(block, column, teacher)
             soft = self.distillation if teacher is not None else 0.0
             if teacher is None and self.distillation > 0:
@@ -158,6 +166,8 @@ class _Logits:
             if soft and teacher is not None:
                 block.sub_(teacher, alpha=soft)
             block.scatter_add_(1, column, block.new_full(column.shape, soft - 1.0))
+            if self.shift is not None:
+                self.of_shifts[size] += self.shift.gradient(block, positions)
             if above is not None:
                 block += above
             above = block
@@ -191,6 +201,7 @@ def nested_cross_entropy(
     self_distillation: float = 0.0,
     block_size: int | None = None,
     bias: Tensor | None = None,
+    shift: HistoryShift | None = None,
 ) -> Tensor:
     """Mean over sizes and positions of the softmax cross-entropy over all items.
 
@@ -206,6 +217,7 @@ def nested_cross_entropy(
         block_size: positions worked through at once; chosen from the shapes when None.
         bias: ``(N,)`` constants added to the logits of every size, but not to that of a
             position's own target: see `recbole_fmrlrec.nn.sampled_loss`.
+        shift: what is added to the logits of the items that a position has read, and learns.
 
     Returns:
         Scalar loss.
@@ -221,8 +233,9 @@ def nested_cross_entropy(
         raise ValueError("there is no position to train: the batch has no targets")
     shape = len(ranked.learned[0]), len(sizes), len(targets)
     rows = block_size or block_rows(*shape, at_once(BLOCK_BYTES, hidden.device))
-    task = _Task(ranked, targets, tuple(sizes), float(self_distillation), rows, bias)
-    result: Tensor = _NestedCrossEntropy.apply(task, hidden, *ranked.learned)
+    task = _Task(ranked, targets, tuple(sizes), float(self_distillation), rows, bias, shift)
+    of_history = None if shift is None else shift.values
+    result: Tensor = _NestedCrossEntropy.apply(task, hidden, of_history, *ranked.learned)
     return result
 
 
@@ -233,15 +246,21 @@ def nested_cross_entropy_reference(
     sizes: Sequence[int],
     self_distillation: float = 0.0,
     bias: Tensor | None = None,
+    shift: HistoryShift | None = None,
 ) -> Tensor:
     """`nested_cross_entropy` by its definition: slow, plain, for the tests."""
     onehot = functional.one_hot(targets, len(items)).to(hidden.dtype)
-    added = 0.0 if bias is None else (1 - onehot) * bias
-    teacher = torch.softmax(hidden @ items.t() + added, dim=1).detach()
+    added = torch.zeros_like(onehot) if bias is None else (1 - onehot) * bias
+    read = torch.zeros_like(onehot)
+    if shift is not None:
+        for row, (columns, counted) in enumerate(zip(shift.columns, shift.counted, strict=True)):
+            read[row, columns[counted > 0]] = 1.0
+    shifts = torch.zeros(len(sizes)) if shift is None else shift.values
+    teacher = torch.softmax(hidden @ items.t() + added + shifts[-1] * read, dim=1).detach()
     losses = []
-    for size in sizes:
+    for size, value in zip(sizes, shifts, strict=True):
         soft = self_distillation if size != sizes[-1] else 0.0
         target = (1 - soft) * onehot + soft * teacher
-        logits = hidden[:, :size] @ items[:, :size].t() + added
+        logits = hidden[:, :size] @ items[:, :size].t() + added + value * read
         losses.append(functional.cross_entropy(logits, target))
     return torch.stack(losses).mean()

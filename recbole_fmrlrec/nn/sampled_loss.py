@@ -33,6 +33,7 @@ import torch
 from torch import Tensor
 
 from recbole_fmrlrec.nn.devices import send
+from recbole_fmrlrec.nn.history_shift import HistoryShift
 from recbole_fmrlrec.nn.loss import nested_cross_entropy
 
 KINDS = ("uniform", "in_batch", "popularity")
@@ -122,6 +123,7 @@ def sampled_cross_entropy(
     sizes: Sequence[int],
     self_distillation: float = 0.0,
     block_size: int | None = None,
+    shift: HistoryShift | None = None,
 ) -> Tensor:
     """Mean over sizes and positions of the sampled softmax loss.
 
@@ -133,12 +135,15 @@ def sampled_cross_entropy(
         sizes: nested sizes, strictly ascending; d = sizes[-1].
         self_distillation: as in `nested_cross_entropy`; the teacher is the estimated softmax.
         block_size: positions worked through at once; chosen from the shapes when None.
+        shift: as in `nested_cross_entropy`, for all items 0..N-1.
 
     Returns:
         Scalar loss.
     """
     columns, options = candidates.columns(targets), (sizes, self_distillation, block_size)
-    return nested_cross_entropy(hidden, items, columns, *options, bias=candidates.bias)
+    if shift is not None:
+        shift = shift.among(candidates.rows)
+    return nested_cross_entropy(hidden, items, columns, *options, candidates.bias, shift)
 
 
 def sampled_cross_entropy_reference(
