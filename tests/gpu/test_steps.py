@@ -99,6 +99,7 @@ def test_other_rows(root: Path, gpu: torch.device, model: str, keys: dict[str, A
 
 def test_first_items_several_blocks_and_distillation(root: Path, gpu: torch.device) -> None:
     keys = {"num_blocks": 2, "predict_first_item": True, "self_distillation": 0.3}
+    keys["history_bias"] = True
     assert_equal(*both(root, "fMRLRec", gpu, **keys))
 
 

@@ -237,6 +237,7 @@ def test_loss_and_gradients_ask_nothing_of_their_device(parts, model, loss, memo
         "num_sampled_items": 5,
         "predict_first_item": True,
     }
+    keys["history_bias"] = model == "fMRLRecID"
     _, loaders, built = parts(model, MAX_ITEM_LIST_LENGTH=4, self_distillation=0.5, **keys)
     interaction = next(iter(loaders[0])).to("meta")
     built.to("meta").train()

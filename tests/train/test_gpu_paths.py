@@ -108,7 +108,8 @@ def test_features_on_disk(root: Path, model: str, loss: str) -> None:
 
 
 def test_first_items_and_several_blocks(root: Path) -> None:
-    check_step(root, "fMRLRec", num_blocks=2, predict_first_item=True, self_distillation=0.3)
+    keys = {"num_blocks": 2, "predict_first_item": True, "self_distillation": 0.3}
+    check_step(root, "fMRLRec", **keys, history_bias=True)
 
 
 def check_step(root: Path, model: str, **keys: Any) -> None:

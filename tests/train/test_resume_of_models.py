@@ -36,6 +36,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "RippleNet": {"n_memory": 4, "embedding_size": 8},
     "Caser": {"nh": 2, "nv": 2},
 }
+KEYS["fMRLRecID"]["history_bias"] = True
 for name in list_models()["context_aware"]:
     KEYS[name] = {"threshold": {"rating": 3}}
 KEYS["DSSM"]["load_col"] = {"inter": COLUMNS["inter"], "item": ["item_id", "words"]}

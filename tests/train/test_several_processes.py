@@ -54,6 +54,7 @@ main(Path(sys.argv[1]))
 COMPARED: list[tuple[str, str, dict[str, Any]]] = [
     ("nested", "fMRLRec", {"weight_decay": 0.1}),
     ("ids", "fMRLRecID", {"self_distillation": 0.3, "clip_grad_norm": {"max_norm": 0.1}}),
+    ("history", "fMRLRec", {"history_bias": True}),
     ("first-item", "fMRLRec", {"predict_first_item": True, "training_windows": "latest"}),
     ("all-sampled", "fMRLRec", {"loss_type": "sampled_uniform", "num_sampled_items": 100}),
     ("shards", "fMRLRec", {"shard_items": True, "self_distillation": 0.3}),

@@ -1,0 +1,122 @@
+"""history_bias in RecBole: scores, ranks, losses of both row forms, export."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recbole_fmrlrec.deploy import Recommender
+from tests import toy
+from tests.models.small import Make, loss_and_gradients, parts_of
+
+
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    monkeypatch.chdir(tmp_path)
+    return parts_of("fMRLRec", {"history_bias": True}, (), tmp_path)
+
+
+def set_bias(model: Any, values: list[float]) -> None:
+    """Make the shifts what they are given as, by size."""
+    with torch.no_grad():
+        model.history_bias.copy_(torch.tensor(values) / 10)
+
+
+def test_the_published_model_has_none(parts: Make) -> None:
+    _, _, model = parts(history_bias=False)
+    assert model.history_bias is None and model.history_shifts() is None
+    _, _, model = parts()
+    assert model.history_shifts().tolist() == [0.0] * len(model.sizes)
+    with_one = model.parameter_count(model.sizes[0])
+    assert with_one == model.network.parameter_count(model.sizes[0]) + 1
+
+
+@torch.no_grad()
+def test_scores_and_ranks_have_it_at_every_size(parts: Make) -> None:
+    _, loaders, model = parts()
+    values = [-0.5, 0.25, 3.0][: len(model.sizes)]
+    interaction, _, _, targets = next(iter(loaders[1]))
+    model.eval()
+    plain = []
+    for size in model.sizes:
+        model.size = size
+        plain.append(model.full_sort_predict(interaction))
+    set_bias(model, values)
+    ranks = model.full_sort_mean_ranks(interaction, targets)
+    for k, size in enumerate(model.sizes):
+        model.size = size
+        expected = plain[k].clone()
+        for row, items in enumerate(interaction[model.ITEM_SEQ].tolist()):
+            for item in set(items) - {0}:
+                expected[row, item] += values[k]
+        scores = model.full_sort_predict(interaction)
+        torch.testing.assert_close(scores, expected)
+        alone = model.predict(interaction)
+        torch.testing.assert_close(alone, scores.gather(1, targets[:, None]).squeeze(1))
+        better = (scores[:, 1:] > scores.gather(1, targets[:, None])).sum(1)
+        assert ranks[k].tolist() == (better + 1).tolist()
+        with model.at_size(size):
+            torch.testing.assert_close(model.full_sort_predict(interaction), expected)
+
+
+@pytest.mark.parametrize("loss", ["CE", "sampled_uniform"])
+def test_windows_and_prefix_rows_learn_the_same(parts: Make, loss: str) -> None:
+    keys = {"MAX_ITEM_LIST_LENGTH": 10, "dropout_prob": 0.0, "train_batch_size": 10_000}
+    keys |= {"loss_type": loss, "num_sampled_items": 10_000}  # every item is a candidate
+    results = []
+    for rows in ("overlap", "prefix"):
+        _, loaders, model = parts(training_windows=rows, **keys)
+        set_bias(model, [-0.5, 0.25, 3.0][: len(model.sizes)])
+        results.append(loss_and_gradients(loaders, model))
+        assert model.history_bias.grad.abs().min() > 0
+    torch.testing.assert_close(results[0][0], results[1][0])
+    for ours, theirs in zip(results[0][1], results[1][1], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_it_learns_that_nothing_is_repeated(parts: Make) -> None:
+    """No history of the toy data holds an item twice, so each step takes the number down."""
+    _, loaders, model = parts(dropout_prob=0.0, input_dropout_prob=0.0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    model.train()
+    for _ in range(5):
+        for batch in loaders[0]:
+            optimizer.zero_grad()
+            model.calculate_loss(batch).backward()
+            optimizer.step()
+    assert model.history_shifts().max() < -0.5
+
+
+def test_a_run_is_exported_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recbole_fmrlrec import run
+    from recbole_fmrlrec.cli.main import main
+    from recbole_fmrlrec.train.open_run import open_run
+
+    monkeypatch.chdir(tmp_path)
+    toy.write_toy(tmp_path)
+    keys = toy.settings(tmp_path, history_bias=True)
+    finished = run("fMRLRec", "toy", config_dict=copy.deepcopy(keys))
+    assert main(["export", f"--checkpoint={finished.run_dir / 'best.pth'}", "--output=out"]) == 0
+    trained = open_run(finished.run_dir)
+    model, history = trained.model, trained.item_ids[:3]
+    learned = model.history_bias.detach()
+    assert learned.abs().min() > 0
+    rows = torch.tensor([[1, 2, 3]])
+    for k, size in enumerate(model.sizes):
+        deployed = Recommender.load(tmp_path / "out" / str(size))
+        assert deployed.description.history_bias == pytest.approx(10 * float(learned[k]))
+        model.size = size
+        with torch.no_grad():
+            scores = model.full_sort_predict(
+                {model.ITEM_SEQ: rows, model.ITEM_SEQ_LEN: torch.tensor([3])}
+            )[0, 1:]
+        torch.testing.assert_close(deployed.scores(history), scores, rtol=1e-5, atol=1e-5)
+        recorded = next(row for row in finished.test if row["size"] == size)["metrics"]
+        found = deployed.description.metrics["test"]["float32"]
+        assert {name: found[name] for name in recorded} == pytest.approx(recorded, abs=1e-4)
