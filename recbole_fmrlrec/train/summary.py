@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from recbole_fmrlrec.model_api.protocols import ExportableModel, NestedModel
 from recbole_fmrlrec.train.typed_settings import RunSettings
 
 
@@ -31,19 +32,20 @@ def model_lines(settings: RunSettings, model: Any) -> list[str]:
     """What is trained: model, seed, device; parameters, at each size where there are sizes."""
     count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     head = f"model:   {settings.model}, seed {settings.seed}, on {settings.device}"
-    network = getattr(model, "network", None)
-    if network is None or not hasattr(network, "parameter_count"):
+    if not (isinstance(model, NestedModel) and isinstance(model, ExportableModel)):
         return [f"{head}, {count:,} parameters"]
-    counts = [f"{size} ({network.parameter_count(size):,})" for size in network.sizes]
-    return [head, f"sizes:   {', '.join(counts)}", f"         in brackets the {counted(network)}"]
+    counts = [f"{size} ({model.parameter_count(size):,})" for size in model.sizes]
+    return [head, f"sizes:   {', '.join(counts)}", f"         in brackets the {counted(model)}"]
 
 
-def counted(network: Any) -> str:
-    """What the parameters of a size count, of a network of ours."""
-    parts = ["the blocks"]
+def counted(model: Any) -> str:
+    """What the parameters of a size count, of a model of ours."""
+    network, parts = model.network, ["the blocks"]
     if network.projector is not None:
         parts.append("the projector of the features")
     if network.id_embedding is not None:
         parts.append("a learned vector for each item")
+    if model.history_shifts() is not None:
+        parts.append("a number for the history's items")
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     return f"parameters that are trained: {listed}"
