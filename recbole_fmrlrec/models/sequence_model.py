@@ -26,6 +26,7 @@ from recbole_fmrlrec.data.batch import Batch, LaidOut, lay_out
 from recbole_fmrlrec.data.window_rows import START_TARGET, TARGETS, WindowRows
 from recbole_fmrlrec.keys.schema import SAMPLED_LOSSES
 from recbole_fmrlrec.model_api.protocols import VectorModel, WindowModel
+from recbole_fmrlrec.models.cold_items import cold_bias, known_items
 from recbole_fmrlrec.models.settings import ModelSettings
 from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.history_shift import HistoryShift
@@ -51,28 +52,6 @@ class KeptItems:
     table: Tensor | None = None
     input_projections: Tensor | None = None
     made_of: list[Any] = field(default_factory=list)
-
-
-def _known_items(dataset: Any) -> Tensor | None:
-    """The items 0..N-1 that a split by time lets training know of; None where that is all.
-
-    The others are in no loss: draws pass over them, and a bias takes them out of the softmax.
-    """
-    cold: Tensor | None = getattr(dataset, "cold_items", None)
-    if cold is None or not len(cold):
-        return None
-    known = torch.ones(dataset.item_num - 1, dtype=torch.bool)
-    known[cold - 1] = False
-    return torch.nonzero(known).flatten()
-
-
-def _cold_bias(known: Tensor | None, n_items: int) -> Tensor | None:
-    """What takes all but the known items out of a softmax, ``(N,)``."""
-    if known is None:
-        return None
-    bias = torch.full((n_items - 1,), torch.finfo(torch.float32).min / 4)
-    bias[known] = 0.0
-    return bias
 
 
 class SequenceModel(VectorModel, SequentialRecommender):
@@ -106,9 +85,9 @@ class SequenceModel(VectorModel, SequentialRecommender):
                 "train_neg_sample_args to None; loss_type has sampled losses"
             )
         settings = ModelSettings(config, type(self).__name__)
-        self.known_items = _known_items(dataset)
+        self.known_items = known_items(dataset)
         self.register_buffer(
-            "cold_bias", _cold_bias(self.known_items, self.n_items), persistent=False
+            "cold_bias", cold_bias(self.known_items, self.n_items), persistent=False
         )
         self.predict_first_item = bool(settings["predict_first_item"])
         self.loss_block_size: int | None = settings["loss_block_size"]
