@@ -169,7 +169,7 @@ def _describe(
 
 def _history_bias(trained: Trained, size: int) -> float:
     shifts = trained.model.history_shifts()
-    return 0.0 if shifts is None else float(shifts[trained.model.sizes.index(size)])
+    return 0.0 if shifts is None else float(shifts.detach()[trained.model.sizes.index(size)])
 
 
 def _measure(folder: Path, description: Description, trained: Trained) -> ExportedSize:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,9 @@ def test_a_run_is_exported_with_it(
     toy.write_toy(tmp_path)
     keys = toy.settings(tmp_path, history_bias=True)
     finished = run("fMRLRec", "toy", config_dict=copy.deepcopy(keys))
-    assert main(["export", f"--checkpoint={finished.run_dir / 'best.pth'}", "--output=out"]) == 0
+    with warnings.catch_warnings(record=True) as caught:
+        found = main(["export", f"--checkpoint={finished.run_dir / 'best.pth'}", "--output=out"])
+    assert found == 0 and not any("requires_grad" in str(warning.message) for warning in caught)
     trained = open_run(finished.run_dir)
     model, history = trained.model, trained.item_ids[:3]
     learned = model.history_bias.detach()
