@@ -113,7 +113,12 @@ class Config(RecBoleConfig):
         kept = {k: v for k, v in self.effective().items() if k not in NOT_IN_FINGERPRINT}
         if kept.get("history") == BOTH:  # so that runs of versions without the key are found
             del kept["history"]
-        for key in ("allow_tf32", "continue_from", "continue_optimizer"):  # likewise
+        for key in (
+            "allow_tf32",
+            "continue_from",
+            "continue_optimizer",
+            "history_bias",
+        ):  # likewise
             if not kept.get(key):
                 kept.pop(key, None)
         self._fingerprint = hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,20 @@ def our_model_file(model: str) -> Path | None:
 def model_defaults(model: str) -> dict[str, Any]:
     """Our properties of one of our models; of fMRLRec for a class that somebody derived from it."""
     return load_yaml(our_model_file(model) or properties_dir() / "model" / "fMRLRec.yaml")
+
+
+#: Keys that came later: the key of the same models that was there before, and the value that says
+#: what was done until then.
+_LATER: dict[str, tuple[str, Any]] = {"history_bias": ("self_distillation", False)}
+
+
+def later_keys(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What a whole stored configuration means by the keys that it does not know yet."""
+    return {
+        key: value
+        for key, (beside, value) in _LATER.items()
+        if beside in stored and key not in stored
+    }
 
 
 def dataset_properties(model: str, dataset: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from dataset_tools.formats.parquet_copy import is_copy
 from recbole_fmrlrec.console import run_log
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.atomic import write_json
+from recbole_fmrlrec.keys.known import later_keys
 from recbole_fmrlrec.keys.schema import MAX_THREADS
 from recbole_fmrlrec.model_api import outside
 from recbole_fmrlrec.rules import is_whole, shown
@@ -101,7 +102,8 @@ class RunFolder:
             for key, kind in zip(_IDENTITY, (str, str, str, dict), strict=True):
                 if not isinstance(getattr(found, key), kind):
                     raise TypeError(f"{key} is not a {'text' if kind is str else 'mapping'}")
-            return found
+            later = later_keys(content.get("config", {}))
+            return replace(found, overrides={**later, **found.overrides})
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(
                 f"{file.absolute()}: damaged ({type(error).__name__}: {error}), so that its "

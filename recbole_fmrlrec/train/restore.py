@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.trust import FILE_KEYS
+from recbole_fmrlrec.keys.known import later_keys
 from recbole_fmrlrec.model_api import registry
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _config(
     skipped = {"model", "dataset", *NOT_IN_FINGERPRINT}
     changed = {
         key: value
-        for key, value in saved.items()
+        for key, value in {**later_keys(saved), **saved}.items()
         if key not in skipped and key in today and today[key] != value
     }
     recorded = changed, f"the configuration in {path}"
@@ -158,6 +159,6 @@ def carried_settings(saved: Mapping[str, Any], today: Config) -> dict[str, Any]:
     now = today.effective()
     return {
         key: value
-        for key, value in saved.items()
+        for key, value in {**later_keys(saved), **saved}.items()
         if key in now and key not in elsewhere and now[key] != value
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -92,9 +93,7 @@ def test_it_learns_that_nothing_is_repeated(parts: Make) -> None:
     assert model.history_shifts().max() < -0.5
 
 
-def test_a_run_is_exported_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_exported_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from recbole_fmrlrec import run
     from recbole_fmrlrec.cli.main import main
     from recbole_fmrlrec.train.open_run import open_run
@@ -123,3 +122,29 @@ def test_a_run_is_exported_with_it(
         recorded = next(row for row in finished.test if row["size"] == size)["metrics"]
         found = deployed.description.metrics["test"]["float32"]
         assert {name: found[name] for name in recorded} == pytest.approx(recorded, abs=1e-4)
+
+
+def test_runs_from_before_the_key_load_and_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their stored configurations do not have it, and today's default would add a parameter."""
+    from recbole_fmrlrec import run
+    from recbole_fmrlrec.files.checkpoint import load_checkpoint, save_checkpoint
+    from recbole_fmrlrec.train.open_run import open_run
+
+    monkeypatch.chdir(tmp_path)
+    toy.write_toy(tmp_path)
+    keys = toy.settings(tmp_path, history_bias=False)
+    folder = run("fMRLRecID", "toy", config_dict=copy.deepcopy(keys)).run_dir
+    written = json.loads((folder / "config.json").read_text())
+    del written["config"]["history_bias"], written["overrides"]["history_bias"]
+    (folder / "config.json").write_text(json.dumps(written))
+    content = load_checkpoint(folder / "best.pth")
+    del content["config"]["history_bias"]
+    save_checkpoint(folder / "best.pth", content)
+    assert open_run(folder).model.history_bias is None
+    (folder / "result.json").unlink()
+    again = run(resume=folder)
+    assert again.run_dir == folder and again.config["history_bias"] is False
+    today = run("fMRLRecID", "toy", config_dict=toy.settings(tmp_path))
+    assert today.config["history_bias"] is True
