@@ -67,7 +67,8 @@ def test_scores_and_ranks_have_it_at_every_size(parts: Make) -> None:
 
 @pytest.mark.parametrize("loss", ["CE", "sampled_uniform"])
 def test_windows_and_prefix_rows_learn_the_same(parts: Make, loss: str) -> None:
-    keys = {"MAX_ITEM_LIST_LENGTH": 10, "dropout_prob": 0.0, "train_batch_size": 10_000}
+    keys: dict[str, Any] = {"MAX_ITEM_LIST_LENGTH": 10, "dropout_prob": 0.0}
+    keys |= {"train_batch_size": 10_000}
     keys |= {"loss_type": loss, "num_sampled_items": 10_000}  # every item is a candidate
     results = []
     for rows in ("overlap", "prefix"):
