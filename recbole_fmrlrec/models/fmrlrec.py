@@ -14,7 +14,6 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from recbole_fmrlrec.data.batch import Batch
 from recbole_fmrlrec.evaluation.counting import ScoreReader
 from recbole_fmrlrec.evaluation.ranking import nested_scores
 from recbole_fmrlrec.model_api.protocols import ExportableModel, NestedModel, ShardedItems
@@ -30,10 +29,6 @@ from recbole_fmrlrec.nn.sampled_loss import Candidates, sampled_cross_entropy
 
 #: Above this size what items add to the recurrence is not kept for an evaluation.
 PROJECTIONS_BYTES = 512 * 2**20
-
-#: The shift of the history's items is this many times what is learned: an optimizer that moves a
-#: number by about the learning rate in a step takes it as far as logits go.
-SHIFT_SCALE = 10.0
 
 
 class fMRLRec(NestedModel, ShardedItems, FeatureInput, CausalModel, ExportableModel):
@@ -67,9 +62,7 @@ class fMRLRec(NestedModel, ShardedItems, FeatureInput, CausalModel, ExportableMo
             r_max=settings["r_max"],
         )
         self.size = self.network.width
-        self.history_bias: nn.Parameter | None = None
-        if settings["history_bias"]:
-            self.history_bias = nn.Parameter(torch.zeros(len(self.sizes)))
+        self.add_history_bias(settings["history_bias"], len(self.sizes))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -82,11 +75,8 @@ class fMRLRec(NestedModel, ShardedItems, FeatureInput, CausalModel, ExportableMo
 
     def history_shifts(self) -> Tensor | None:
         """What each size adds to the scores of the items of a history, ``(K,)``."""
-        return (
-            None
-            if self.history_bias is None
-            else SHIFT_SCALE * self.history_bias[: len(self.sizes)]
-        )
+        shifts = super().history_shifts()
+        return None if shifts is None else shifts[: len(self.sizes)]
 
     @contextmanager
     def at_size(self, size: int) -> Iterator[None]:
@@ -136,14 +126,6 @@ class fMRLRec(NestedModel, ShardedItems, FeatureInput, CausalModel, ExportableMo
         """What a step reads of the items ``(T, d)``, and all of them as the loss ranks them."""
         return self.network.step_items(self.features, ids, positions, self.step_shards)
 
-    def history_shift(self, batch: Batch) -> HistoryShift | None:
-        """What is added to the scores of the items that each trained position has read."""
-        if (values := self.history_shifts()) is None:
-            return None
-        if batch.packing is None:
-            return HistoryShift.of_rows(batch.item_seq, values)
-        return HistoryShift.of_positions(batch.item_seq, batch.packing, batch.trained, values)
-
     def softmax_loss(
         self,
         hidden: Tensor,
@@ -172,7 +154,7 @@ class fMRLRec(NestedModel, ShardedItems, FeatureInput, CausalModel, ExportableMo
         ids = interaction[self.ITEM_ID]
         hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
         scores = (hidden[:, : self.size] * self.item_table()[ids][:, : self.size]).sum(1)
-        if (shift := self._shift_of(interaction)) is not None:
+        if (shift := self.shift_of(interaction)) is not None:
             scores = scores + shift.of(ids - 1, self._place)
         return scores
 
@@ -180,7 +162,7 @@ class fMRLRec(NestedModel, ShardedItems, FeatureInput, CausalModel, ExportableMo
         """Scores ``(B, N+1)`` of all items, at the size ``self.size``."""
         hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
         scores = hidden[:, : self.size] @ self.item_table()[:, : self.size].t()
-        if (shift := self._shift_of(interaction)) is not None:
+        if (shift := self.shift_of(interaction)) is not None:
             shift.add(scores[:, 1:], slice(0, len(scores)), self._place)
         return scores
 
@@ -188,18 +170,13 @@ class fMRLRec(NestedModel, ShardedItems, FeatureInput, CausalModel, ExportableMo
     def _place(self) -> int:
         return self.sizes.index(self.size)
 
-    def _shift_of(self, interaction: Interaction) -> HistoryShift | None:
-        if (values := self.history_shifts()) is None:
-            return None
-        return HistoryShift.of_rows(interaction[self.ITEM_SEQ], values)
-
     @torch.no_grad()
     def full_sort_scores(
         self, reader: ScoreReader, interaction: Interaction, targets: Tensor
     ) -> None:
         """Show a reader the scores of all items at every size, from one encoding."""
         hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        shift = self._shift_of(interaction)
+        shift = self.shift_of(interaction)
         nested_scores(reader, hidden, self.item_table()[1:], targets - 1, self.sizes, shift)
 
 

@@ -27,6 +27,7 @@ from recbole_fmrlrec.data.window_rows import START_TARGET, TARGETS, WindowRows
 from recbole_fmrlrec.keys.schema import SAMPLED_LOSSES
 from recbole_fmrlrec.model_api.protocols import VectorModel, WindowModel
 from recbole_fmrlrec.models.cold_items import cold_bias, known_items
+from recbole_fmrlrec.models.history_bias import HistoryBias
 from recbole_fmrlrec.models.settings import ModelSettings
 from recbole_fmrlrec.nn.devices import send
 from recbole_fmrlrec.nn.history_shift import HistoryShift
@@ -54,7 +55,7 @@ class KeptItems:
     made_of: list[Any] = field(default_factory=list)
 
 
-class SequenceModel(VectorModel, SequentialRecommender):
+class SequenceModel(HistoryBias, VectorModel, SequentialRecommender):
     """Scores are products of an output for the history with a vector for each item.
 
     A subclass gives `item_vectors` and `encode_last`; where they are not the vectors of the output,
@@ -92,6 +93,7 @@ class SequenceModel(VectorModel, SequentialRecommender):
         self.predict_first_item = bool(settings["predict_first_item"])
         self.loss_block_size: int | None = settings["loss_block_size"]
         self.sampler = self._make_sampler(settings, dataset)
+        self.add_history_bias(settings["history_bias"])
         self._kept = KeptItems()
 
     def _make_sampler(self, settings: ModelSettings, dataset: Any) -> CandidateSampler | None:
@@ -189,10 +191,6 @@ class SequenceModel(VectorModel, SequentialRecommender):
         shift = self.history_shift(batch)
         return self.softmax_loss(self.output(hidden), items, batch.targets - 1, shift)
 
-    def history_shift(self, batch: Batch) -> HistoryShift | None:
-        """What is added to the scores of the items that each trained position has read."""
-        return None
-
     def trained_outputs(self, vectors: Tensor, batch: Batch) -> Tensor:
         """Outputs ``(T, d)`` at the positions of a batch that have a target."""
         return self.encode_last(vectors, batch.item_seq, batch.lengths)
@@ -257,11 +255,16 @@ class SequenceModel(VectorModel, SequentialRecommender):
     def predict(self, interaction: Interaction) -> Tensor:
         """Scores ``(B,)`` of one item per row."""
         ids = interaction[self.ITEM_ID]
-        return (self._outputs(interaction) * self.output_items(self.item_table()[ids], ids)).sum(1)
+        items = self.output_items(self.item_table()[ids], ids)
+        scores = (self._outputs(interaction) * items).sum(1)
+        shift = self.shift_of(interaction)
+        return scores if shift is None else scores + shift.of(ids - 1, 0)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores ``(B, N+1)`` of all items; the padding's is 0."""
         scores = self._outputs(interaction) @ self.ranked_vectors().t()
+        if (shift := self.shift_of(interaction)) is not None:
+            shift.add(scores, slice(0, len(scores)), 0)
         return nn.functional.pad(scores, (1, 0))
 
 

@@ -92,9 +92,10 @@ class LRURecEncoder(nn.Module):
 def init_weights(module: nn.Module, std: float = 0.02) -> None:
     """Weights and biases, real and imaginary parts alike: normal within two standard deviations.
 
-    Norms and the recurrence's nu, theta, gamma keep what they begin with.
+    Norms, the recurrence's nu, theta, gamma and the history's bias keep what they begin with.
     """
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
-            if not isinstance(part, nn.LayerNorm) and not name.endswith("_log"):
+            kept = name.endswith("_log") or name == "history_bias"
+            if not isinstance(part, nn.LayerNorm) and not kept:
                 nn.init.trunc_normal_(parameter, std=std, a=-2 * std, b=2 * std)

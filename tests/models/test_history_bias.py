@@ -149,3 +149,63 @@ def test_runs_from_before_the_key_load_and_go_on(
     assert again.run_dir == folder and again.config["history_bias"] is False
     today = run("fMRLRecID", "toy", config_dict=toy.settings(tmp_path))
     assert today.config["history_bias"] is True
+
+
+#: Baselines of this package that may have one; their own keys in small.
+OTHERS: dict[str, dict[str, Any]] = {
+    "SASRecM": {},
+    "LRURec": {},
+    "UniSRec": {},
+    "BSARec": {"hidden_size": 8},
+    "FMLPRec": {"hidden_size": 8},
+}
+
+
+@pytest.mark.parametrize("model", OTHERS)
+def test_baselines_may_have_one(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    foreign = ("sizes", "dropout_prob", "input_dropout_prob")
+    make = parts_of(model, {"history_bias": True, **OTHERS[model]}, foreign, tmp_path)
+    _, loaders, built = make()
+    assert built.history_bias.tolist() == [0.0]
+    interaction, _, _, targets = next(iter(loaders[1]))
+    built.eval()
+    with torch.no_grad():
+        plain = built.full_sort_predict(interaction)
+        built.history_bias.fill_(-0.15)
+        scores = built.full_sort_predict(interaction)
+        expected = plain.clone()
+        for row, items in enumerate(interaction[built.ITEM_SEQ].tolist()):
+            for item in set(items) - {0}:
+                expected[row, item] -= 1.5
+        torch.testing.assert_close(scores, expected)
+        alone = built.predict(interaction)
+        torch.testing.assert_close(alone, scores.gather(1, targets[:, None]).squeeze(1))
+    # The loss of RecBole's rows is the softmax of these very scores.
+    _, loaders, built = make(
+        **({} if model in ("BSARec", "FMLPRec") else {"training_windows": "prefix"})
+    )
+    built.eval()
+    with torch.no_grad():
+        built.history_bias.fill_(-0.15)
+    batch = next(iter(loaders[0]))
+    loss = built.calculate_loss(batch)
+    logits = built.full_sort_predict(batch)[:, 1:]
+    wanted = torch.nn.functional.cross_entropy(logits, batch[built.POS_ITEM_ID] - 1)
+    torch.testing.assert_close(loss, wanted)
+    loss.backward()
+    assert float(built.history_bias.grad.abs()) > 0
+
+
+def test_models_with_negatives_of_their_own_have_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recbole_fmrlrec.errors import UsageError
+
+    monkeypatch.chdir(tmp_path)
+    foreign = ("sizes", "dropout_prob", "input_dropout_prob")
+    for model in ("gSASRec", "eSASRec", "DIFF"):
+        with pytest.raises(UsageError, match="history_bias"):
+            parts_of(model, {"history_bias": True}, foreign, tmp_path)()
