@@ -13,6 +13,7 @@ from torch import Tensor
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.model_api.protocols import NestedModel, VectorModel
+from recbole_fmrlrec.models.history_bias import HistoryBias
 from recbole_fmrlrec.runs.folder import BEST
 from recbole_fmrlrec.train.restore import saved_config, saved_model
 
@@ -43,6 +44,8 @@ class TrainedRun:
     def item_vectors(self, ids: Sequence[str] | None = None, size: int | None = None) -> Tensor:
         """Vectors ``(n, s)`` of items: their score for a user is the product with the user's.
 
+        To the scores of the items of the user's history `history_bias` is added.
+
         Args:
             ids: items; all in the order of `item_ids` when None.
             size: a nested size s; the largest when None, and for a model without sizes.
@@ -70,6 +73,19 @@ class TrainedRun:
         found = self.model.history_vectors(torch.tensor([rows]), torch.tensor([len(rows)]))
         vector: Tensor = found[0, :width]
         return vector.clone()
+
+    @torch.no_grad()
+    def history_bias(self, size: int | None = None) -> float:
+        """What is added to the scores of the items of a history; 0 without the key.
+
+        Raises:
+            UsageError: an unknown size, or a model without such vectors.
+        """
+        self._width(size)
+        shifts = self.model.history_shifts() if isinstance(self.model, HistoryBias) else None
+        if shifts is None:
+            return 0.0
+        return float(shifts[-1 if size is None else self.model.sizes.index(size)])
 
     def _width(self, size: int | None) -> int | None:
         """How many numbers of a vector are wanted; None for all."""
