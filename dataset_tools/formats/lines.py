@@ -182,7 +182,8 @@ def _damaged(path: Path, number: int, error: Exception) -> DatasetError:
 def _block(path: Path, encoding: str, first: int, data: bytes) -> Block:
     encoding = encoding if first == 1 else encoding.removesuffix("-sig")
     text: str | None = None
-    if len(data) <= MAX_LINE_BYTES and data.count(b"\r") == data.count(b"\r\n"):
+    ends = b"\r" not in data or data.count(b"\r") == data.count(b"\r\n")
+    if len(data) <= MAX_LINE_BYTES and ends:
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError:

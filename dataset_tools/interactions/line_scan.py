@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
+
 from dataset_tools.errors import DatasetError
 from dataset_tools.formats.lines import Block, Fault, FileLines, read_blocks
 from dataset_tools.formats.parquet_table import quoted_text
@@ -66,7 +68,7 @@ class LineScan:
         return self.broken != "false"
 
     def sql(self, returns: bool) -> str:
-        """The statement that makes the table ``block`` of a block of lines.
+        """The statement that makes the table ``block`` of the lines in ``given``.
 
         Args:
             returns: whether there are carriage returns at the ends of lines.
@@ -77,11 +79,9 @@ class LineScan:
         line = "rtrim(line, chr(13))" if returns else "line"
         return f"""
             CREATE OR REPLACE TEMP TABLE block AS
-            WITH pieces AS (
-                SELECT unnest(string_split($text, chr(10))) AS line, unnest(range($count)) AS n),
-            lines AS (SELECT $first + n AS seq, {line} AS line FROM pieces),
-            fields AS (
-                SELECT seq, line, {self.split} AS f FROM lines WHERE seq >= {self.first_line}),
+            WITH lines AS (
+                SELECT seq, {line} AS line FROM given WHERE seq >= {self.first_line}),
+            fields AS (SELECT seq, line, {self.split} AS f FROM lines),
             texts AS (SELECT seq, line, f, {texts} FROM fields),
             checked AS (SELECT *, COALESCE({checks}, false) AS plain FROM texts)
             SELECT seq, {", ".join(values)}, plain, {self.broken} AS broken,
@@ -163,7 +163,7 @@ def json_scan(
     """
     names = list(dict.fromkeys(keys.values()))
     paths = ", ".join(quoted_text(f'$."{name}"') for name in names)
-    fields = f"CASE WHEN json_valid(line) THEN json_extract_string(line, [{paths}]) END"
+    fields = f"TRY(json_extract_string(line, [{paths}]))"
     listed = ", ".join(map(quoted_text, names))
     once = f"len(list_filter(json_keys(line), lambda key: key IN ({listed}))) = {len(names)}"
     strict = " AND ".join(f"NOT regexp_matches(line, '{sign}')" for sign in _NO_JSON)
@@ -231,11 +231,10 @@ class LeftLines(FileLines):
         if block.text is None:
             # A record may go on in the next block.
             return _Taken(0, None, broken=self._scan.quotes and b'"' in block.data)
-        text = block.text.removesuffix("\n")
         cursor = self._database.cursor()
         try:
-            values = {"text": text, "count": block.count(), "first": block.first}
-            cursor.execute(self._scan.sql(returns="\r" in text), values)
+            cursor.register("given", _numbered(block.text, block.first))
+            cursor.execute(self._scan.sql(returns="\r" in block.text))
             if cursor.execute("SELECT count(*) FROM block WHERE broken").fetchall()[0][0]:
                 return _Taken(0, None, broken=True)
             names = self._scan.columns()
@@ -260,6 +259,14 @@ class LeftLines(FileLines):
             self._database.run("DELETE FROM raw WHERE seq >= ?", self._start + ahead[0].first)
         for block in chain(ahead, blocks):
             yield from self._rows_of(block)
+
+
+def _numbered(text: str, first: int) -> dict[str, np.ndarray]:
+    """The lines of a text as columns: DuckDB reads them where they are, a long text it copies."""
+    lines = text.split("\n")
+    if text.endswith("\n"):
+        lines.pop()
+    return {"seq": np.arange(first, first + len(lines)), "line": np.array(lines, dtype=object)}
 
 
 @dataclass(frozen=True)
