@@ -97,6 +97,8 @@ def _float_text(value: object) -> str:
 
 
 def _field_text(column: Column, value: object) -> str:
+    if value is None or (isinstance(value, str) and not value):
+        return ""
     if column.type == "token":
         text = clean_token(value)
     elif column.type == "token_seq":
