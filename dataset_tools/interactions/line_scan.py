@@ -14,8 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from dataset_tools.errors import DatasetError
 from dataset_tools.formats.lines import Block, Fault, FileLines, read_blocks
@@ -28,6 +27,9 @@ from dataset_tools.interactions.plain_sql import (
     plain_rating,
     plain_stamp,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RAW = (
     "seq BIGINT, user_id VARCHAR, item_id VARCHAR, stamp BIGINT, moment DOUBLE, dated BOOLEAN, "
@@ -263,6 +265,8 @@ class LeftLines(FileLines):
 
 def _numbered(text: str, first: int) -> dict[str, np.ndarray]:
     """The lines of a text as columns: DuckDB reads them where they are, a long text it copies."""
+    import numpy as np
+
     lines = text.split("\n")
     if text.endswith("\n"):
         lines.pop()

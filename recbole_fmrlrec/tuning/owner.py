@@ -1,8 +1,8 @@
 """Which study a folder of runs and tables belongs to: two would overwrite each other's files.
 
-A study has an id of its own, kept with it in its storage, so that it is the same one behind a proxy,
-in a folder that other machines call by another name, or with its database moved. The folder holds
-that id, the study's name and its storage.
+A study has an id of its own, kept with it in its storage, so that it is the same one behind a
+proxy, in a folder that other machines call by another name, or with its database moved. The folder
+holds that id, the study's name and its storage.
 """
 
 from __future__ import annotations
