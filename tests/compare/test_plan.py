@@ -329,7 +329,7 @@ def test_a_key_of_some_models_is_told_where_it_can_stand(tmp_path):
             read_plan(file)
         assert str(error.value) == f"unknown key `sizes` ({file}, line 4): {way % 'Ours'}"
     own = text.replace("SASRec:", "SASRec: {settings: {sizes: [8]}}")
-    with pytest.raises(UsageError, match="not of SASRec$"):  # there it stands below its model
+    with pytest.raises(UsageError, match=r"not of SASRec$"):  # there it stands below its model
         read_plan(write(tmp_path, own))
 
 
