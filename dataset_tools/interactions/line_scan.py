@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from dataset_tools.errors import DatasetError
 from dataset_tools.formats.lines import Block, Fault, FileLines, read_blocks
 from dataset_tools.formats.parquet_table import quoted_text
-from dataset_tools.interactions.database import MAX_READERS, Database
+from dataset_tools.interactions.database import Database
 from dataset_tools.interactions.plain_sql import (
     Plain,
     plain_id,
@@ -202,15 +202,14 @@ class LeftLines(FileLines):
     def __init__(self, scan: LineScan, database: Database, fault: Fault, start: int = 0) -> None:
         super().__init__(scan.path, scan.encoding, fault)
         self._scan, self._database, self._start = scan, database, start
-        self._workers = min(database.threads, MAX_READERS)
         self._error: DatasetError | None = None
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         blocks = self._blocks()
         ahead: deque[tuple[Block, Future[_Taken]]] = deque()
-        with ThreadPoolExecutor(self._workers) as pool:
+        with self._database.readers() as pool:
             while True:
-                for block in islice(blocks, self._workers + 1 - len(ahead)):
+                for block in islice(blocks, self._database.reader_count + 1 - len(ahead)):
                     ahead.append((block, pool.submit(self._take, block)))
                 if not ahead or ahead[0][1].result().broken:
                     break
