@@ -21,6 +21,7 @@ from dataset_tools.files.dataset_folder import (
 from dataset_tools.formats.atomic_files import (
     MAX_FIELD,
     clean_token,
+    read_header,
     read_item_table,
     write_lines,
     write_table,
@@ -302,10 +303,25 @@ def _fields(
 
 
 def _copy_used_columns(spool: Path, path: Path) -> None:
-    columns, rows = read_item_table(spool)
+    """Leave out the columns that are empty in every row.
+
+    No field of what `write_table` writes holds a tab or a line end.
+    """
+    columns = read_header(spool)
     used = {"item_id"}
-    for row in rows:
-        used.update(name for name, text in row.items() if text)
-    kept = [column for column in columns if column.name in used]
-    _, rows = read_item_table(spool)
-    write_table(path, list(map(str, kept)), ([row[c.name] for c in kept] for row in rows))
+    for fields in _spooled(spool):
+        used.update(column.name for column, text in zip(columns, fields, strict=True) if text)
+        if len(used) == len(columns):
+            spool.replace(path)
+            return
+    kept = [at for at, column in enumerate(columns) if column.name in used]
+    lines = ("\t".join([fields[at] for at in kept]) + "\n" for fields in _spooled(spool))
+    write_lines(path, [str(columns[at]) for at in kept], lines)
+
+
+def _spooled(spool: Path) -> Iterator[list[str]]:
+    """The fields of each row as they are written."""
+    with open(spool, encoding="utf-8", newline="\n") as stream:
+        next(stream)
+        for line in stream:
+            yield line[:-1].split("\t")

@@ -23,6 +23,7 @@ from dataset_tools.files.atomic_write import FULL, disk_full, replacing
 from dataset_tools.files.dataset_folder import PARQUET_SUFFIX, stored_form
 from dataset_tools.files.unfinished import partial_path
 from dataset_tools.formats.parquet_table import ParquetTable
+from dataset_tools.formats.words import is_clean
 
 ID_COLUMNS = ("user_id", "item_id")
 TYPES = ("token", "token_seq", "float", "float_seq")
@@ -77,6 +78,8 @@ def clean_sequence(value: object) -> str:
     """A ``token_seq`` as it will be read back: words with single spaces between them."""
     if value is None:
         return ""
+    if isinstance(value, str) and len(value) <= MAX_FIELD and is_clean(value):
+        return value
     words = value if isinstance(value, (list, tuple)) else [value]
     text = " ".join(" ".join(str(word) for word in words).split())
     text = " ".join(_SURROGATE.sub("\ufffd", _CONTROL.sub(" ", text)).split())
@@ -94,6 +97,8 @@ def _float_text(value: object) -> str:
 
 
 def _field_text(column: Column, value: object) -> str:
+    if value is None or (isinstance(value, str) and not value):
+        return ""
     if column.type == "token":
         text = clean_token(value)
     elif column.type == "token_seq":

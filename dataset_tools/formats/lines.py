@@ -14,7 +14,7 @@ from dataset_tools.errors import DatasetError, UsageError
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 CHUNK_BYTES = 1 << 20
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 16 << 20
 # Encodings of which any lines together are decoded as each is by itself.
 BLOCK_ENCODINGS = frozenset({"utf-8", "utf-8-sig", "ascii", "iso8859-1", "cp1252"})
 Fault = Callable[[Path, int, str], None]
@@ -182,7 +182,8 @@ def _damaged(path: Path, number: int, error: Exception) -> DatasetError:
 def _block(path: Path, encoding: str, first: int, data: bytes) -> Block:
     encoding = encoding if first == 1 else encoding.removesuffix("-sig")
     text: str | None = None
-    if len(data) <= MAX_LINE_BYTES and data.count(b"\r") == data.count(b"\r\n"):
+    ends = b"\r" not in data or data.count(b"\r") == data.count(b"\r\n")
+    if len(data) <= MAX_LINE_BYTES and ends:
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError:

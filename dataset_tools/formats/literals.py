@@ -11,6 +11,8 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import Any
 
+from dataset_tools.formats.words import is_clean
+
 _TAG = re.compile(
     r"</?(?:a|b|i|u|p|em|br|hr|li|ol|ul|td|th|tr|div|img|pre|sub|sup|big|font|span|table|tbody"
     r"|center|strong|small|h[1-6]|script|style)(?:\s[^<>]*)?/?>",
@@ -148,7 +150,7 @@ def _plain(text: str) -> str:
         text = html.unescape(html.unescape(text))
     if "<" in text:
         text = _TAG.sub(" ", text)
-    return " ".join(text.split())
+    return text if is_clean(text) else " ".join(text.split())
 
 
 def plain_id(value: object) -> str:

@@ -114,6 +114,12 @@ def file_faults(path: Path) -> Iterator[None]:
         ) from error
 
 
+def begins_as_parquet(path: Path) -> bool:
+    """Whether the first bytes of a file are those of Parquet, encrypted or not."""
+    with open(path, "rb") as stream:
+        return stream.read(4) in (b"PAR1", b"PARE")
+
+
 def is_nested(kind: str) -> bool:
     """Whether a type of DuckDB holds more than one value."""
     return kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION", "VARIANT"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,10 +61,17 @@ class Database:
         self._connection = duckdb.connect(":memory:", config=resources.settings(folder))
         self._connection.execute("SET enable_progress_bar = false")
         self.threads = int(self.value("SELECT current_setting('threads')"))
+        self.reader_count = min(self.threads, MAX_READERS)
+        self._readers: list[Executor] = []
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of one thread."""
         return self._connection.cursor()
+
+    def readers(self) -> Executor:
+        """Threads that each work with a cursor of its own; `close` waits for them."""
+        self._readers.append(ThreadPoolExecutor(self.reader_count))
+        return self._readers[-1]
 
     def run(self, sql: str, *values: object) -> duckdb.DuckDBPyConnection:
         """Execute a statement; ``values`` take the place of its question marks."""
@@ -84,7 +92,12 @@ class Database:
         self._connection.unregister("batch")
 
     def close(self) -> None:
-        """Give memory and files back."""
+        """Give memory and files back.
+
+        Where a bad row has ended the conversion, readers may be at work on the blocks behind it.
+        """
+        for readers in self._readers:
+            readers.shutdown(cancel_futures=True)
         self._connection.close()
 
 

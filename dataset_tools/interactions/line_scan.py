@@ -10,15 +10,16 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dataset_tools.errors import DatasetError
 from dataset_tools.formats.lines import Block, Fault, FileLines, read_blocks
 from dataset_tools.formats.parquet_table import quoted_text
-from dataset_tools.interactions.database import MAX_READERS, Database
+from dataset_tools.interactions.database import Database
 from dataset_tools.interactions.plain_sql import (
     Plain,
     plain_id,
@@ -26,6 +27,9 @@ from dataset_tools.interactions.plain_sql import (
     plain_rating,
     plain_stamp,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RAW = (
     "seq BIGINT, user_id VARCHAR, item_id VARCHAR, stamp BIGINT, moment DOUBLE, dated BOOLEAN, "
@@ -66,7 +70,7 @@ class LineScan:
         return self.broken != "false"
 
     def sql(self, returns: bool) -> str:
-        """The statement that makes the table ``block`` of a block of lines.
+        """The statement that makes the table ``block`` of the lines in ``given``.
 
         Args:
             returns: whether there are carriage returns at the ends of lines.
@@ -77,11 +81,9 @@ class LineScan:
         line = "rtrim(line, chr(13))" if returns else "line"
         return f"""
             CREATE OR REPLACE TEMP TABLE block AS
-            WITH pieces AS (
-                SELECT unnest(string_split($text, chr(10))) AS line, unnest(range($count)) AS n),
-            lines AS (SELECT $first + n AS seq, {line} AS line FROM pieces),
-            fields AS (
-                SELECT seq, line, {self.split} AS f FROM lines WHERE seq >= {self.first_line}),
+            WITH lines AS (
+                SELECT seq, {line} AS line FROM given WHERE seq >= {self.first_line}),
+            fields AS (SELECT seq, line, {self.split} AS f FROM lines),
             texts AS (SELECT seq, line, f, {texts} FROM fields),
             checked AS (SELECT *, COALESCE({checks}, false) AS plain FROM texts)
             SELECT seq, {", ".join(values)}, plain, {self.broken} AS broken,
@@ -163,7 +165,7 @@ def json_scan(
     """
     names = list(dict.fromkeys(keys.values()))
     paths = ", ".join(quoted_text(f'$."{name}"') for name in names)
-    fields = f"CASE WHEN json_valid(line) THEN json_extract_string(line, [{paths}]) END"
+    fields = f"TRY(json_extract_string(line, [{paths}]))"
     listed = ", ".join(map(quoted_text, names))
     once = f"len(list_filter(json_keys(line), lambda key: key IN ({listed}))) = {len(names)}"
     strict = " AND ".join(f"NOT regexp_matches(line, '{sign}')" for sign in _NO_JSON)
@@ -200,15 +202,14 @@ class LeftLines(FileLines):
     def __init__(self, scan: LineScan, database: Database, fault: Fault, start: int = 0) -> None:
         super().__init__(scan.path, scan.encoding, fault)
         self._scan, self._database, self._start = scan, database, start
-        self._workers = min(database.threads, MAX_READERS)
         self._error: DatasetError | None = None
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         blocks = self._blocks()
         ahead: deque[tuple[Block, Future[_Taken]]] = deque()
-        with ThreadPoolExecutor(self._workers) as pool:
+        with self._database.readers() as pool:
             while True:
-                for block in islice(blocks, self._workers + 1 - len(ahead)):
+                for block in islice(blocks, self._database.reader_count + 1 - len(ahead)):
                     ahead.append((block, pool.submit(self._take, block)))
                 if not ahead or ahead[0][1].result().broken:
                     break
@@ -231,11 +232,10 @@ class LeftLines(FileLines):
         if block.text is None:
             # A record may go on in the next block.
             return _Taken(0, None, broken=self._scan.quotes and b'"' in block.data)
-        text = block.text.removesuffix("\n")
         cursor = self._database.cursor()
         try:
-            values = {"text": text, "count": block.count(), "first": block.first}
-            cursor.execute(self._scan.sql(returns="\r" in text), values)
+            cursor.register("given", _numbered(block.text, block.first))
+            cursor.execute(self._scan.sql(returns="\r" in block.text))
             if cursor.execute("SELECT count(*) FROM block WHERE broken").fetchall()[0][0]:
                 return _Taken(0, None, broken=True)
             names = self._scan.columns()
@@ -260,6 +260,16 @@ class LeftLines(FileLines):
             self._database.run("DELETE FROM raw WHERE seq >= ?", self._start + ahead[0].first)
         for block in chain(ahead, blocks):
             yield from self._rows_of(block)
+
+
+def _numbered(text: str, first: int) -> dict[str, np.ndarray]:
+    """The lines of a text as columns: DuckDB reads them where they are, a long text it copies."""
+    import numpy as np
+
+    lines = text.split("\n")
+    if text.endswith("\n"):
+        lines.pop()
+    return {"seq": np.arange(first, first + len(lines)), "line": np.array(lines, dtype=object)}
 
 
 @dataclass(frozen=True)

@@ -171,8 +171,10 @@ class RecordTexts:
     def text(self, record: Mapping[str, Any], *names: str, joiner: str = ", ") -> str:
         """The texts of the first of these fields that has any."""
         for name in names:
+            if (value := record.get(name)) is None:
+                continue
             try:
-                texts = [text for text in texts_of(record.get(name)) if text not in NO_TEXT]
+                texts = [text for text in texts_of(value) if text not in NO_TEXT]
             except TypeError:
                 self.say(f"metadata fields {name!r} that are not text")
                 continue

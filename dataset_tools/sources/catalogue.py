@@ -63,6 +63,11 @@ class Catalogue:
         for file, has in zip(self._files, found, strict=True):
             check_columns(file, has, needed)
 
+    @property
+    def kinds(self) -> set[str]:
+        """What its files are, by their names."""
+        return set(map(table_kind, self._files))
+
     def _all_columns(self, found: list[list[str]]) -> list[str]:
         """The columns of all files; but for JSON lines, each must have all of them."""
         every = list(dict.fromkeys(name for names in found for name in names))

@@ -92,6 +92,8 @@ class CSVSource(Source):
     skips_bad_rows: bool = False
     # Whether this is all of the log, and not one of its parts.
     alone: bool = True
+    # Whether this is what the user has named, a catalogue included.
+    whole: bool = True
     item_columns: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -106,11 +108,15 @@ class CSVSource(Source):
             self._open_log()
         else:
             alone = len(files) == 1
-            self._parts = [replace(self, log=f, catalogue=None, alone=alone) for f in files]
+            self._parts = [
+                replace(self, log=file, catalogue=None, alone=alone, whole=False) for file in files
+            ]
         self._items: Catalogue | None = None
         if self.catalogue is not None:
             key = self.item_id or self.item
             self._items = Catalogue(self.catalogue, key, self.columns, self.image, *self._how)
+        if self.whole:
+            self._check_text_options(files)
         texts = self._items.texts if self._items else {}
         self.item_columns = tuple(f"{name}:token_seq" for name in texts)
 
@@ -126,6 +132,28 @@ class CSVSource(Source):
         self._table = ParquetTable(self.log)
         check_columns(self.log, (list(self._table.types), []), needed)
         self._table.check_plain(needed)
+
+    def _check_text_options(self, files: Iterable[Path]) -> None:
+        """Refuse what says how a text is written where no text is read."""
+        said = {"--delimiter": self.delimiter is not None, "--encoding": self._how[1] != "utf-8"}
+        given = [option for option, is_given in said.items() if is_given]
+        tables = {*map(self._kind_of, files), *(self._items.kinds if self._items else ())}
+        if given and tables == {"parquet"}:
+            raise UsageError(
+                f"{' and '.join(given)}: {self.log} is Parquet, which has its own types and no "
+                "delimiters; leave the option out"
+            )
+
+    def _note_types(self, report: Report) -> None:
+        """Say which options do not hold for a Parquet file, whose types know better."""
+        assert self._table is not None
+        types = {what: self._table.types[name] for what, name in self._columns.items()}
+        if self.time_format != "auto" and is_moment(types.get("time", "")):
+            reason = f"files whose {self.time} holds times by its type: --time-format is not needed"
+            report.add(reason, 1, self.log.name)
+        if self.decimal != "auto" and types.get("rating", "BLOB") not in ("VARCHAR", "BLOB"):
+            reason = f"files whose {self.rating} holds numbers by its type: --decimal is not needed"
+            report.add(reason, 1, self.log.name)
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
@@ -235,6 +263,8 @@ class CSVSource(Source):
     ) -> Iterator[Interaction]:
         """The interactions of rows; ``read`` knows how many others have been read elsewhere."""
         good, problem = 0, ""
+        if self._table is not None:
+            self._note_types(report)
         for line, row in rows:
             place = f"{report.unit} {line}"
             try:

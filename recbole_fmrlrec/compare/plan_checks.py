@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from recbole_fmrlrec.compare.plan import Variant
 from recbole_fmrlrec.config import settings as setting_rules
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.keys.known import general_keys, model_keys
 from recbole_fmrlrec.model_api.registry import is_nested
 
 #: Settings that the comparison itself makes, and where they are said: in its file, or by which
@@ -31,13 +33,21 @@ ELSEWHERE = {
 }
 
 
-def check_setting(model: str, key: str, value: Any, where: str, in_file: bool) -> None:
+def check_setting(
+    model: str,
+    key: str,
+    value: Any,
+    where: str,
+    in_file: bool,
+    models: Mapping[str, str] | None = None,
+) -> None:
     """Refuse a setting that a model cannot have in a comparison.
 
     Args:
         key: of a configuration; with dots an entry of a mapping.
         where: its place, for the message.
         in_file: whether that is in the file of a comparison.
+        models: all compared ones by their names in tables, where the setting is for all of them.
 
     Raises:
         UsageError: the comparison itself makes it, the model does not know it or not this value, or
@@ -48,10 +58,32 @@ def check_setting(model: str, key: str, value: Any, where: str, in_file: bool) -
         way = ELSEWHERE[top][0 if in_file else 1]
         raise UsageError(f"{where}: `{top}` is not a setting here; set it with {way}")
     values: dict[str, Any] = {}
-    setting_rules.apply([setting_rules.Setting(key, value, where)], values, model)
+    with told_for_some(key, value, model, models or {}):
+        setting_rules.apply([setting_rules.Setting(key, value, where)], values, model)
     fault = rows_fault(values.get("eval_args") or {})
     if fault is not None:
         raise UsageError(f"{where}: {fault}")
+
+
+@contextmanager
+def told_for_some(key: str, value: Any, model: str, models: Mapping[str, str]) -> Iterator[None]:
+    """Say of a key that is for all models, and that one of them does not know, where it can stand.
+
+    Args:
+        model: the one that is checked.
+        models: all of them by their names in tables.
+    """
+    try:
+        yield
+    except UsageError as error:
+        top = key.partition(".")[0]
+        knowing = [name for name, other in models.items() if top in model_keys(other)]
+        if not knowing or top in model_keys(model) | general_keys():
+            raise
+        raise UsageError(
+            f"{error}; settings of some of the models stand in a comparison's file, below each of "
+            f"them: `models: {{{knowing[0]}: {{settings: {{{key}: {value}}}}}}}`"
+        ) from error
 
 
 def rows_fault(eval_args: Mapping[str, Any]) -> str | None:

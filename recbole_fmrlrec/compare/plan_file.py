@@ -243,14 +243,21 @@ class _Reader(PlanValues):
     # Settings of models are checked as those of a single run are, with the line of this file.
 
     def _check_settings(self, plan: Plan) -> None:
+        models = {variant.name: variant.model for variant in plan.models}
         for variant in plan.models:
             own: EntryPath = ("models", variant.name, "settings")
             self._check_model(variant.model, own, variant.settings)
-            self._check_model(variant.model, ("settings",), plan.settings)
+            self._check_model(variant.model, ("settings",), plan.settings, models)
             for name, values in plan.datasets.items():
-                self._check_model(variant.model, ("datasets", name), values)
+                self._check_model(variant.model, ("datasets", name), values, models)
 
-    def _check_model(self, model: str, at: EntryPath, values: dict[str, Any]) -> None:
+    def _check_model(
+        self,
+        model: str,
+        at: EntryPath,
+        values: dict[str, Any],
+        models: Mapping[str, str] | None = None,
+    ) -> None:
         for key, value in values.items():
             where = self.where((*at, key))
-            check_setting(model, key, value, where, in_file=self.path is not None)
+            check_setting(model, key, value, where, self.path is not None, models)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ def plan_from_options(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
     datasets = names(options.dataset or "ml-100k")
     check_options(rest, models, "compare", _OPTIONS)
     settings = _settings(options, rest)
+    named = {model: model for model in models}
     values: dict[str, Any] = {
         "name": "-".join([*models, *datasets]),
         "models": models,
@@ -48,8 +49,8 @@ def plan_from_options(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
         **_evaluation_keys(options, settings),
     }
     if "max_minutes" in settings:
-        values["budget"] = {"minutes": _typed("max_minutes", settings.pop("max_minutes"), models)}
-    values["settings"] = {key: _typed(key, text, models) for key, text in settings.items()}
+        values["budget"] = {"minutes": _typed("max_minutes", settings.pop("max_minutes"), named)}
+    values["settings"] = {key: _typed(key, text, named) for key, text in settings.items()}
     return plan_from_values(values)
 
 
@@ -79,12 +80,13 @@ def plan_from_file(options: argparse.Namespace, rest: Sequence[str]) -> Plan:
     if options.dataset:
         said["datasets"] = names(options.dataset)
     plan = read_plan(options.file, said)
-    models = [variant.model for variant in plan.models]
+    named = {variant.name: variant.model for variant in plan.models}
+    models = list(named.values())
     check_options(rest, models, "compare", _OPTIONS)
     minutes = plan.minutes
     if "max_minutes" in settings:
-        minutes = _typed("max_minutes", settings.pop("max_minutes"), models)
-    overrides = {key: _typed(key, text, models) for key, text in settings.items()}
+        minutes = _typed("max_minutes", settings.pop("max_minutes"), named)
+    overrides = {key: _typed(key, text, named) for key, text in settings.items()}
     for key, value in overrides.items():
         for model in models:
             check_setting(model, key, value, "command line", in_file=False)
@@ -132,22 +134,23 @@ def _evaluation_keys(options: argparse.Namespace, settings: dict[str, str]) -> d
     return found
 
 
-def _typed(key: str, text: str, models: Sequence[str]) -> Any:
-    """The value that a text means as a setting of the models.
+def _typed(key: str, text: str, models: Mapping[str, str]) -> Any:
+    """The value that a text means as a setting of the models, which are given by name.
 
     Raises:
         UsageError: one of them does not know the key, or cannot have the value.
     """
-    from recbole_fmrlrec.compare.plan_checks import ELSEWHERE
+    from recbole_fmrlrec.compare.plan_checks import ELSEWHERE, told_for_some
     from recbole_fmrlrec.config.settings import Setting, apply
     from recbole_fmrlrec.model_api.registry import check_model_name
 
     value: Any = text
-    for model in models:
+    for model in models.values():
         check_model_name(model)
         values: dict[str, Any] = {}
         if key not in ELSEWHERE or key == "max_minutes":
-            apply([Setting(key, text, "command line", is_text=True)], values, model)
+            with told_for_some(key, text, model, models):
+                apply([Setting(key, text, "command line", is_text=True)], values, model)
             value = values
             for part in key.split("."):
                 value = value[part]

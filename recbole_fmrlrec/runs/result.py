@@ -48,7 +48,9 @@ class RunResult:
             items and ``masked_ndcg@10`` among those that are not in the user's history.
         test: the same on test.
         history: a record per epoch; ``epoch`` is its number, counted from 1.
-        seconds: wall time of data, training (validation included), test, and total.
+        seconds: wall time of data, training (validation included), test, and total. ``data`` and
+            ``test`` are those of the last session of a run that was resumed, ``training`` and
+            ``total`` of all; of a killed one, ``total`` counts up to its last checkpoint.
         parent: the training that this one continues: file, SHA-256, dataset, epochs, and how many
             items and users were kept, are new, are gone; None where it continues none.
         peak_memory_bytes: largest resident memory of the process, and of the GPU where one is used.

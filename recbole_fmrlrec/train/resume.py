@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
 from logging import Logger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from recbole_fmrlrec.files.checkpoint import (
 )
 from recbole_fmrlrec.nn.random_state import random_state, set_random_state
 from recbole_fmrlrec.runs.folder import BEST, LAST
+from recbole_fmrlrec.runs.result import training_seconds
 from recbole_fmrlrec.train.training_state import TrainingState, random_states, set_random_states
 from recbole_fmrlrec.train.vocabulary import to_text, vocabulary_of
 
@@ -39,7 +41,7 @@ _RECORDED += ("best_valid_score", "best_valid_result", "best_by_size", "by_size"
 _RECORDED += ("masked_ranks",)
 _RECORDED += ("cur_step", "start_epoch", "saved_model_file", "checkpoint_dir", "settings")
 _RECORDED += ("_resumed", "_plain_state", "_loaders", "_exchange")
-_RECORDED += ("_is_late", "_seen", "_unread")
+_RECORDED += ("_is_late", "_seen", "_unread", "begun", "earlier_seconds")
 
 
 class ResumableTraining:
@@ -49,6 +51,8 @@ class ResumableTraining:
         run_dir: folder of ``best.pth`` and ``last.pth``.
         history: a record per epoch: number (from 0), loss, seconds, learning rate, validation.
         best_by_size: metrics of the best epoch's validation by nested size.
+        begun: when this session of the run began, in seconds since 1970.
+        earlier_seconds: what the sessions before it took, up to the checkpoint it goes on from.
     """
 
     config: Config
@@ -66,6 +70,8 @@ class ResumableTraining:
     by_size: dict[int, Metrics] | None = None
     best_by_size: dict[int, Metrics] | None = None
     scheduler: LambdaLR | None = None
+    begun: float
+    earlier_seconds: float = 0.0
     _loaders: tuple[Any, Any] = (None, None)
     _resumed: dict[str, Any] | None = None
     _plain_state: TrainingState | None = None
@@ -74,6 +80,10 @@ class ResumableTraining:
     def last_file(self) -> Path:
         """The checkpoint from which a killed run continues."""
         return self.run_dir / LAST
+
+    def seconds_so_far(self) -> float:
+        """Wall time of all sessions of the run; of a killed one, up to its last checkpoint."""
+        return self.earlier_seconds + time.time() - self.begun
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         """Write the model that is best so far (RecBole calls this when validation improves)."""
@@ -120,6 +130,7 @@ class ResumableTraining:
                 "best_valid_result": dict(self.best_valid_result or {}),
                 "best_by_size": self.best_by_size,
                 "history": self.history,
+                "seconds": self.seconds_so_far(),
                 "optimizer": self.optimizer.state_dict(),
                 "optimizer_in_turn": self._optimizer_in_turn(),
                 "scheduler": self.scheduler.state_dict()["last_epoch"],
@@ -239,6 +250,8 @@ class ResumableTraining:
         self.best_valid_result = state["best_valid_result"] or None
         self.best_by_size = state["best_by_size"]
         self.history = state["history"]
+        # Those that were written without it know the time of their epochs alone.
+        self.earlier_seconds = state.get("seconds", training_seconds(self, 0.0))
         load_model_state(self.model, state)
         if name := state.get("optimizer_in_turn"):
             self.optimizer = getattr(self, name)

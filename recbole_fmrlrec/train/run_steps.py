@@ -92,6 +92,11 @@ class RunSteps:
         self.folder.begin(config, threads.count, self.parent.identity() if self.parent else None)
         for note in config.notes:
             say(note)
+        if settings.shard_items and torchrun.size() == 1:
+            say(
+                "shard_items: True does nothing in one process: it shares the projection of the "
+                "items' features out among the processes of `torchrun --nproc_per_node=N`"
+            )
         init_seed(settings.seed, settings.reproducibility)
         clock = time.perf_counter()
         dataset = create_dataset(config)
@@ -140,8 +145,10 @@ class RunSteps:
                 "the beginning",
                 type(trainer).__name__,
             )
-        elif self.resume:
-            trainer.resume()
+        else:
+            trainer.begun = self.started
+            if self.resume:
+                trainer.resume()
         return trainer
 
     def _train_and_test(
@@ -165,7 +172,8 @@ class RunSteps:
             test = trainer.evaluate(test_data, load_best_model=True, show_progress=shown)
             seconds["test"] = time.perf_counter() - clock
             self._save_ranks(trainer, test_data)
-        seconds["total"] = time.time() - self.started
+        so_far = getattr(trainer, "seconds_so_far", None)
+        seconds["total"] = so_far() if so_far else time.time() - self.started
         result = RunResult(
             model=settings.model,
             dataset=settings.dataset,

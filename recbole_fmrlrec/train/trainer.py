@@ -88,6 +88,7 @@ class Trainer(
         self.run_dir = Path(run_dir or self.settings.checkpoint_dir)
         self.saved_model_file = str(self.run_dir / BEST)
         self.history = []
+        self.begun = time.time()
 
     @property
     def finished(self) -> bool:

@@ -20,6 +20,7 @@ class RunSettings:
         allow_tf32: a GPU rounds the factors of float32 products.
         continue_from: a run, or its checkpoint, that is continued on other data.
         continue_optimizer: whether its optimiser's state is kept.
+        shard_items: see `TrainerSettings`.
     """
 
     model: str
@@ -33,6 +34,7 @@ class RunSettings:
     init_from: str | None = None
     continue_from: str | None = None
     continue_optimizer: bool = False
+    shard_items: bool | None = None
     show_progress: bool = False
     allow_tf32: bool = False
 

@@ -15,6 +15,7 @@ from recbole_fmrlrec.files.writable import check_folder
 from recbole_fmrlrec.launch.workers import Workers
 from recbole_fmrlrec.tuning import outputs
 from recbole_fmrlrec.tuning.outputs import state
+from recbole_fmrlrec.tuning.owner import check_owner, claim_folder
 from recbole_fmrlrec.tuning.plan import Plan, with_data
 from recbole_fmrlrec.tuning.storage import file_of, open_storage
 from recbole_fmrlrec.tuning.study import DEFINITION, open_study, outcomes, retry
@@ -27,7 +28,8 @@ def check(plan: Plan, url: str) -> None:
 
     Raises:
         DataError: the dataset is not there, and nothing says where it comes from.
-        UsageError: no files can be written where they are to be.
+        UsageError: no files can be written where they are to be, or those of another study are
+            there.
     """
     from recbole_fmrlrec.data.prepare_missing import require_dataset
 
@@ -36,6 +38,7 @@ def check(plan: Plan, url: str) -> None:
     folders = {} if file is None else {file.parent: "--storage"}
     for folder, option in {**folders, plan.output: "--output"}.items():
         check_folder(folder, option)
+    check_owner(plan, url)
 
 
 def search(plan: Plan, url: str, workers: Workers, *, debug: bool = False) -> str:
@@ -70,7 +73,9 @@ def search(plan: Plan, url: str, workers: Workers, *, debug: bool = False) -> st
 def _open(plan: Plan, url: str) -> tuple[Plan, optuna.Study]:
     storage = open_storage(url)
     plan = _with_stored_sampler(plan, storage)
-    return plan, open_study(storage, plan)
+    study = open_study(storage, plan)
+    claim_folder(plan, study, url)
+    return plan, study
 
 
 def _with_stored_sampler(plan: Plan, storage: BaseStorage) -> Plan:

@@ -308,6 +308,31 @@ def test_wrong_words_beside_a_file(tmp_path, words, says):
     assert says in str(error.value)
 
 
+def test_a_key_of_some_models_is_told_where_it_can_stand(tmp_path):
+    way = (
+        "it is a key of fMRLRec, fMRLRecID, not of SASRec; settings of some of the models stand in "
+        "a comparison's file, below each of them: `models: {%s: {settings: {sizes: [8]}}}`"
+    )
+    options = build_parser().parse_args(["--model=SASRec,fMRLRec"])
+    with pytest.raises(UsageError) as error:
+        plan_from_options(options, ["--sizes=[8]"])
+    assert str(error.value) == f"unknown key `sizes` (command line): {way % 'fMRLRec'}"
+    text = "datasets: [ml-100k]\nmodels:\n  SASRec:\n  Ours: {model: fMRLRec}\n"
+    with pytest.raises(UsageError) as error:
+        over(tmp_path, text, "--sizes=[8]")
+    assert str(error.value) == f"unknown key `sizes` (command line): {way % 'Ours'}"
+    for more in ("settings: {sizes: [8]}", "datasets: {ml-100k: {sizes: [8]}}"):
+        file = write(tmp_path, text.replace("datasets: [ml-100k]\n", "") + f"{more}\n")
+        if "datasets" not in more:
+            file.write_text(file.read_text() + "datasets: [ml-100k]\n")
+        with pytest.raises(UsageError) as error:
+            read_plan(file)
+        assert str(error.value) == f"unknown key `sizes` ({file}, line 4): {way % 'Ours'}"
+    own = text.replace("SASRec:", "SASRec: {settings: {sizes: [8]}}")
+    with pytest.raises(UsageError, match=r"not of SASRec$"):  # there it stands below its model
+        read_plan(write(tmp_path, own))
+
+
 def test_the_example_of_the_documentation(tmp_path):
     page = (Path(__file__).resolve().parents[2] / "docs/compare.md").read_text(encoding="utf-8")
     example = page.split("```yaml\n")[1].split("```")[0]

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from recbole_fmrlrec import run
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation.list_record import TEST_LISTS
 from recbole_fmrlrec.evaluation.rank_record import TEST_RANKS, RankRecord
+from recbole_fmrlrec.files.checkpoint import load_checkpoint, save_checkpoint
 from recbole_fmrlrec.files.disk import NoRoom
 from recbole_fmrlrec.runs.result import RunResult
 from recbole_fmrlrec.train.threads import Threads
@@ -449,3 +451,39 @@ def test_curves_of_both_in_tensorboard(toy_run):
         shown = [(event.step, event.value) for event in events.Scalars(f"valid/{name}")]
         recorded = [(record["epoch"], record["valid"][name]) for record in result.history]
         assert shown == [(epoch, pytest.approx(value)) for epoch, value in recorded]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_total_of_seconds_is_that_of_all_sessions(toy_run, tmp_path, recorded):
+    def interrupt(epoch, score):
+        raise KeyboardInterrupt
+
+    begun = time.time()
+    with pytest.raises(KeyboardInterrupt):
+        run("fMRLRec", "toy", config_dict=toy.settings(tmp_path), after_validation=interrupt)
+    (file,) = (tmp_path / "saved").glob("*/last.pth")
+    last = load_checkpoint(file)
+    epoch = last["history"][0]
+    assert epoch["train_seconds"] + epoch["valid_seconds"] < last["seconds"] < time.time() - begun
+    epoch |= {"train_seconds": 7000.0, "valid_seconds": 76.0}
+    if recorded:
+        last["seconds"] = 9000.0
+    else:  # as an earlier version wrote it: its epochs are known alone
+        del last["seconds"]
+    save_checkpoint(file, last)
+    begun = time.time()
+    again = toy_run(resume=str(file.parent))
+    took = time.time() - begun
+    assert again.epochs_run == 3
+    here = again.seconds["training"] - 7076 + again.seconds["data"] + again.seconds["test"]
+    earlier = 9000 if recorded else 7076
+    assert earlier + here <= again.seconds["total"] + 0.01 <= earlier + took + 0.02
+
+
+def test_shards_of_items_in_one_process_are_said_to_do_nothing(toy_run, capsys):
+    said = "shard_items: True does nothing in one process: "
+    toy_run(shard_items=True, epochs=1)
+    assert capsys.readouterr().err.count(said) == 1
+    toy_run(shard_items=False, epochs=1)
+    toy_run(epochs=1)
+    assert said not in capsys.readouterr().err

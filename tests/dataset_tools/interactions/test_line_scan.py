@@ -95,3 +95,15 @@ def test_a_memory_limit_that_is_none(
     assert main([*arguments, f"--memory-limit={size}"]) == 2
     assert f"--memory-limit {size!r}: write a size such as 4GB" in capsys.readouterr().err
     assert main([*arguments, "--memory-limit=200MB", "--threads=1"]) == 0
+
+
+def test_a_bad_row_is_named_while_others_are_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 4000)
+    monkeypatch.setattr(lines, "CHUNK_BYTES", 4000)
+    source(tmp_path, ["ann,mug,3,never", *(f"u{n},i{n},3,{n}" for n in range(20_000))])
+    options = ["--time", "t", "--rating", "stars", "--threads", "4"]
+    for _ in range(5):  # which of them are at work then is chance
+        assert main(["convert", "csv", f"{tmp_path}/log.csv", f"{tmp_path}/out", *options]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {tmp_path}/log.csv, line 2: t 'never' ")

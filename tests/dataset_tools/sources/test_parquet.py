@@ -350,3 +350,64 @@ def test_names_that_look_like_patterns(tmp_path: Path) -> None:
     write(tmp_path / "it's 1", u=["b"], i=["x"], t=[1])
     assert convert("parquet", log, tmp_path / "out", *OPTIONS[:6]) == 0
     assert (tmp_path / "out" / "out.inter").read_text().endswith(":float\na\tx\t1\n")
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.tsv", "log.jsonl", "parts/log.csv"])
+def test_a_text_is_no_parquet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    log = as_csv(tmp_path / name, {"u": ["a"], "i": ["x"], "t": [1]})
+    given = log.parent if name.startswith("parts") else log
+    assert convert("parquet", given, tmp_path / "out", *OPTIONS[:6]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {log}: not a Parquet file (it does not begin with PAR1); `convert csv` with the "
+        "same words reads tables of that name: CSV, TSV and JSON lines\n"
+    )
+    write(log, u=["a"], i=["x"], t=[1])  # whatever it is called
+    assert convert("parquet", given, tmp_path / "out", *OPTIONS[:6]) == 0
+
+
+@pytest.mark.parametrize("source", ["csv", "parquet"])
+def test_options_of_texts_are_refused_where_none_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    log = write(tmp_path / "p" / "log.parquet", u=["a"], i=["x"], t=[1])
+    items = write(tmp_path / "items.parquet", i=["x"], name=["mug"])
+    for place in (log, log.parent):
+        for option, value in (("--delimiter", ";"), ("--encoding", "latin-1")):
+            for more in ([], ["--items", str(items)]):
+                options = [*OPTIONS[:6], option, value, *more]
+                assert convert(source, place, tmp_path / "out", *options) == 2
+                said = capsys.readouterr().err
+                assert said == (
+                    f"error: {option}: {place} is Parquet, which has its own types and no "
+                    "delimiters; leave the option out\n"
+                )
+    texts = tmp_path / "items.csv"
+    texts.write_bytes("i;name\nx;caf\xe9\n".encode("latin-1"))
+    options = [*OPTIONS[:6], "--delimiter", ";", "--encoding", "latin-1", "--items", str(texts)]
+    for place in (log, log.parent):  # there they are those of the catalogue
+        assert convert(source, place, tmp_path / "out", *options) == 0
+        assert (tmp_path / "out" / "out.item").read_text().endswith("\nx\tcaf\xe9\n")
+
+
+def test_options_that_the_types_make_needless_are_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    day, parts = pa.array([datetime.date(2024, 3, 1)]), tmp_path / "p"
+    options = [*OPTIONS, "--time-format", "%d.%m.%Y", "--decimal", ","]
+    write(parts / "1.parquet", u=["a"], i=["x"], t=day, r=[4.5])
+    write(parts / "2.parquet", u=["a"], i=["y"], t=["02.03.2024"], r=[1])
+    write(parts / "3.parquet", u=["a"], i=["z"], t=day, r=["2,5"])
+    assert convert("parquet", parts, tmp_path / "out", *options) == 0
+    noted = [line for line in capsys.readouterr().out.splitlines() if "files whose" in line]
+    assert noted == [
+        "  left out or noted: 2 files whose t holds times by its type: --time-format is not "
+        "needed (first: 1.parquet)",
+        "  left out or noted: 2 files whose r holds numbers by its type: --decimal is not needed "
+        "(first: 1.parquet)",
+    ]
+    rows = (tmp_path / "out" / "out.inter").read_text().removeprefix(HEADER).splitlines()
+    assert rows == ["a\tx\t4.5\t1709251200", "a\ty\t1.0\t1709337600", "a\tz\t2.5\t1709251200"]
+    assert convert("parquet", parts / "1.parquet", tmp_path / "out", *OPTIONS) == 0
+    assert "files whose" not in capsys.readouterr().out
