@@ -13,6 +13,7 @@ from dataset_tools.errors import UsageError
 from dataset_tools.formats.bad_rows import ROUNDED_IDS, Report
 from dataset_tools.formats.date_texts import AmbiguousDate
 from dataset_tools.formats.dates import check_time_format, read_number, read_stamp
+from dataset_tools.formats.decimals import with_point
 from dataset_tools.formats.lines import FileLines, can_read_blocks, check_encoding
 from dataset_tools.formats.literals import is_exponent, plain_id
 from dataset_tools.formats.parquet_table import ParquetTable, is_moment
@@ -42,9 +43,6 @@ from dataset_tools.sources.catalogue import (
     check_columns,
 )
 
-# Numbers with a point, or a comma, before the decimals, and the other sign between thousands.
-_POINT = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d+)?")
-_COMMA = re.compile(r"[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+)(,\d+)?")
 # Names of JSON fields that SQL can look for.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_ .:-]+")
 UNREADABLE = "interactions with an unreadable time or rating"
@@ -305,34 +303,10 @@ class CSVSource(Source):
             return None
         value = row.get(self.rating)
         try:
-            return read_number(_with_point("" if value is None else value, self.decimal))
+            return read_number(with_point("" if value is None else value, self.decimal))
         except ValueError as error:
             raise ValueError(f"{self.rating} {error}") from None
 
     def items(self, report: Report) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield the rows of the catalogue."""
         return iter(()) if self._items is None else self._items.items(report)
-
-
-def _with_point(value: object, decimal: str) -> object:
-    """A number as Python writes it, from one whose decimals may stand behind a comma.
-
-    Raises:
-        ValueError: it does not go with ``decimal``, or (``auto``) both readings are possible.
-    """
-    if not isinstance(value, str) or not ("," in value or decimal == ","):
-        return value
-    text = value.strip()
-    readings = {}
-    if _POINT.fullmatch(text):
-        readings["."] = text.replace(",", "")
-    if _COMMA.fullmatch(text):
-        readings[","] = text.replace(".", "").replace(",", ".")
-    if decimal == "auto" and len(set(readings.values())) > 1:
-        raise ValueError(
-            f"{value!r} could be {readings[',']} (--decimal ,) or {readings['.']} (--decimal .)"
-        )
-    chosen = list(readings.values()) if decimal == "auto" else [readings.get(decimal)]
-    if not chosen or chosen[0] is None:
-        raise ValueError(f"{value!r} is not a number with --decimal {decimal}")
-    return chosen[0]
