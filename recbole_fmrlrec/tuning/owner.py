@@ -97,7 +97,7 @@ def _mark(plan: Plan) -> dict[str, Any] | None:
 
 
 def _fits(mark: dict[str, Any], plan: Plan, storage: str) -> bool:
-    """Whether a study is that of the mark by name and storage: perhaps begun anew there."""
+    """Whether a study has the name and the storage of the mark, as one that was begun anew has."""
     return bool(mark["study"] == plan.study and mark["storage"] == storage)
 
 
