@@ -97,7 +97,7 @@ def _mark(plan: Plan) -> dict[str, Any] | None:
 
 
 def _fits(mark: dict[str, Any], plan: Plan, storage: str) -> bool:
-    """Whether a study has the name and the storage of the mark, as one that was begun anew has."""
+    """Whether the study has the same name and storage as the one in the mark."""
     return bool(mark["study"] == plan.study and mark["storage"] == storage)
 
 
