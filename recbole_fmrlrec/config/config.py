@@ -113,12 +113,8 @@ class Config(RecBoleConfig):
         kept = {k: v for k, v in self.effective().items() if k not in NOT_IN_FINGERPRINT}
         if kept.get("history") == BOTH:  # so that runs of versions without the key are found
             del kept["history"]
-        for key in (
-            "allow_tf32",
-            "continue_from",
-            "continue_optimizer",
-            "history_bias",
-        ):  # likewise
+        # Likewise, where they say what was done before there was the key.
+        for key in ("allow_tf32", "continue_from", "continue_optimizer", "history_bias"):
             if not kept.get(key):
                 kept.pop(key, None)
         self._fingerprint = hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]

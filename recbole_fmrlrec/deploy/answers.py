@@ -213,11 +213,10 @@ def _held(events: list[int], wanted: list[int], count: int) -> tuple[Tensor, Ten
         ``(m,)``: 1 for an item that is held. ``(n, m)``: 1 where it no longer is without that
         event, and -1 where the event that moves up brings it.
     """
-    held = torch.tensor([float(row in events[-count:]) for row in wanted]) if count else None
+    first = len(events) - count
+    held = torch.tensor([float(row in events[first:]) for row in wanted])
     lost = torch.zeros(len(events), len(wanted))
-    if held is None:
-        return torch.zeros(len(wanted)), lost
-    for out in range(len(events) - count, len(events)):
+    for out in range(first, len(events)):
         kept = (events[:out] + events[out + 1 :])[-count:]
         lost[out] = held - torch.tensor([float(row in kept) for row in wanted])
     return held, lost

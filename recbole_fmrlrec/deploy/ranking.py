@@ -73,7 +73,7 @@ def rank_items(
     pending = list(range(len(hidden)))
     depths = [selection.depth(k)] * len(hidden)
     counts = [
-        min(total, selection.depth(k) + len(own) + len(shifts.of(at)))
+        min(total, selection.depth(k) + len(own) + len(shifts.rows[at]))
         for at, own in enumerate(excluded)
     ]
     while pending:
@@ -124,6 +124,9 @@ class _Shifts:
         excluded: rows that are left out anyway.
         history: the bias; None for none.
         candidates: the rows to choose from; all when None.
+
+    Attributes:
+        rows: of each output those whose scores are shifted.
     """
 
     def __init__(
@@ -142,10 +145,6 @@ class _Shifts:
             self.rows = [set(own).difference(out) for own, out in pairs]
             if candidates is not None:
                 self.rows = [own.intersection(candidates) for own in self.rows]
-
-    def of(self, at: int) -> set[int]:
-        """Rows of an output whose scores are shifted."""
-        return self.rows[at]
 
     def applied(
         self, at: int, scores: list[float], rows: list[int], whole: bool
