@@ -91,11 +91,14 @@ def _add_common(parser: argparse.ArgumentParser, source: type[Source]) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Convert and print what was written and what was left out."""
+    from joblib import cpu_count
+
     from dataset_tools.conversion.convert import convert
-    from dataset_tools.interactions.database import Resources
+    from dataset_tools.interactions.database import MAX_READERS, Resources
     from dataset_tools.interactions.filters import build_filters
 
-    resources = Resources(options.memory_limit, options.threads)
+    processes = min(options.threads or cpu_count(), MAX_READERS)
+    resources = Resources(options.memory_limit, options.threads, processes)
     features = parse_features(options.features)
     source = open_source(options.source, options.input, vars(options))
     summary = convert(

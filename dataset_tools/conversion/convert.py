@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,6 @@ from dataset_tools.files.dataset_folder import (
 from dataset_tools.formats.atomic_files import (
     MAX_FIELD,
     clean_token,
-    read_header,
     read_item_table,
     write_lines,
     write_table,
@@ -113,7 +114,8 @@ def convert(
         all_items: also write items without interactions; default: as the source has it.
         overwrite: replace a data set of that name; features stay unless new ones are attached.
         skip_bad_rows: count rows that cannot be used; default: as the source has it.
-        resources: the memory and threads that reading and choosing interactions may use.
+        resources: the memory and threads that reading and choosing interactions may use, and the
+            processes that read a large catalogue.
 
     Raises:
         UsageError: the data set is already there, or a bad row is not skipped.
@@ -123,17 +125,20 @@ def convert(
     name = check_name(name or output.resolve().name)
     skipping = source.skips_bad_rows if skip_bad_rows is None else skip_bad_rows
     report = Report(skip_bad_rows=skipping, skip_undecodable=bool(skip_bad_rows))
+    resources = resources or Resources()
+    source.processes = resources.processes
     check_free(output, name, overwrite)
     with (
         staging(output) as stage,
-        open_database(stage.folder / SPILL_NAME, resources or Resources()) as database,
+        open_database(stage.folder / SPILL_NAME, resources) as database,
     ):
         log = _read_log(source, filters or Filters(), report, database)
         cold_too = source.keeps_cold_items if all_items is None else all_items
         warm = log.item_tokens()
-        _write_interactions(log, stage.folder, name)
         features = {**source.feature_files(), **(features or {})}
-        total, images = _write_items(source, stage.folder / f"{name}.item", warm, cold_too, report)
+        with _meanwhile(database, lambda: _write_interactions(log, stage.folder, name)):
+            items_path = stage.folder / f"{name}.item"
+            total, images = _write_items(source, items_path, warm, cold_too, report)
         kept = _attach_all(source, features, stage.folder, name, output / FEATURES_NAME)
         check_free(output, name, overwrite)
         replaced = [path.name for path in dataset_files(output, name)]
@@ -233,6 +238,25 @@ def _attach_all(
     return kept
 
 
+@contextmanager
+def _meanwhile(database: Database, work: Callable[[], None]) -> Iterator[None]:
+    """Do ``work`` on the database in a thread beside the block, which leaves the database alone.
+
+    At the end both are done, or have ended: with the error of ``work`` where both have one.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        try:
+            yield
+        except Exception:
+            done.result()
+            raise
+        except BaseException:
+            database.interrupt()
+            raise
+        done.result()
+
+
 def _write_interactions(log: InteractionLog, folder: Path, name: str) -> None:
     """All interactions, and each part of a given split for ``benchmark_filename``."""
     texts = progress(log.texts(), "write", "blocks")
@@ -277,15 +301,7 @@ def _write_items(
             report.skip("items without any metadata")
             yield [token, *(None for _ in names)]
 
-    spool = path.with_name(f".{path.name}.spool")
-    try:
-        total = write_table(spool, ["item_id:token", *source.item_columns], rows())
-        _copy_used_columns(spool, path)
-    except DatasetError as error:  # the user knows the file by its last name only
-        error.args = (str(error).replace(spool.name, path.name),)
-        raise
-    finally:
-        spool.unlink(missing_ok=True)
+    total = write_table(path, ["item_id:token", *source.item_columns], rows(), drop_empty=True)
     if images:
         image_columns = ["item_id:token", "image:token"]
         write_table(path.parent / IMAGES_NAME, image_columns, images.items())
@@ -294,34 +310,9 @@ def _write_items(
 
 def _fields(
     values: Mapping[str, Any], names: list[str], token: str, report: Report
-) -> Iterator[object]:
-    for name in names:
-        value = values.get(name)
+) -> list[object]:
+    fields = [values.get(name) for name in names]
+    for name, value in zip(names, fields, strict=True):
         if isinstance(value, str) and len(value) > MAX_FIELD:
             report.add(f"texts cut to {MAX_FIELD:,} characters", 1, f"{name} of item {token!r}")
-        yield value
-
-
-def _copy_used_columns(spool: Path, path: Path) -> None:
-    """Leave out the columns that are empty in every row.
-
-    No field of what `write_table` writes holds a tab or a line end.
-    """
-    columns = read_header(spool)
-    used = {"item_id"}
-    for fields in _spooled(spool):
-        used.update(column.name for column, text in zip(columns, fields, strict=True) if text)
-        if len(used) == len(columns):
-            spool.replace(path)
-            return
-    kept = [at for at, column in enumerate(columns) if column.name in used]
-    lines = ("\t".join([fields[at] for at in kept]) + "\n" for fields in _spooled(spool))
-    write_lines(path, [str(columns[at]) for at in kept], lines)
-
-
-def _spooled(spool: Path) -> Iterator[list[str]]:
-    """The fields of each row as they are written."""
-    with open(spool, encoding="utf-8", newline="\n") as stream:
-        next(stream)
-        for line in stream:
-            yield line[:-1].split("\t")
+    return fields

@@ -14,7 +14,7 @@ import functools
 import itertools
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -112,11 +112,20 @@ def _field_text(column: Column, value: object) -> str:
     return '"' + text.replace('"', '""') + '"' if text.startswith('"') else text
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> int:
+def write_table(
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    drop_empty: bool = False,
+) -> int:
     """Write rows under typed column names such as ``user_id:token``; returns their number.
 
     The file appears whole or not at all. Values are cleaned as in ``clean_token`` and
     ``clean_sequence``; ``None`` is an empty field; integers in ``float`` columns stay exact.
+
+    Args:
+        drop_empty: leave out columns that are empty in every row; which these are is known at
+            the end, and the file is then written a second time.
 
     Raises:
         UsageError: a column name without a known type, or the same name twice.
@@ -130,8 +139,23 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obje
         raise UsageError(f"{path}: {error}") from error
     if len({column.name for column in parsed}) != len(parsed):
         raise UsageError(f"{path}: duplicate column name in {list(columns)}")
+    empty = {at for at, column in enumerate(parsed) if column.name not in ID_COLUMNS}
     with replacing(path, "wb") as stream:
-        return _write_lines(stream, path, _line_texts(path, parsed, rows))
+        count = _write_lines(stream, path, _line_texts(path, parsed, rows, empty))
+    if drop_empty and empty:
+        _drop_columns(path, parsed, empty)
+    return count
+
+
+def _drop_columns(path: Path, columns: Sequence[Column], dropped: Collection[int]) -> None:
+    """Write a table that was just written again, without some columns."""
+    kept = [at for at in range(len(columns)) if at not in dropped]
+    with open(path, encoding="utf-8", newline="\n") as stream:
+        next(stream)
+        # No field of a table that is written here holds a tab or a line end.
+        rows = (line[:-1].split("\t") for line in stream)
+        lines = ("\t".join([fields[at] for at in kept]) + "\n" for fields in rows)
+        write_lines(path, [str(columns[at]) for at in kept], lines)
 
 
 def write_lines(path: Path, columns: Sequence[str], texts: Iterable[str]) -> None:
@@ -145,9 +169,9 @@ def write_lines(path: Path, columns: Sequence[str], texts: Iterable[str]) -> Non
 
 
 def _line_texts(
-    path: Path, columns: Sequence[Column], rows: Iterable[Sequence[object]]
+    path: Path, columns: Sequence[Column], rows: Iterable[Sequence[object]], empty: set[int]
 ) -> Iterator[str]:
-    """The header and a line a row."""
+    """The header and a line a row; places of columns that have a text go from ``empty``."""
     required = [at for at, column in enumerate(columns) if column.name in ID_COLUMNS]
     yield "\t".join(map(str, columns)) + "\n"
     for line, row in enumerate(rows, start=2):
@@ -160,6 +184,8 @@ def _line_texts(
                     f"{path}, line {line}: {columns[at].name} {row[at]!r} is empty or "
                     "read as missing by pandas; leave the row out or rename the id"
                 )
+        if empty:
+            empty.difference_update([at for at in empty if fields[at]])
         yield "\t".join(fields) + "\n"
 
 

@@ -61,6 +61,11 @@ class Report:
             if first:
                 self.first.setdefault(reason, first)
 
+    def merge(self, later: Report) -> None:
+        """Add what was found further on."""
+        for reason, count in later.counts.items():
+            self.add(reason, count, later.first.get(reason, ""))
+
     def lines(self) -> list[str]:
         """One line a reason, such as ``skipped 3: malformed record (first: a.gz line 7)``."""
         return [

@@ -166,6 +166,28 @@ def read_blocks(path: Path, encoding: str = "utf-8") -> Iterator[Block]:
         raise _damaged(path, last, error) from error
 
 
+class FileBlocks:
+    """The blocks of a file, as ``read_blocks`` yields them, before a fault of it.
+
+    So they can be asked for ahead of what is done with them; ``check`` then raises the fault.
+    """
+
+    def __init__(self, path: Path, encoding: str = "utf-8") -> None:
+        self._path, self._encoding = path, encoding
+        self._error: DatasetError | None = None
+
+    def __iter__(self) -> Iterator[Block]:
+        try:
+            yield from read_blocks(self._path, self._encoding)
+        except DatasetError as error:
+            self._error = error
+
+    def check(self) -> None:
+        """Raise the ``DatasetError`` with which the file ended, if any."""
+        if self._error is not None:
+            raise self._error
+
+
 def _head(path: Path) -> bytes:
     try:
         return next(_chunks(path), b"")

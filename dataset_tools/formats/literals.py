@@ -150,6 +150,7 @@ def _plain(text: str) -> str:
         text = html.unescape(html.unescape(text))
     if "<" in text:
         text = _TAG.sub(" ", text)
+    text = text.strip()
     return text if is_clean(text) else " ".join(text.split())
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,25 @@ from dataset_tools.formats.bad_rows import Report
 from dataset_tools.formats.lines import FileLines
 
 Parser = Callable[[str], dict[str, Any]]
+
+
+@dataclass
+class Tally:
+    """How many lines were records, how many were not, and what was wrong with the first."""
+
+    good: int = 0
+    bad: int = 0
+    problem: str = ""
+
+    def add(self, later: Tally) -> None:
+        """Count what a later part of the file has."""
+        self.good, self.bad = self.good + later.good, self.bad + later.bad
+        self.problem = self.problem or later.problem
+
+    def check(self, path: Path) -> None:
+        """Raise ``DatasetError`` where there are lines of which not one is a record."""
+        if self.bad and not self.good:
+            raise DatasetError(f"{path}: no readable record among {self.bad:,} ({self.problem})")
 
 
 def read_records(
@@ -29,9 +49,22 @@ def read_records(
         UsageError: the file does not exist, or a bad row is not skipped.
         DatasetError: it is damaged, or has lines of which not one is a record.
     """
-    good = bad = 0
-    problem = ""
+    tally = Tally()
     lines = lines or FileLines(path, encoding, report.undecodable)
+    yield from records_of(lines, path, parse, report, what, tally)
+    if not lines.taken and not lines.others:
+        tally.check(path)
+
+
+def records_of(
+    lines: Iterable[tuple[int, str]],
+    path: Path,
+    parse: Parser,
+    report: Report,
+    what: str,
+    tally: Tally,
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """As ``read_records``, of some lines of the file, which are counted in ``tally``."""
     for line, whole in lines:
         text = whole.rstrip("\r\n")
         if not text.strip():
@@ -39,10 +72,8 @@ def read_records(
         try:
             record = parse(text)
         except ValueError as error:
-            bad, problem = bad + 1, problem or f"line {line}: {error}"
+            tally.add(Tally(bad=1, problem=f"line {line}: {error}"))
             report.bad(f"malformed {what}", path, line, f"malformed: {error}")
             continue
-        good += 1
+        tally.good += 1
         yield line, record
-    if bad and not good and not lines.taken and not lines.others:
-        raise DatasetError(f"{path}: no readable record among {bad:,} ({problem})")

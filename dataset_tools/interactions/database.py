@@ -25,12 +25,15 @@ _SIZE = re.compile(r"\d+(\.\d+)?\s*([kmgt]i?b|%)", re.IGNORECASE)
 class Resources:
     """What a conversion may use: memory such as ``4GB`` (default: 80 % of the machine's), threads.
 
+    ``processes`` is how many may read a large catalogue.
+
     Raises:
         UsageError: the memory is no size.
     """
 
     memory_limit: str | None = None
     threads: int | None = None
+    processes: int = 1
 
     def __post_init__(self) -> None:
         if self.memory_limit is not None and not _SIZE.fullmatch(self.memory_limit.strip()):
@@ -90,6 +93,10 @@ class Database:
         self._connection.register("batch", dict(batch))
         self._connection.execute(sql)
         self._connection.unregister("batch")
+
+    def interrupt(self) -> None:
+        """End the statement that is running, in whichever thread, with an error."""
+        self._connection.interrupt()
 
     def close(self) -> None:
         """Give memory and files back.

@@ -16,8 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset_tools.errors import DatasetError
-from dataset_tools.formats.lines import Block, Fault, FileLines, read_blocks
+from dataset_tools.formats.lines import Block, Fault, FileBlocks, FileLines
 from dataset_tools.formats.parquet_table import quoted_text
 from dataset_tools.interactions.database import Database
 from dataset_tools.interactions.plain_sql import (
@@ -202,10 +201,10 @@ class LeftLines(FileLines):
     def __init__(self, scan: LineScan, database: Database, fault: Fault, start: int = 0) -> None:
         super().__init__(scan.path, scan.encoding, fault)
         self._scan, self._database, self._start = scan, database, start
-        self._error: DatasetError | None = None
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
-        blocks = self._blocks()
+        file = FileBlocks(self.path, self.encoding)
+        blocks = iter(file)
         ahead: deque[tuple[Block, Future[_Taken]]] = deque()
         with self._database.readers() as pool:
             while True:
@@ -217,15 +216,7 @@ class LeftLines(FileLines):
                 self.taken += taken.result().rows
                 yield from self._left(block, taken.result().lines)
         yield from self._rest([block for block, _ in ahead], blocks)
-        if self._error is not None:
-            raise self._error
-
-    def _blocks(self) -> Iterator[Block]:
-        """The blocks before a fault of the file, which is remembered."""
-        try:
-            yield from read_blocks(self.path, self.encoding)
-        except DatasetError as error:
-            self._error = error
+        file.check()
 
     def _take(self, block: Block) -> _Taken:
         """Put what is plain into ``raw``; what is left."""

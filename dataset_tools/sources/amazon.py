@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +12,7 @@ from dataset_tools.formats.bad_rows import Report
 from dataset_tools.formats.dates import read_number, read_stamp
 from dataset_tools.formats.lines import FileLines, can_read_blocks, open_lines
 from dataset_tools.formats.literals import NO_TEXT, parse_json, plain_id, texts_of
+from dataset_tools.formats.record_blocks import map_records
 from dataset_tools.formats.records import read_records
 from dataset_tools.interactions.interaction import Interaction
 from dataset_tools.interactions.line_scan import LineScan, delimited_scan, json_scan
@@ -126,15 +126,20 @@ class Amazon(Source):
         """Yield the metadata records in file order."""
         path = self._meta
         if path is None:
-            return
+            return iter(())
         # Whatever a catalogue says of one item, the others and the interactions stand.
-        lenient = replace(report, skip_bad_rows=True)
-        for line, record in read_records(path, self.parse, lenient, "metadata records"):
-            item = plain_id(record.get(self.meta_key))
-            if item:
-                yield item, self.item_values(record, RecordTexts(report, path, line))
-            else:
-                report.skip(f"metadata records without {self.meta_key}", path, line)
+        what = "metadata records"
+        return map_records(path, self.parse, self._item, report, what, self.processes)
+
+    def _item(
+        self, line: int, record: Mapping[str, Any], report: Report
+    ) -> tuple[str, Mapping[str, Any]] | None:
+        assert self._meta is not None
+        item = plain_id(record.get(self.meta_key))
+        if item:
+            return item, self.item_values(record, RecordTexts(report, self._meta, line))
+        report.skip(f"metadata records without {self.meta_key}", self._meta, line)
+        return None
 
     def item_values(self, record: Mapping[str, Any], texts: RecordTexts) -> dict[str, str]:
         """Text columns and ``image`` of one metadata record; what cannot be read is noted."""

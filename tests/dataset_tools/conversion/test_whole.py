@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 
 from dataset_tools.__main__ import main
-from dataset_tools.conversion import publish
+from dataset_tools.conversion import convert, publish
+from dataset_tools.errors import UsageError
 from dataset_tools.features import list_modalities, read_features
 from dataset_tools.files import atomic_write, unfinished
 from dataset_tools.formats import atomic_files
+from dataset_tools.interactions.database import Database
 from tests.dataset_tools.sources.test_amazon import rows
 from tests.dataset_tools.sources.test_other_sources import write_mmrec
 
@@ -82,7 +84,7 @@ def run(*arguments: object) -> int:
     [
         ("dataset_tools.conversion.convert", "write_lines", 1),
         ("dataset_tools.conversion.convert", "write_table", 0),
-        ("dataset_tools.conversion.convert", "_copy_used_columns", 0),
+        ("dataset_tools.formats.atomic_files", "_drop_columns", 0),
         ("dataset_tools.conversion.convert", "attach_features", 1),
         ("dataset_tools.conversion.publish", "publish", 0),
     ],
@@ -348,3 +350,22 @@ def test_modalities_survive_a_rewrite(raw: Path, tmp_path: Path) -> None:
     assert run(*command(raw, out)) == 0
     assert run(*command(raw, out, "--overwrite")) == 0
     assert list_modalities(out / "features") == ["text", "image"]
+
+
+def test_an_interrupt_ends_what_the_database_does_meanwhile() -> None:
+    database = Database()
+
+    def count() -> None:
+        database.run("SELECT count(*) FROM range(1000000000) a, range(1000000000) b")
+
+    with pytest.raises(KeyboardInterrupt), convert._meanwhile(database, count):
+        time.sleep(0.5)  # the query is at work
+        raise KeyboardInterrupt
+
+
+def test_of_two_errors_that_of_the_interactions_is_raised() -> None:
+    def fail() -> None:
+        raise UsageError("interactions")
+
+    with pytest.raises(UsageError, match="interactions"), convert._meanwhile(Database(), fail):
+        raise UsageError("items")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dataset_tools.__main__ import main
+from dataset_tools.formats import lines
 from dataset_tools.formats.atomic_files import read_table
 
 
@@ -216,3 +217,26 @@ def test_the_number_zero_is_no_item(
     assert rows(tmp_path / "out" / "out.inter") == found
     said = "3 reviews without user_id, parent_asin or timestamp (first: X.jsonl line 1)"
     assert said in capsys.readouterr().out
+
+
+def test_two_processes_read_what_one_reads(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"B{number}" for number in range(60)]
+    write_gz(folder / "reviews_X.json.gz", *(review("A1", name, 5.0, 1369699200) for name in names))
+    records = [f"{{'asin': {name!r}, 'title': 'No {name} &amp; more'}}" for name in names[:-1]]
+    write_gz(folder / "meta_X.json.gz", *records[:40], "{broken", "{'title': 'x'}", *records[40:])
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 500)
+    monkeypatch.setattr(lines, "CHUNK_BYTES", 200)
+    said = []
+    for count in "12":
+        out = str(tmp_path / count / "out")
+        assert main(["convert", "amazon2014", str(folder), out, "--threads", count]) == 0
+        said.append(capsys.readouterr().out.replace(out, ""))
+    first, second = (tmp_path / count / "out" / "out.item" for count in "12")
+    assert first.read_bytes() == second.read_bytes()
+    assert rows(first)[58] == ("B58", "No B58 & more") and len(rows(first)) == 60
+    assert said[0] == said[1] and "1 malformed metadata records (first: meta_X" in said[0]
