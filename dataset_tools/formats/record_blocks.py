@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -16,8 +19,6 @@ from dataset_tools.formats.lines import Block, FileBlocks, FileLines, can_read_b
 from dataset_tools.formats.records import Parser, Tally, records_of
 
 T = TypeVar("T")
-# Processes that nobody needs any more end themselves after that, should the first one be gone.
-_IDLE_SECONDS = 10
 Reader = Callable[[int, dict[str, Any], Report], "T | None"]
 
 
@@ -95,7 +96,7 @@ def _dealt(work: _Work[T], blocks: FileBlocks, processes: int) -> Iterator[_Done
 def _in_processes(work: _Work[T], blocks: Iterator[Block], processes: int) -> Iterator[_Done[T]]:
     from joblib.externals.loky import ProcessPoolExecutor  # does not import the main program again
 
-    pool = ProcessPoolExecutor(processes, timeout=_IDLE_SECONDS, initializer=_ignore_interrupt)
+    pool = ProcessPoolExecutor(processes, initializer=_begin, initargs=(os.getpid(),))
     ahead: deque[Future[_Done[T]]] = deque()
     try:
         while True:
@@ -108,6 +109,16 @@ def _in_processes(work: _Work[T], blocks: Iterator[Block], processes: int) -> It
         pool.shutdown(kill_workers=True)
 
 
-def _ignore_interrupt() -> None:
-    """The terminal sends an interrupt to all; the first process ends the others."""
+def _begin(first: int) -> None:
+    """Leave interrupts, which a terminal sends to all, to the first process; end when it has."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(first,), daemon=True).start()
+
+
+def _end_with(process: int) -> None:
+    import psutil
+
+    # On Windows a parent stays the parent; elsewhere an ended one may wait for its own parent.
+    while os.getppid() == process and psutil.pid_exists(process):
+        time.sleep(0.5)
+    os._exit(1)
