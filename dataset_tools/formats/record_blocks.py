@@ -106,7 +106,9 @@ def _in_processes(work: _Work[T], blocks: Iterator[Block], processes: int) -> It
                 break
             yield ahead.popleft().result()
     finally:
-        pool.shutdown(kill_workers=True)
+        for one in ahead:
+            one.cancel()
+        pool.shutdown()  # what is at work ends its block
 
 
 def _begin(first: int) -> None:
