@@ -248,13 +248,13 @@ def _meanwhile(database: Database, work: Callable[[], None]) -> Iterator[None]:
         done = pool.submit(work)
         try:
             yield
+            done.result()
         except Exception:
             done.result()
             raise
         except BaseException:
             database.interrupt()
             raise
-        done.result()
 
 
 def _write_interactions(log: InteractionLog, folder: Path, name: str) -> None:

@@ -8,12 +8,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from dataset_tools.errors import MemoryLimitError
 from dataset_tools.formats.bad_rows import Report
 from dataset_tools.formats.lines import Block, FileBlocks, FileLines, can_read_blocks
 from dataset_tools.formats.records import Parser, Tally, records_of
@@ -36,6 +37,7 @@ def map_records(
     Raises:
         UsageError: the file does not exist, or a line is in another encoding.
         DatasetError: it is damaged, or has lines of which not one is a record.
+        MemoryLimitError: one of several processes was ended.
     """
     work, tally = _Work(path, parse, read, what, report.skip_undecodable), Tally()
     if can_read_blocks(path):
@@ -105,6 +107,11 @@ def _in_processes(work: _Work[T], blocks: Iterator[Block], processes: int) -> It
             if not ahead:
                 break
             yield ahead.popleft().result()
+    except BrokenExecutor as error:
+        raise MemoryLimitError(
+            f"{work.path}: a process that read it was ended, most likely since memory ran out; "
+            "lower --threads: with --threads 1 there is one process alone"
+        ) from error
     finally:
         for one in ahead:
             one.cancel()

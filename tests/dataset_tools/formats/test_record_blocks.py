@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dataset_tools.errors import DatasetError, UsageError
+from dataset_tools.errors import DatasetError, MemoryLimitError, UsageError
 from dataset_tools.formats import lines, records
 from dataset_tools.formats.bad_rows import Report
 from dataset_tools.formats.literals import parse_json
@@ -87,6 +89,19 @@ def test_what_was_read_before_a_fault_can_be_used(tmp_path: Path) -> None:
             made.append(one)
     assert made[:3] == [(1, "item 0"), (2, "item 1"), (3, "item 2")]
     assert len(made) > 80
+
+
+def end_at_133(line: int, record: dict[str, Any], report: Report) -> int:
+    """Stands for what the system does where memory runs out."""
+    if line == 133:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return line
+
+
+def test_a_process_that_is_killed_ends_the_reading_with_a_message(tmp_path: Path) -> None:
+    path = write_names(tmp_path / "a.json.gz")
+    with pytest.raises(MemoryLimitError, match=r"a\.json\.gz: a process .* lower --threads"):
+        list(map_records(path, parse_json, end_at_133, Report(), "records", 2))
 
 
 def test_counts_of_two_parts() -> None:
