@@ -70,6 +70,10 @@ _JOBS = "functions of ours by name, with plain values; jobs read what the same u
 OURS = {
     "allocator.py: keep_freed_memory: ctypes.CDLL": "the C library of this process",
     "checkpoint.py: load_checkpoint: torch.load": "weights_only=True",
+    "convert.py: run: joblib.cpu_count": "a number",
+    "record_blocks.py: _in_processes: joblib.externals.loky.ProcessPoolExecutor": (
+        "the source's own functions, lines of text and what they came to, by pipes of its children"
+    ),
     "runners.py: Pool: subprocess.Popen": "a type",
     "runners.py: Pool._process: subprocess.Popen": "this Python with a module of ours",
     "runners.py: Pool._process: subprocess.PIPE": "a constant",
