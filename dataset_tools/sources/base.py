@@ -37,7 +37,7 @@ class Source:
     # Whether a row that cannot be used is counted rather than refused, unless the user says:
     # public data is known to have some, in one's own they are mistakes.
     skips_bad_rows: bool = True
-    # How many processes may read a large catalogue; formats without an own way read in one.
+    # How many processes may read a large catalogue; most formats read it in one all the same.
     processes: int = 1
 
     def __init__(self, path: Path) -> None:
