@@ -46,4 +46,5 @@ class OwnNegativesModel(CausalModel):
             return super().softmax_loss(hidden, items, targets, shift)
         assert isinstance(items, Tensor)
         rows = draw_negatives(len(items), self.num_negatives, targets, self.known_items)
-        return self.loss_of_scores(candidate_scores(hidden, items, rows).float())
+        scores = candidate_scores(hidden, items, rows).float()
+        return self.loss_of_scores(scores if shift is None else scores + shift.of(rows, 0))

@@ -84,9 +84,12 @@ class HistoryShift:
         return torch.sum(read * self.counted[rows], dtype=torch.float64)
 
     def of(self, items: Tensor, size: int) -> Tensor:
-        """What is added to the score of one item ``(T,)`` of 0..N-1 for each position."""
-        read = (self.counted * (self.columns == items[:, None])).sum(1)
-        return read * self.values[size]
+        """What is added to the scores of a position's items ``(T,)`` or ``(T, C)`` of 0..N-1."""
+        asked = items if items.dim() == 2 else items[:, None]
+        read = torch.where(self.counted > 0, self.columns, -1).sort(dim=1).values
+        place = torch.searchsorted(read, asked).clamp_(max=read.shape[1] - 1)
+        found = (read.gather(1, place) == asked).to(self.values.dtype)
+        return found.view_as(items) * self.values[size]
 
 
 def first_occurrences(item_seq: Tensor) -> Tensor:

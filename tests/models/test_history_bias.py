@@ -158,7 +158,12 @@ OTHERS: dict[str, dict[str, Any]] = {
     "UniSRec": {},
     "BSARec": {"hidden_size": 8},
     "FMLPRec": {"hidden_size": 8},
+    "DIFF": {"hidden_size": 8, "selected_features": [], "alignment_weight": 0.0},
+    "gSASRec": {"hidden_size": 8, "loss_type": "CE"},
+    "eSASRec": {"hidden_size": 8, "loss_type": "CE"},
 }
+#: Keys of the settings of these tests that are fMRLRec's own.
+FOREIGN = "sizes", "dropout_prob", "input_dropout_prob"
 
 
 @pytest.mark.parametrize("model", OTHERS)
@@ -166,8 +171,7 @@ def test_baselines_may_have_one(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    foreign = ("sizes", "dropout_prob", "input_dropout_prob")
-    make = parts_of(model, {"history_bias": True, **OTHERS[model]}, foreign, tmp_path)
+    make = parts_of(model, {"history_bias": True, **OTHERS[model]}, FOREIGN, tmp_path)
     _, loaders, built = make()
     assert built.history_bias.tolist() == [0.0]
     interaction, _, _, targets = next(iter(loaders[1]))
@@ -185,7 +189,7 @@ def test_baselines_may_have_one(
         torch.testing.assert_close(alone, scores.gather(1, targets[:, None]).squeeze(1))
     # The loss of RecBole's rows is the softmax of these very scores.
     _, loaders, built = make(
-        **({} if model in ("BSARec", "FMLPRec") else {"training_windows": "prefix"})
+        **({} if model in ("BSARec", "FMLPRec", "DIFF") else {"training_windows": "prefix"})
     )
     built.eval()
     with torch.no_grad():
@@ -199,13 +203,28 @@ def test_baselines_may_have_one(
     assert float(built.history_bias.grad.abs()) > 0
 
 
-def test_models_with_negatives_of_their_own_have_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("model", ["gSASRec", "eSASRec"])
+def test_it_is_in_the_loss_over_negatives_of_each_position(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recbole_fmrlrec.errors import UsageError
+    """Of RecBole's rows: the loss of the very scores, at the negatives that were drawn."""
+    from recbole_fmrlrec.nn.negatives import draw_negatives
 
     monkeypatch.chdir(tmp_path)
-    foreign = ("sizes", "dropout_prob", "input_dropout_prob")
-    for model in ("gSASRec", "eSASRec", "DIFF"):
-        with pytest.raises(UsageError, match="history_bias"):
-            parts_of(model, {"history_bias": True}, foreign, tmp_path)()
+    keys = {"history_bias": True, "hidden_size": 8, "num_negatives": 6}
+    _, loaders, built = parts_of(model, keys, FOREIGN, tmp_path)(training_windows="prefix")
+    built.eval()
+    with torch.no_grad():
+        built.history_bias.fill_(-0.15)
+    batch = next(iter(loaders[0]))
+    torch.manual_seed(1)
+    loss = built.calculate_loss(batch)
+    torch.manual_seed(1)
+    targets = batch[built.POS_ITEM_ID] - 1
+    rows = draw_negatives(built.n_items - 1, built.num_negatives, targets)
+    read = batch[built.ITEM_SEQ][:, :, None] == rows[:, None] + 1
+    assert 0 < read.any(1)[:, 1:].sum() < rows[:, 1:].numel()
+    scores = built.full_sort_predict(batch)[:, 1:].gather(1, rows)
+    torch.testing.assert_close(loss, built.loss_of_scores(scores))
+    loss.backward()
+    assert float(built.history_bias.grad) > 0  # the number is to fall: no target is in a history

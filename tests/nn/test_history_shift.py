@@ -61,6 +61,20 @@ def test_a_position_has_read_what_stands_up_to_it() -> None:
     ]
 
 
+def test_what_is_added_to_a_few_items_of_each_position() -> None:
+    shift = a_case()[3]  # has read 1 and 2; 5; 7 and 3; 11, 10, 4 and 9: of 0..10 one less
+    asked = torch.tensor([[1, 0, 1, 2], [0, 4, 10, 4], [6, 2, 0, 0], [10, 3, 0, 8]])
+    assert shift.of(asked, 1).tolist() == [
+        [-1.25, -1.25, -1.25, 0],
+        [0, -1.25, 0, -1.25],
+        [-1.25, -1.25, 0, 0],
+        [-1.25, -1.25, 0, -1.25],
+    ]
+    assert shift.of(asked[:, 0], 2).tolist() == [2, 0, 2, 2]
+    nothing = HistoryShift.of_rows(torch.zeros(1, 3, dtype=torch.int64), torch.ones(1))
+    assert nothing.of(torch.tensor([[0, 1]]), 0).tolist() == [[0, 0]]
+
+
 def test_the_loss_by_hand() -> None:
     """Two items of equal vectors, one of them read: its odds are exp(b)."""
     hidden, items = torch.zeros(1, 1), torch.zeros(2, 1)
