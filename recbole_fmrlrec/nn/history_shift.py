@@ -85,7 +85,7 @@ class HistoryShift:
 
     def of(self, items: Tensor, size: int) -> Tensor:
         """What is added to the scores of a position's items ``(T,)`` or ``(T, C)`` of 0..N-1."""
-        asked = items if items.dim() == 2 else items[:, None]
+        asked = (items if items.dim() == 2 else items[:, None]).contiguous()
         read = torch.where(self.counted > 0, self.columns, -1).sort(dim=1).values
         place = torch.searchsorted(read, asked).clamp_(max=read.shape[1] - 1)
         found = (read.gather(1, place) == asked).to(self.values.dtype)
