@@ -3,8 +3,9 @@
 :func:`apply` patches RecBole in memory, one function per fault; each says what breaks, why, and
 when it is obsolete. No file of RecBole is changed, and what still works with the installed
 versions is left alone. Faults that pandas 3 brings are in :mod:`recbole_fmrlrec.compat.pandas`,
-those of single models and of trainers in :mod:`recbole_fmrlrec.compat.models`, sampling that never
-ends in :mod:`recbole_fmrlrec.compat.sampling`, metrics that it does not know in
+those of single models and of trainers in :mod:`recbole_fmrlrec.compat.models`, BERT4Rec's in
+:mod:`recbole_fmrlrec.compat.bert4rec`, sampling that never ends in
+:mod:`recbole_fmrlrec.compat.sampling`, metrics that it does not know in
 :mod:`recbole_fmrlrec.compat.metrics`, the cost of imports in
 :mod:`recbole_fmrlrec.compat.imports`, and code that RecBole would execute while reading a file in
 :mod:`recbole_fmrlrec.compat.safety`.
@@ -33,6 +34,7 @@ def apply() -> None:
     if _applied:
         return
     numpy_aliases()  # before anything of RecBole runs
+    from recbole_fmrlrec.compat import bert4rec as compat_bert4rec
     from recbole_fmrlrec.compat import imports as compat_imports
 
     compat_imports.sklearn_on_demand()
@@ -57,11 +59,14 @@ def apply() -> None:
     compat_metrics.more_metrics()
     preloaded_weights()
     compat_models.interactions_of_pop()
+    compat_bert4rec.masks_alone_are_ranked()
+    compat_bert4rec.oldest_item_is_read()
     compat_models.advice_on_divergence()
     compat_sampling.samplers_end()
     compat_sampling.users_of_all_items()
     compat_sampling.popularity_without_alias()
     compat_sampling.masks_end()
+    compat_bert4rec.whole_histories_are_masked()
     compat_sampling.line_ends()
     compat_models.bars_that_go_away()
     compat_models.batches_without_waiting()

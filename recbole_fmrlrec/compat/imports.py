@@ -68,15 +68,21 @@ def when_imported(name: str, patch: Callable[[Any], None]) -> None:
     """Patch a module now if it is loaded, otherwise as soon as it is imported."""
     if name in sys.modules:
         patch(sys.modules[name])
-    else:
-        sys.meta_path.insert(0, _PatchingFinder(name, patch))
+        return
+    finders = (one for one in sys.meta_path if isinstance(one, _PatchingFinder))
+    finder = next((one for one in finders if one.name == name), None)
+    if finder is None:
+        finder = _PatchingFinder(name)
+        sys.meta_path.insert(0, finder)
+    finder.patches.append(patch)
 
 
 class _PatchingFinder:
     """Finds one module as Python does, and patches it after its code has run."""
 
-    def __init__(self, name: str, patch: Callable[[Any], None]) -> None:
-        self.name, self.patch = name, patch
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.patches: list[Callable[[Any], None]] = []
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """The module's spec, with a loader that patches it; None for all other modules."""
@@ -87,7 +93,8 @@ class _PatchingFinder:
 
         def exec_module(module: Any) -> None:
             execute(module)
-            self.patch(module)
+            for patch in self.patches:
+                patch(module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec

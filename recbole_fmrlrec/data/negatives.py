@@ -10,6 +10,7 @@ from recbole.data.dataloader import KnowledgeBasedDataLoader
 from recbole.data.dataloader.abstract_dataloader import NegSampleDataLoader
 from recbole.sampler import RepeatableSampler
 
+from recbole_fmrlrec.compat.bert4rec import followed_by
 from recbole_fmrlrec.compat.sampling import drawn_from
 from recbole_fmrlrec.errors import DataError
 
@@ -89,7 +90,10 @@ def _check_windows(config: Config, dataset: Any) -> None:
     width, items = config["MAX_ITEM_LIST_LENGTH"], dataset.item_num - 1
     if width < items:
         return
-    rows = dataset.inter_feat[dataset.iid_field + config["LIST_SUFFIX"]].sort(dim=1).values
+    rows = dataset.inter_feat[dataset.iid_field + config["LIST_SUFFIX"]]
+    lengths = dataset.inter_feat[config["ITEM_LIST_LENGTH_FIELD"]]
+    rows, _ = followed_by(rows, lengths, dataset.inter_feat[dataset.iid_field], width)
+    rows = rows.sort(dim=1).values
     different = (rows[:, 1:] != rows[:, :-1]).sum(dim=1) + 1 - (rows[:, 0] == 0).long()
     full = torch.nonzero(different >= items).flatten()
     if len(full):

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 _ATTENTION = "masks padding by its item 0, counts positions from the left"
 _RECURRENT = "reads from left to right, and its last output at item_length - 1"
@@ -15,7 +16,7 @@ _GRAPH = "makes a graph of each row's own items, and reads the last one at item_
 #: are built for the full width (Caser, HGN, DIN), count positions or attend from the end (STAMP,
 #: LightSANs, NextItNet), average over padding (HRM, NPE), or go back to the whole dataset (FEARec).
 TRIMMABLE = {
-    **dict.fromkeys(["SASRec", "SASRecF", "FDSA", "CORE"], _ATTENTION),
+    **dict.fromkeys(["SASRec", "SASRecF", "FDSA", "CORE", "BERT4Rec"], _ATTENTION),
     **dict.fromkeys(["GRU4Rec", "GRU4RecF", "GRU4RecKG", "KSR", "NARM"], _RECURRENT),
     **dict.fromkeys(["fMRLRec", "fMRLRecID"], _RECURRENT),
     **dict.fromkeys(["SRGNN", "GCSAN"], _GRAPH),
@@ -35,7 +36,8 @@ def encode_by_length(model: Any) -> None:
 
     Args:
         model: one of `TRIMMABLE`, whose ``forward`` takes ``item_seq`` ``(B, L)``, padded on the
-            right, and other arguments of a row each, and returns ``(B, d)``. It is changed.
+            right, and other arguments of a row each, and returns ``(B, d)`` or, for every position,
+            ``(B, L, d)``; behind a row's last item that is 0 then. It is changed.
     """
     forward = model.forward
 
@@ -49,6 +51,8 @@ def encode_by_length(model: Any) -> None:
             for at in rows
             if len(at)
         ]
+        if parts[0].dim() == 3:
+            parts = [functional.pad(x, (0, 0, 0, item_seq.shape[1] - x.shape[1])) for x in parts]
         return torch.cat(parts)[torch.cat(rows).argsort()]
 
     model.forward = grouped

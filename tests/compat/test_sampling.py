@@ -14,6 +14,7 @@ from recbole.sampler import sampler as mended
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.compat import sampling as compat_sampling
+from recbole_fmrlrec.compat.bert4rec import followed_by
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
 from recbole_fmrlrec.errors import DataError
 from tests.conftest import LEAVE_ONE_OUT, MakeConfig, as_shipped, write_inter, write_table
@@ -91,7 +92,8 @@ def test_bert4rec_on_windows_with_every_item(config: MakeConfig, tmp_path: Path)
     everybody_has_all(tmp_path)
     keys = {"MAX_ITEM_LIST_LENGTH": 12, "mask_ratio": 0.5, "transform": "mask_itemseq"}
     batch = next(iter(prepare(config("BERT4Rec", **keys))[0]))
-    masked, rows = batch["Mask_item_id_list"], batch["item_id_list"]
+    masked = batch["Mask_item_id_list"]
+    rows, _ = followed_by(batch["item_id_list"], batch["item_length"], batch["item_id"], 12)
     places = masked == 7  # the mask is one more than the largest item
     assert places.any() and torch.equal(masked[~places], rows[~places])
     positives = batch["Pos_item_id"]
@@ -111,7 +113,8 @@ def test_bert4rec_on_windows_with_every_item(config: MakeConfig, tmp_path: Path)
     batch = next(iter(short[0]))
     drawn = batch["Neg_item_id"]
     assert drawn.max() > 0
-    for row, negatives in zip(batch["item_id_list"].tolist(), drawn.tolist(), strict=True):
+    rows, _ = followed_by(batch["item_id_list"], batch["item_length"], batch["item_id"], 5)
+    for row, negatives in zip(rows.tolist(), drawn.tolist(), strict=True):
         assert not {*negatives} - {0} & {*row}
 
 
