@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "core": ("benchmarks.core", "training steps, memory and evaluation against the published code"),
     "deploy": ("benchmarks.deploy", "streaming sessions and retrieval of deployed models"),
     "sasrec-epoch": ("benchmarks.sasrec_epoch", "an epoch of RecBole's SASRec and of fMRLRec"),
+    "recbole-epoch": ("benchmarks.recbole_epoch", "an epoch of RecBole's own models"),
     "baselines": ("benchmarks.baselines", "an epoch of SASRecM, LRURec and fMRLRec"),
     "start": ("benchmarks.start", "what imports and data take before training begins"),
     "catalogue": ("benchmarks.catalogue", "training and ranking over a million items"),

@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,7 +28,7 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
-from benchmarks.drawn import BEAUTY, DRAWN, write_drawn
+from benchmarks.drawn import REAL, beauty_or_drawn
 from benchmarks.epoch_worker import (
     NextBatch,
     Worker,
@@ -45,9 +44,6 @@ REFERENCE, RECTOOLS = "SASRec", "RecTools"
 #: In the order in which they take turns; the first is what the others are compared with.
 MODELS = (REFERENCE, "SASRecM", "LRURec", "fMRLRecID")
 SHOWN = {"SASRec": "RecBole's SASRec", "fMRLRecID": "fMRLRec, ids", RECTOOLS: "RecTools' SASRec"}
-REAL = "amazon-beauty"
-#: What is drawn: Beauty's shape, and one for a short trial.
-SHAPES = {False: BEAUTY, True: (3_000, 2_000, 5, 8.88)}
 MAX_LENGTH = 50
 
 
@@ -79,7 +75,7 @@ def main(words: Sequence[str]) -> int:
     if options.quick:
         options.rounds, options.width = 1, options.width or [64]
     found = []
-    with _data(options) as (data_path, dataset):
+    with beauty_or_drawn(options.data_path, options.quick) as (data_path, dataset):
         options.data_path, options.dataset = data_path, dataset
         for width in options.width or WIDTHS:
             try:
@@ -92,17 +88,6 @@ def main(words: Sequence[str]) -> int:
         figures = {"threads": options.num_threads, "dataset": options.dataset, "results": found}
         write_json(options.json, figures)
     return 0
-
-
-@contextmanager
-def _data(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """Folder and name of the data: the real one where it is, else one that is drawn."""
-    if not options.quick and (Path(options.data_path) / REAL / f"{REAL}.inter").is_file():
-        yield options.data_path, REAL
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        write_drawn(Path(folder), *SHAPES[options.quick])
-        yield folder, DRAWN
 
 
 def model_keys(model: str, width: int) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmarks.convert_data import write_ratings, write_reviews
+from benchmarks.memory import own_peak_bytes
 from dataset_tools.files.hashes import file_hash
 
 #: Users and items for each review.
@@ -143,10 +144,8 @@ def _work(words: list[str]) -> int:
     from dataset_tools.__main__ import main as convert
 
     code = convert(words)
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
     cpu = sum(os.times()[:4])  # of processes that read items too
-    print(f"benchmark: {json.dumps({'cpu': cpu, 'peak_bytes': peak})}")
+    print(f"benchmark: {json.dumps({'cpu': cpu, 'peak_bytes': own_peak_bytes()})}")
     return code
 
 

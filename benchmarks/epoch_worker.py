@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
+from benchmarks.memory import own_peak_bytes
+
 PREFIX = "benchmark: "
 
 
@@ -32,10 +34,11 @@ class Worker:
     Attributes:
         per_epoch: batches of an epoch.
         last: seconds of CPU of the last batch.
+        peak: bytes, the largest resident memory of the process so far; 0 where it says none.
     """
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
-        self.name, self.last, self.per_epoch = name, 0.0, 0
+        self.name, self.last, self.per_epoch, self.peak = name, 0.0, 0, 0
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -64,7 +67,8 @@ class Worker:
             print("next", file=self.process.stdin, flush=True)
         except BrokenPipeError:
             raise WorkerError(f"{self.name}: the process ended") from None
-        wall, self.last = self._read()
+        wall, self.last, *peak = self._read()
+        self.peak = int(peak[0]) if peak else 0
         return wall, self.last
 
     def figures(self, times: Sequence[tuple[float, float]]) -> dict[str, float]:
@@ -90,7 +94,7 @@ def serve(batches: int, train_one: Callable[[], Any]) -> None:
     for _ in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
         train_one()
-        took = [time.perf_counter() - wall, time.process_time() - cpu]
+        took = [time.perf_counter() - wall, time.process_time() - cpu, own_peak_bytes()]
         print(f"{PREFIX}{json.dumps(took)}", flush=True)
 
 
@@ -148,3 +152,30 @@ def ready_trainer(config: Any) -> tuple[Any, Any, Any]:
     trainer = trainer_class(config)(config, model)
     trainer._start_schedule(trainer.epochs * len(train))
     return trainer, train, valid
+
+
+def shipped_trainer(model: str, dataset: str, data_path: str) -> tuple[Any, Any]:
+    """RecBole's own trainer and training loader of one of its models of ids, without our mends.
+
+    What RecBole cannot run without on current libraries is mended all the same.
+    """
+    import torch
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.data.transform import MaskItemSequence
+    from recbole.trainer import Trainer
+    from recbole.utils import get_model, init_seed
+
+    torch.autograd.set_detect_anomaly(True)
+    keys: dict[str, Any] = {"data_path": data_path, "train_neg_sample_args": None}
+    keys |= {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "use_gpu": False}
+    keys["eval_args"] = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}
+    sys.argv = sys.argv[:1]  # RecBole reads the command line
+    config = Config(model, dataset, config_dict=keys)
+    init_seed(config["seed"], config["reproducibility"])
+    kind = get_model(model)
+    for owner, name in ((kind, "calculate_loss"), (MaskItemSequence, "__call__")):
+        method = getattr(owner, name)
+        setattr(owner, name, getattr(method, "__wrapped__", method))
+    train, *_ = data_preparation(config, create_dataset(config))
+    return Trainer(config, kind(config, train.dataset)), train

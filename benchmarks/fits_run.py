@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from benchmarks.fits_formulas import Case
+from benchmarks.memory import own_peak_bytes
 from recbole_fmrlrec.data.mapped_features import MappedFeatures, MappedModality
 from recbole_fmrlrec.deploy import Recommender
 from recbole_fmrlrec.deploy.description import Description
@@ -46,26 +47,18 @@ def measure(phase: str, case: Case, folder: Path, steps: int, users: int) -> dic
     torch.set_num_threads(1)
     torch.manual_seed(0)
     PHASES[phase](case.least(), folder, 1, users)[0]()  # what is allocated whatever N is
-    before, begun = _peak(), time.process_time()
+    before, begun = own_peak_bytes(), time.process_time()
     work, units, name = PHASES[phase](case, folder, steps, users)
     begin_seconds, started = time.process_time() - begun, time.process_time()
     work()
     seconds = (time.process_time() - started) / units
     return {
         "fixed_bytes": before,
-        "bytes": _peak() - before,
+        "bytes": own_peak_bytes() - before,
         "begin_seconds": begin_seconds,
         "seconds": seconds,
         "of": name,
     }
-
-
-def _peak() -> int:
-    # Not getrusage: that one keeps the peak of the process from which this one was started.
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM:"):
-            return 1024 * int(line.split()[1])
-    raise OSError("no VmHWM in /proc/self/status")
 
 
 Work = tuple[Callable[[], None], int, str]

@@ -28,6 +28,7 @@ from benchmarks.epoch_worker import (
     begin_worker,
     ready_trainer,
     serve,
+    shipped_trainer,
 )
 from recbole_fmrlrec.files.atomic import write_json
 
@@ -111,8 +112,9 @@ class _Worker(Worker):
 def _work(kind: str, options: argparse.Namespace) -> int:
     """The worker: build the model, then train a batch for every line on standard input."""
     begin_worker(options.num_threads, keep_memory=kind != "as shipped")
-    build = _as_shipped if kind == "as shipped" else _as_here
-    trainer, loader = build(kind, options.dataset[0], options.data_path)
+    where = options.dataset[0], options.data_path
+    shipped = kind == "as shipped"
+    trainer, loader = shipped_trainer("SASRec", *where) if shipped else _as_here(kind, *where)
     batches = NextBatch(loader)
     serve(len(loader), lambda: trainer._train_epoch(batches, 0))
     return 0
@@ -126,25 +128,6 @@ def _as_here(kind: str, dataset: str, data_path: str) -> tuple[Any, Any]:
     if model != "SASRec":
         keys["sizes"] = list(SIZES)
     return ready_trainer(Config(model, dataset, config_dict=keys))[:2]
-
-
-def _as_shipped(kind: str, dataset: str, data_path: str) -> tuple[Any, Any]:
-    import torch
-    from recbole.config import Config
-    from recbole.data import create_dataset, data_preparation
-    from recbole.model.sequential_recommender import SASRec
-    from recbole.trainer import Trainer
-    from recbole.utils import init_seed
-
-    torch.autograd.set_detect_anomaly(True)
-    keys: dict[str, Any] = {"data_path": data_path, "train_neg_sample_args": None}
-    keys |= {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "use_gpu": False}
-    keys["eval_args"] = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}
-    sys.argv = sys.argv[:1]  # RecBole reads the command line
-    config = Config("SASRec", dataset, config_dict=keys)
-    init_seed(config["seed"], config["reproducibility"])
-    train, *_ = data_preparation(config, create_dataset(config))
-    return Trainer(config, SASRec(config, train.dataset)), train
 
 
 def _print(found: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:

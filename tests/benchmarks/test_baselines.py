@@ -39,7 +39,7 @@ def test_epochs_and_ratios(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(baselines, "Worker", Timed)
-    monkeypatch.setattr(baselines, "SHAPES", {False: (10, 20, 5, 8.0)})
+    monkeypatch.setattr(drawn, "SHAPES", {False: (10, 20, 5, 8.0)})
     file = tmp_path / "found.json"
     words = [f"--data_path={tmp_path}", "--rounds=2", "--width=64", "--rectools_python=other"]
     assert main(["baselines", *words, f"--json={file}"]) == 0
@@ -59,7 +59,7 @@ def test_epochs_and_ratios(
 def test_a_worker_that_dies_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(baselines, "SHAPES", {False: (10, 20, 5, 8.0)})
+    monkeypatch.setattr(drawn, "SHAPES", {False: (10, 20, 5, 8.0)})
     monkeypatch.setattr(baselines, "_command", lambda *_: ["false"])
     assert main(["baselines", f"--data_path={tmp_path}", "--width=64"]) == 1
     said = "error: d = 64, RecBole's SASRec: the process ended with 1"
