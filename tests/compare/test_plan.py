@@ -178,7 +178,8 @@ def test_shipped_files(name):
         assert [m.name for m in plan.models] == ["text", "image", "both", "ids", "hybrid"]
     elif name == "strongest":
         assert {m.model for m in plan.models} == {
-            *("SASRecM", "LRURec", "gSASRec", "eSASRec", "BSARec", "DIFF", "fMRLRecID")
+            *("SASRecM", "LRURec", "gSASRec", "eSASRec", "BSARec", "UniSRec", "DIFF"),
+            "fMRLRecID",
         }
         assert [m.name for m in plan.models if not m.baseline] == ["fMRLRecID"]
     else:
