@@ -19,7 +19,7 @@ def masks_alone_are_ranked() -> None:
     """BERT4Rec ranks all items at ten positions of each row, most of which hold no mask.
 
     ``mask_ratio * MAX_ITEM_LIST_LENGTH`` logits over all items are made for each row, and those
-    that stand for no mask are multiplied by 0: on Amazon Beauty nine of ten, and 10 GB at a time. A
+    that stand for no mask are multiplied by 0: on Amazon Beauty nine of ten, gigabytes at a time. A
     batch without a mask has the loss 0 / 0, which ends the training. Here the masks alone are
     ranked, by `recbole_fmrlrec.nn.loss`: the same loss and gradients up to the order of sums, and 0
     for a batch without a mask. Obsolete when RecBole selects the masks before it makes the logits.
