@@ -155,9 +155,9 @@ def ready_trainer(config: Any) -> tuple[Any, Any, Any]:
 
 
 def shipped_trainer(model: str, dataset: str, data_path: str) -> tuple[Any, Any]:
-    """RecBole's own trainer and training loader of one of its models of ids, without our mends.
+    """The trainer and the training loader of a model of RecBole's that reads ids, as shipped.
 
-    What RecBole cannot run without on current libraries is mended all the same.
+    Only what RecBole cannot run without on current libraries is mended.
     """
     import torch
     from recbole.config import Config
