@@ -30,12 +30,11 @@ from tqdm import tqdm
 
 from benchmarks.drawn import REAL, beauty_or_drawn
 from benchmarks.epoch_worker import (
-    NextBatch,
     Worker,
     WorkerError,
     begin_worker,
     ready_trainer,
-    serve,
+    serve_batches,
 )
 from recbole_fmrlrec.files.atomic import write_json
 
@@ -163,8 +162,7 @@ def _work(options: argparse.Namespace) -> int:
     keys |= model_keys(options.worker, options.width[0])
     config = Config(options.worker, options.dataset, config_dict=keys)
     trainer, train, _ = ready_trainer(config)
-    batches = NextBatch(train)
-    serve(len(train), lambda: trainer._train_epoch(batches, 0))
+    serve_batches(trainer, train)
     return 0
 
 

@@ -94,7 +94,9 @@ def serve(batches: int, train_one: Callable[[], Any]) -> None:
     for _ in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
         train_one()
-        took = [time.perf_counter() - wall, time.process_time() - cpu, own_peak_bytes()]
+        took = [time.perf_counter() - wall, time.process_time() - cpu]
+        if sys.platform == "linux":
+            took.append(own_peak_bytes())
         print(f"{PREFIX}{json.dumps(took)}", flush=True)
 
 
@@ -114,6 +116,12 @@ class NextBatch:
 
     def __len__(self) -> int:
         return 1
+
+
+def serve_batches(trainer: Any, loader: Any) -> None:
+    """`serve` a trainer of RecBole's kind: a batch of its loader, another one each time."""
+    batches = NextBatch(loader)
+    serve(len(loader), lambda: trainer._train_epoch(batches, 0))
 
 
 def begin_worker(threads: int, keep_memory: bool = True) -> None:

@@ -25,12 +25,11 @@ from tqdm import tqdm
 
 from benchmarks.drawn import beauty_or_drawn
 from benchmarks.epoch_worker import (
-    NextBatch,
     Worker,
     WorkerError,
     begin_worker,
     ready_trainer,
-    serve,
+    serve_batches,
     shipped_trainer,
 )
 from recbole_fmrlrec.files.atomic import write_json
@@ -113,8 +112,7 @@ def _work(options: argparse.Namespace) -> int:
     trainer, train = (
         shipped_trainer(*asked) if shipped else _as_here(*asked, options.worker == WAYS[2])
     )
-    batches = NextBatch(train)
-    serve(len(train), lambda: trainer._train_epoch(batches, 0))
+    serve_batches(trainer, train)
     return 0
 
 

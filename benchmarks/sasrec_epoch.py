@@ -22,12 +22,11 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from benchmarks.epoch_worker import (
-    NextBatch,
     Worker,
     WorkerError,
     begin_worker,
     ready_trainer,
-    serve,
+    serve_batches,
     shipped_trainer,
 )
 from recbole_fmrlrec.files.atomic import write_json
@@ -115,8 +114,7 @@ def _work(kind: str, options: argparse.Namespace) -> int:
     where = options.dataset[0], options.data_path
     shipped = kind == "as shipped"
     trainer, loader = shipped_trainer("SASRec", *where) if shipped else _as_here(kind, *where)
-    batches = NextBatch(loader)
-    serve(len(loader), lambda: trainer._train_epoch(batches, 0))
+    serve_batches(trainer, loader)
     return 0
 
 
