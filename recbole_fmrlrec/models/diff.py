@@ -6,6 +6,7 @@ Recommendation", SIGIR 2025 (arXiv 2505.13974).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -115,14 +116,24 @@ class DIFF(SequenceModel):
 
     def _sequences(self, table: Tensor, item_seq: Tensor, lengths: Tensor) -> list[Tensor]:
         """``(B, L, d)`` of items and of each attribute; where there is no item, the padding's."""
-        more = self.max_seq_length - item_seq.shape[1]
-        rows = functional.pad(item_seq, (0, more))  # the filters are of the full length
-        place = torch.arange(self.max_seq_length, device=rows.device)
         padding = self.item_embedding.weight[0].detach()
-        padding = functional.pad(padding, (0, table.shape[1] - self.width))
-        valid = (place < lengths[:, None])[..., None]
-        vectors = functional.embedding(rows, table)
-        return list(torch.where(valid, vectors, padding).split(self.width, dim=2))
+        return self._spread(table.split(self.width, dim=1), padding, item_seq, lengths)
+
+    def _spread(
+        self, tables: Sequence[Tensor], padding: Tensor, item_seq: Tensor, lengths: Tensor
+    ) -> list[Tensor]:
+        """``(B, L, d)`` of each table; where there is no item, the padding of the first, else 0."""
+        rows, length = len(item_seq), self.max_seq_length  # the filters are of the full length
+        valid = torch.arange(item_seq.shape[1], device=item_seq.device) < lengths[:, None]
+        row, place = valid.nonzero(as_tuple=True)
+        ids, index = item_seq[row, place], row * length + place
+        paddings = [padding, *(torch.zeros_like(padding) for _ in tables[1:])]
+        return [
+            empty.repeat(rows * length, 1)
+            .index_copy(0, index, functional.embedding(ids, table))
+            .unflatten(0, (rows, length))
+            for table, empty in zip(tables, paddings, strict=True)
+        ]
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """The loss over items, plus the weighted alignment of a batch's items with attributes."""
@@ -131,9 +142,11 @@ class DIFF(SequenceModel):
             return loss
         item_seq, lengths = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         read, place = item_seq.unique(return_inverse=True)
-        ids, *attributes = self._sequences(self.item_vectors(read), place, lengths)
-        kinds = functional.pad(self.kinds[item_seq], (0, ids.shape[1] - item_seq.shape[1]))
+        vectors, *attributes = self.item_vectors(read).split(self.width, dim=1)
+        padding = functional.normalize(self.item_embedding.weight[0].detach(), dim=0)
+        tables = [functional.normalize(x) for x in (vectors, torch.stack(attributes).sum(0))]
+        items, together = self._spread(tables, padding, place, lengths)
+        kinds = functional.pad(self.kinds[item_seq], (0, items.shape[1] - item_seq.shape[1]))
         same = (kinds[:, :, None] == kinds[:, None]) & (kinds[:, None] != 0)
-        together = torch.stack(attributes).sum(0)
-        aligned = alignment_loss(ids, together, same, lengths, self.alignment_temperature)
+        aligned = alignment_loss(items, together, same, lengths, self.alignment_temperature)
         return loss + self.alignment_weight * aligned

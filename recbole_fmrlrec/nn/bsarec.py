@@ -61,10 +61,20 @@ class FrequencyRescaler(nn.Module):
 
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
         """``(B, L, d)`` to its positions from ``first`` on, ``(B, L - first, d)``."""
-        low, own = self.low_pass[first:] @ x, x[:, first:]
-        rescaled = low + self.beta.square() * (own - low)
+        own, share, low_pass = x[:, first:], self.beta.square(), self.low_pass
+        if len(share) == 1:  # one product does it all
+            every = torch.eye(len(low_pass), dtype=low_pass.dtype, device=x.device)
+            rescaled = filtered(torch.lerp(low_pass, every, share)[first:], x)
+        else:
+            low = filtered(low_pass[first:], x)
+            rescaled = low + share * (own - low)
         out: Tensor = self.norm(own + self.dropout(rescaled))
         return out
+
+
+def filtered(matrix: Tensor, x: Tensor) -> Tensor:
+    """The product of ``(l, L)`` with each row of ``(B, L, d)``: one for all would copy the rows."""
+    return torch.bmm(matrix.expand(len(x), -1, -1), x)
 
 
 def rescaled_reference(x: Tensor, beta: Tensor, frequencies: int) -> Tensor:

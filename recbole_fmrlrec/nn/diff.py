@@ -115,21 +115,48 @@ class FusedAttention(nn.Module):
             ``(B, Q, d)``.
         """
         projections = zip(sequences, self.queries, self.keys, strict=True)
-        parts = [
-            self._split(query(picked(y, at))) @ self._split(key(y)).transpose(-1, -2)
-            for y, query, key in projections
-        ]
+        score = self._scores if at is None else self._scores_of_one
+        parts = [score(query(picked(y, at)), key, y) for y, query, key in projections]
         scores = parts[0] if self.fusion is None else self.fusion(parts)
         scores = scores * math.sqrt(self.heads / x.shape[2])
         scores = scores.masked_fill(~visible[:, None], torch.finfo(scores.dtype).min)
         weights = self.attention_dropout(torch.softmax(scores, dim=-1))
-        context = (weights @ self._split(self.value(x))).transpose(1, 2).flatten(2)
+        context = self._context(weights, x) if at is None else self._context_of_one(weights, x)
         out: Tensor = self.norm(picked(x, at) + self.dropout(self.dense(context)))
         return out
 
     def _split(self, x: Tensor) -> Tensor:
         """``(..., L, d)`` to ``(..., heads, L, d / heads)``."""
         return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+
+    def _scores(self, asking: Tensor, key: nn.Module, y: Tensor) -> Tensor:
+        """Products ``(..., heads, Q, L)`` of queries ``(..., Q, d)`` with the keys of y."""
+        return self._split(asking) @ self._split(key(y)).transpose(-1, -2)
+
+    def _context(self, weights: Tensor, x: Tensor) -> Tensor:
+        """Means ``(B, Q, d)`` of the values of x with weights ``(B, heads, Q, L)``."""
+        return (weights @ self._split(self.value(x))).transpose(1, 2).flatten(2)
+
+    # Where one position asks, its query goes through the weights of the keys once, and the mean of
+    # the inputs through those of the values, instead of all L positions through both.
+
+    def _scores_of_one(self, asking: Tensor, key: nn.Module, y: Tensor) -> Tensor:
+        """As `_scores`, of queries ``(B, 1, d)``."""
+        assert isinstance(key, nn.Linear)
+        heads = asking.unflatten(2, (self.heads, -1))[:, 0].transpose(0, 1)  # (heads, B, d / heads)
+        weights = key.weight.unflatten(0, (self.heads, -1))
+        through = (heads @ weights).transpose(0, 1)
+        bias = (heads * key.bias.unflatten(0, (self.heads, 1, -1))).sum(2).t()
+        return (through @ y.transpose(-1, -2) + bias[..., None])[:, :, None]
+
+    def _context_of_one(self, weights: Tensor, x: Tensor) -> Tensor:
+        """As `_context`, with weights ``(B, heads, 1, L)``."""
+        weights, value = weights[:, :, 0], self.value
+        means = (weights @ x).transpose(0, 1)  # (heads, B, d)
+        context = means @ value.weight.unflatten(0, (self.heads, -1)).transpose(1, 2)
+        # Dropped weights no longer add up to 1.
+        bias = weights.sum(2).t()[..., None] * value.bias.unflatten(0, (self.heads, 1, -1))
+        return (context + bias).transpose(0, 1).flatten(1)[:, None]
 
 
 def picked(x: Tensor, at: Tensor | None) -> Tensor:
@@ -275,7 +302,7 @@ class DIFFNetwork(nn.Module):
 
 
 def alignment_loss(
-    ids: Tensor, attributes: Tensor, same: Tensor, lengths: Tensor, temperature: float
+    items: Tensor, attributes: Tensor, same: Tensor, lengths: Tensor, temperature: float
 ) -> Tensor:
     """What draws the vector of an item and those of its attributes together.
 
@@ -284,14 +311,14 @@ def alignment_loss(
     positions, padding included, as in the authors' code.
 
     Args:
-        ids: ``(B, L, d)`` item vectors, padding included.
-        attributes: ``(B, L, d)`` sums of the vectors of an item's attributes; zeros for padding.
+        items: ``(B, L, d)`` item vectors of length 1, padding included.
+        attributes: ``(B, L, d)`` sums of the vectors of an item's attributes, of length 1; zeros
+            for padding and for items without any.
         same: ``(B, L, L)`` which items have the same attributes.
         lengths: ``(B,)`` items of each row.
         temperature: divides the cosines.
     """
-    items, kinds = functional.normalize(ids, dim=2), functional.normalize(attributes, dim=2)
-    cosines = items @ kinds.transpose(1, 2) / temperature
+    cosines = items @ attributes.transpose(1, 2) / temperature
     log_shares = cosines.log_softmax(2) + cosines.transpose(1, 2).log_softmax(2)
     found = log_shares.masked_fill(~same, 0).sum((1, 2))
-    return -(found / lengths.clamp(min=1)).mean() / ids.shape[1]
+    return -(found / lengths.clamp(min=1)).mean() / items.shape[1]

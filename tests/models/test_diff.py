@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.config.config import Config
@@ -74,8 +75,8 @@ def test_the_loss_is_that_of_the_items_plus_the_weighted_alignment(make: Make) -
     kinds = model.kinds[item_seq]
     same = (kinds[:, :, None] == kinds[:, None]) & (kinds[:, None] > 0)
     assert same.any() and not same.all()
-    together = attributes[0] + attributes[1]
-    aligned = alignment_loss(ids, together, same, lengths, 0.1)
+    units = [functional.normalize(x, dim=2) for x in (ids, attributes[0] + attributes[1])]
+    aligned = alignment_loss(*units, same, lengths, 0.1)
     torch.testing.assert_close(losses[1] - losses[0], 2 * aligned)
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from recbole_fmrlrec.nn.bsarec import FrequencyRescaler
@@ -97,6 +97,11 @@ def test_attention_with_fused_scores(fusion: str | None) -> None:
     rows, at = torch.arange(3), lengths - 1
     last = made(x, sequences, visible[rows, at][:, None], at)
     torch.testing.assert_close(last[:, 0], reference[rows, at])
+    made.attention_dropout = nn.Threshold(0.3, 0.0)  # weights need not add up to 1
+    whole = made(x, sequences, visible, None)
+    assert not torch.allclose(whole, reference)
+    last = made(x, sequences, visible[rows, at][:, None], at)
+    torch.testing.assert_close(last[:, 0], whole[rows, at])
 
 
 @pytest.mark.parametrize("fusion", ["sum", "concat", "gate"])
@@ -152,7 +157,8 @@ def test_alignment_by_hand() -> None:
     # like it; of the second e / (e + 2). Sums over the items, by 2 items, by 3 positions.
     e = math.e
     total = 3 * math.log(e / (e + 2)) + math.log(e / (2 * e + 1))
-    found = alignment_loss(ids, attributes, same, torch.tensor([2]), 1.0)
+    units = [functional.normalize(x, dim=2) for x in (ids, attributes)]
+    found = alignment_loss(*units, same, torch.tensor([2]), 1.0)
     assert found.item() == pytest.approx(-total / 2 / 3)
 
 
@@ -167,7 +173,7 @@ def test_alignment_as_the_authors_write_it() -> None:
     both = both + torch.softmax(b @ a.transpose(1, 2) / 0.1, -1).log()
     reference = (-(alike * both).sum(-1) / lengths[:, None]).mean()
     same = (kinds[:, :, None] == kinds[:, None]) & (kinds[:, None] > 0)
-    torch.testing.assert_close(alignment_loss(ids, attributes, same, lengths, 0.1), reference)
+    torch.testing.assert_close(alignment_loss(a, b, same, lengths, 0.1), reference)
 
 
 @pytest.mark.parametrize(
