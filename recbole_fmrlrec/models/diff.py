@@ -123,15 +123,12 @@ class DIFF(SequenceModel):
         self, tables: Sequence[Tensor], padding: Tensor, item_seq: Tensor, lengths: Tensor
     ) -> list[Tensor]:
         """``(B, L, d)`` of each table; where there is no item, the padding of the first, else 0."""
-        rows, length = len(item_seq), self.max_seq_length  # the filters are of the full length
-        valid = torch.arange(item_seq.shape[1], device=item_seq.device) < lengths[:, None]
-        row, place = valid.nonzero(as_tuple=True)
-        ids, index = item_seq[row, place], row * length + place
+        more = self.max_seq_length - item_seq.shape[1]  # the filters are of the full length
+        place, none = torch.arange(self.max_seq_length, device=item_seq.device), len(tables[0])
+        rows = torch.where(place < lengths[:, None], functional.pad(item_seq, (0, more)), none)
         paddings = [padding, *(torch.zeros_like(padding) for _ in tables[1:])]
         return [
-            empty.repeat(rows * length, 1)
-            .index_copy(0, index, functional.embedding(ids, table))
-            .unflatten(0, (rows, length))
+            functional.embedding(rows, torch.cat([table, empty[None]]), padding_idx=none)
             for table, empty in zip(tables, paddings, strict=True)
         ]
 
