@@ -113,7 +113,8 @@ class _OneDataset:
         tests = Tests(self.systems, self.metrics, self.values, self.means, self.several)
         return {
             "rows": self.values.shape[2],
-            "items": len(self.runs.rows["item_counts"]),
+            "items": self._candidates(),
+            "split": self._split(),
             "systems": [self._system(at, masks) for at in range(len(self.systems))],
             "slices": {name: int(mask.sum()) for name, mask in masks.items()},
             "against": tests.against,
@@ -123,6 +124,22 @@ class _OneDataset:
             "counting": counting(self.systems, [*self.metrics, *self.whole]),
             "machines": sorted({self._machine(system) for system in self.systems}),
         }
+
+    def _split(self) -> dict[str, Any] | None:
+        """The moments and keys of a split by time; ``ids_only`` names the models that rank cold
+        items last. None of another split, and where cells of earlier versions do not say."""
+        runs = {system.variant.name: system.runs[0].result for system in self.systems}
+        facts = {name: result["split"] for name, result in runs.items() if result.get("split")}
+        if not facts:
+            return None
+        named = [name for name, one in facts.items() if one["ids_only"]]
+        return {**next(iter(facts.values())), "ids_only": named}
+
+    def _candidates(self) -> int:
+        """The items among which a target is ranked, the history's included."""
+        counts, split = self.runs.rows["item_counts"], self._split()
+        dropped = split is not None and split["cold"] == "drop"
+        return len(counts) - (split["cold_items"] if split and dropped else 0)
 
     def _system(self, at: int, masks: dict[str, np.ndarray]) -> dict[str, Any]:
         system = self.systems[at]

@@ -143,7 +143,7 @@ def gather(plan: Plan, cells: Sequence[Cell]) -> list[DatasetRuns]:
 
     Raises:
         RunError: no cell is finished, a file of a cell is missing or damaged, or cells of a dataset
-            differ in users or targets.
+            differ in users or targets, or in what came before them.
     """
     runs = read_runs(cells)
     if not runs:
@@ -153,6 +153,7 @@ def gather(plan: Plan, cells: Sequence[Cell]) -> list[DatasetRuns]:
         own = [run for run in runs if run.cell.dataset == dataset]
         for run in own:
             check_same_rows(_rows(own[0]), _rows(run))
+            _check_same_past(own[0], run)
         if own:
             rows = max((run.rows for run in own), key=len)  # most modalities known
             read = {id(run.cell) for run in own}  # another machine may finish cells meanwhile
@@ -219,6 +220,24 @@ def _lists(cell: Cell, order: np.ndarray) -> ListRecord | None:
 
 def _rows(run: Run) -> Rows:
     return run.cell.label, run.rows["users"], run.rows["targets"]
+
+
+def _check_same_past(first: Run, other: Run) -> None:
+    """Refuse runs that a split by time trained on other interactions, or gave other histories.
+
+    Raises:
+        RunError: it names both runs and what differs.
+    """
+    words = {
+        "history": "the interactions that a test row is predicted from",
+        "item_counts": "the interactions of training",
+    }
+    for name, what in words.items() if "new_user" in first.rows else ():
+        if not np.array_equal(first.rows[name], other.rows[name]):
+            raise RunError(
+                f"no table: {first.cell.label} and {other.cell.label} differ in {what}; give all "
+                "models the same data settings and eval_args"
+            )
 
 
 Rows = tuple[str, np.ndarray, np.ndarray]

@@ -16,7 +16,8 @@ def notes(analysis: dict[str, Any]) -> list[str]:
     found = [
         *unfinished_notes(analysis),
         "All models were tested on the same rows (same users, same targets), each target ranked "
-        "against all items.",
+        f"against all items{_but_cold(analysis)}.",
+        *_split_notes(analysis),
         *_history_notes(analysis),
         *_lists_notes(analysis),
         _seeds_note(analysis["seeds"]),
@@ -26,6 +27,36 @@ def notes(analysis: dict[str, Any]) -> list[str]:
         *_settings_notes(analysis),
     ]
     return [" ".join(note.split()) for note in found]  # a text of the user's may have lines
+
+
+def _but_cold(analysis: dict[str, Any]) -> str:
+    splits = [dataset["split"] for dataset in analysis["datasets"].values()]
+    dropping = any(split and split["cold"] == "drop" for split in splits)
+    return " that training has seen" if dropping else ""
+
+
+def _split_notes(analysis: dict[str, Any]) -> list[str]:
+    """Where a dataset is split in time, and what of its test training has never seen."""
+    found = []
+    for name, dataset in analysis["datasets"].items():
+        split = dataset["split"]
+        if split is None:
+            continue
+        cold = f"{split['cold_items']:,} items are in no training interaction"
+        if split["cold"] == "drop":
+            cold += f": {split['dropped']['test']:,} test interactions with them are left out"
+        else:
+            cold += f", and are the targets of {split['cold_targets']['test']:,} test rows"
+            if split["ids_only"] and split["cold_items"]:
+                cold += f"; known by their ids alone they rank last: {', '.join(split['ids_only'])}"
+        found.append(
+            f"{name} is split by time: training before {split['valid_from']}, validation before "
+            f"{split['test_from']}, test from then on (targets: {split['targets']}, context: "
+            f"{split['context']}). {split['without_past']['test']:,} test interactions have "
+            f"nothing before them and are no rows. {cold}. {split['new_users']['test']:,} test "
+            "rows are of users that training never saw."
+        )
+    return found
 
 
 def _history_notes(analysis: dict[str, Any]) -> list[str]:

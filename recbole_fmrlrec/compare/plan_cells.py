@@ -12,7 +12,7 @@ from recbole_fmrlrec.atomic_files.parquet import is_there
 from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan, Variant
-from recbole_fmrlrec.compare.plan_checks import rows_fault
+from recbole_fmrlrec.compare.plan_checks import check_same_split, rows_fault
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation.list_record import KeepLists
 from recbole_fmrlrec.model_api.protocols import NestedModel
@@ -38,11 +38,12 @@ def make_cells(plan: Plan, look_only: bool = False) -> list[Cell]:
     Raises:
         UsageError: a setting, a dataset or a size that cannot be used.
     """
-    checked = [
-        (dataset, variant, _check(plan, dataset, variant, look_only))
-        for dataset in plan.datasets
-        for variant in plan.models
-    ]
+    checked = []
+    for dataset in plan.datasets:
+        configs = [_check(plan, dataset, variant, look_only) for variant in plan.models]
+        check_same_split(plan.models, [config["eval_args"] for config in configs])
+        for variant, config in zip(plan.models, configs, strict=True):
+            checked.append((dataset, variant, _sizes_alone(plan, dataset, variant, config)))
     key_of = _known_key if look_only else _key
     cells = [
         _cell(plan, dataset, variant, seed, alone, key_of)
@@ -151,15 +152,15 @@ def _hash(fingerprint: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
-def _check(plan: Plan, dataset: str, variant: Variant, look_only: bool) -> list[int | None]:
-    """Refuse what would fail halfway, or leave rows that do not compare; returns `_sizes_alone`."""
+def _check(plan: Plan, dataset: str, variant: Variant, look_only: bool) -> Config:
+    """Refuse what would fail halfway, or leave rows that do not compare."""
     config = _config(plan, dataset, variant, plan.seeds[0], None)
     if not look_only:
         _check_dataset(plan, dataset, config)
     _check_budget(plan, variant, config)
     if (fault := rows_fault(config["eval_args"])) is not None:
         raise UsageError(f"{variant.where}: {variant.name} on {dataset}: {fault}")
-    return _sizes_alone(plan, dataset, variant, config)
+    return config
 
 
 def _check_dataset(plan: Plan, dataset: str, config: Config) -> None:

@@ -12,6 +12,7 @@ from recbole_fmrlrec.compare.plan import Variant
 from recbole_fmrlrec.config import settings as setting_rules
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.keys.known import general_keys, model_keys
+from recbole_fmrlrec.keys.time_split import CHOICES, protocol
 from recbole_fmrlrec.model_api.registry import is_nested
 
 #: Settings that the comparison itself makes, and where they are said: in its file, or by which
@@ -113,6 +114,32 @@ def rows_fault(eval_args: Mapping[str, Any]) -> str | None:
             "comparison needs order: TO"
         )
     return None
+
+
+def check_same_split(models: Sequence[Variant], eval_args: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse models of which each would be split or tested by time in another way.
+
+    Args:
+        eval_args: RecBole's, of each model, whole.
+
+    Raises:
+        UsageError: it names the entry, both models and their values.
+    """
+    ways = [_by_time(arguments) for arguments in eval_args]
+    for model, way in zip(models, ways, strict=True):
+        for key, value in way.items():
+            if value != ways[0][key]:
+                raise UsageError(
+                    f"{model.where}: eval_args.{key} is {value} for {model.name} and "
+                    f"{ways[0][key]} for {models[0].name}, so that their figures would not "
+                    "compare: set it for all models"
+                )
+
+
+def _by_time(eval_args: Mapping[str, Any]) -> dict[str, Any]:
+    """What says which rows a split by time has; the same for every other split."""
+    moments = eval_args["split"].get("time")
+    return {"split.time": moments, **(protocol(eval_args) if moments else dict.fromkeys(CHOICES))}
 
 
 def check_labels(models: Sequence[Variant]) -> None:

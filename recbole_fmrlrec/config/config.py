@@ -180,6 +180,7 @@ class Config(RecBoleConfig):
         values = self.final_config_dict
         evaluation_checks.check_modes(values)
         settle_history(values, self._given)
+        self._order_by_time()
         self._load_timestamps()
         self._train_without_negatives()
         if "show_progress" not in self._given and not sys.stderr.isatty():
@@ -201,6 +202,16 @@ class Config(RecBoleConfig):
 
         name = plain_name(self.final_config_dict["valid_metric"]).partition("@")[0]
         return name.lower() not in smaller_metrics
+
+    def _order_by_time(self) -> None:
+        """A split by time is in order of time, whatever RecBole's default for the model is."""
+        arguments = self.final_config_dict["eval_args"]
+        if "time" in (arguments.get("split") or {}) and not any(
+            setting.key == "eval_args.order"
+            or (setting.key == "eval_args" and "order" in setting.value)
+            for setting in self._settings
+        ):
+            arguments["order"] = "TO"
 
     def _load_timestamps(self) -> None:
         """Load the column that gives the order; RecBole's sample.yaml leaves it out."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from recbole_fmrlrec.config.evaluation_checks import evaluation_modes
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.evaluation.protocol import KEEP, MASK, is_masked, masked_name
+from recbole_fmrlrec.evaluation.protocol import KEEP, MASK, is_masked, masked_name, plain_name
 
 
 def settle_history(values: dict[str, Any], given: Collection[str]) -> None:
@@ -25,9 +25,9 @@ def settle_history(values: dict[str, Any], given: Collection[str]) -> None:
         UsageError: they contradict each other, or there is no such ranking.
     """
     says = {
-        f"valid_metric = {values['valid_metric']}": is_masked(values["valid_metric"]),
-        "mask_history = True": bool(values.get("mask_history")),
         f"history = {MASK}": values.get("history") == MASK,
+        "mask_history = True": bool(values.get("mask_history")),
+        f"valid_metric = {values['valid_metric']}": is_masked(values["valid_metric"]),
     }
     wanted = [words for words, is_wanted in says.items() if is_wanted]
     if not wanted:
@@ -47,7 +47,8 @@ def settle_history(values: dict[str, Any], given: Collection[str]) -> None:
             raise UsageError(
                 f"{wanted[0]} leaves the user's history out of the ranking of all items, and "
                 f"eval_args.mode = {mode} ({phase}) does not rank all items: set it to full, or "
-                "leave the first key out"
+                "choose by the ranking that keeps the history (valid_metric: "
+                f"{plain_name(values['valid_metric'])}, history: both or keep)"
             )
     values["mask_history"] = True
     values["valid_metric"] = masked_name(values["valid_metric"])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from logging import getLogger
 from typing import Any
 
+import numpy as np
 import torch
-from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 from recbole.sampler import RepeatableSampler, Sampler
-from recbole.utils import ModelType
+from recbole.utils import InputType, ModelType
 from torch import Tensor
 
 from recbole_fmrlrec.data.time_split import Past
@@ -24,20 +25,39 @@ PHASES = ["train", "valid", "test"]
 SCORES = 2**22
 
 
-def knows_ids_only(config: Any) -> bool:
+#: RecBole's sequential models that read every column of the items, as its context models do.
+READ_ITEM_COLUMNS = {"DIN", "DIEN"}
+
+
+def knows_ids_only(config: Any, dataset: Any) -> bool:
     """Whether all that a model knows of an item is its id, so that it cannot rank a cold one.
 
     Of a class from outside that does not say that it reads features nobody knows.
+
+    Args:
+        dataset: the whole one or a part, for the columns of its items.
     """
     if issubclass(config.model_class, FeatureModel):
         return config["use_features"] is False
+    if not is_shipped(config["model"]):
+        return False
+    kind = config["MODEL_TYPE"]
+    if kind == ModelType.CONTEXT or config["model"] in READ_ITEM_COLUMNS:
+        items = dataset.item_feat
+        return items is None or set(items.columns) <= {dataset.iid_field}
     kinds = (ModelType.GENERAL, ModelType.TRADITIONAL, ModelType.SEQUENTIAL)
     more = ("selected_features", "item_attribute", "preload_weight")
-    return (
-        is_shipped(config["model"])
-        and config["MODEL_TYPE"] in kinds
-        and not any(config[key] for key in more)
-    )
+    return kind in kinds and not any(config[key] for key in more)
+
+
+def last_items(config: Any, part: Any) -> Tensor | None:
+    """Ids, ascending, that a part's rows rank behind all others; None for none.
+
+    They are the cold ones, where the model knows ids only or ``eval_args.cold`` drops them.
+    """
+    past: Past = part.past
+    hides = len(past.cold) > 0 and (past.dropping or knows_ids_only(config, part))
+    return past.cold if hides else None
 
 
 class _PastSampler(Sampler):
@@ -87,8 +107,7 @@ class TimeEvalDataLoader(DealtLoader, FullSortEvalDataLoader):
     numbers would be others' only where each user has one target.
 
     Attributes:
-        unranked: ids of items that are not ranked, ascending; None for none. They are the cold
-            ones, where the model knows ids only or ``eval_args.cold`` drops them.
+        unranked: ids of items that are not ranked, see `last_items`.
         histories: what each row is predicted from.
     """
 
@@ -97,8 +116,7 @@ class TimeEvalDataLoader(DealtLoader, FullSortEvalDataLoader):
         self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
         self.makes_sequences = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
         past: Past = dataset.past
-        hides = len(past.cold) > 0 and (past.dropping or knows_ids_only(config))
-        self.unranked: Tensor | None = past.cold if hides else None
+        self.unranked = last_items(config, dataset)
         self.histories = Histories(past.items.int(), past.start, past.end)
         self.sample_size = len(dataset)
         AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
@@ -122,3 +140,32 @@ class TimeEvalDataLoader(DealtLoader, FullSortEvalDataLoader):
             made = dataset.join(Interaction({self.uid_field: feat[self.uid_field][rows]}))
             items = feat[self.iid_field][rows]
         return made, None, torch.arange(len(rows)), items
+
+
+class SampledTimeEvalDataLoader(NegSampleEvalDataLoader):
+    """A row for each target, ranked among negatives of its own.
+
+    RecBole ranks all targets of a user as one list, though each is predicted at another moment and
+    from another history: not even a model that knows them all could have each on top.
+
+    Attributes:
+        ranked_last: ids of items that come behind all others, see `last_items`.
+    """
+
+    def __init__(self, config: Any, dataset: Any, sampler: Any) -> None:
+        self.logger = getLogger()
+        drawn = config[f"{sampler.phase}_neg_sample_args"]
+        self._set_neg_sample_args(config, dataset, InputType.POINTWISE, drawn)
+        self.ranked_last = last_items(config, dataset)
+        self.sample_size = len(dataset)
+        AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
+
+    def _init_batch_size_and_step(self) -> None:
+        self.step = max(1, self.config["eval_batch_size"] // self.times)
+        self.set_batch_size(self.step)
+
+    def collate_fn(self, index: Any) -> tuple[Any, ...]:
+        """Make a batch: rows with their targets, then with each negative; whose row each is."""
+        data = self.transform(self._dataset, self._dataset[torch.as_tensor(np.array(index))])
+        places, items = torch.arange(len(data)), data[self.iid_field].clone()
+        return self._neg_sampling(data), places.repeat(self.times), places, items

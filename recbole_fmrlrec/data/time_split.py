@@ -21,7 +21,7 @@ from dataset_tools.formats.dates import UNITS, read_stamp, show_stamp, unit_of
 from recbole_fmrlrec.data.benchmark_rows import ByUser, by_user
 from recbole_fmrlrec.data.prefix_rows import sequence_rows
 from recbole_fmrlrec.errors import DataError
-from recbole_fmrlrec.keys.time_split import CHOICES
+from recbole_fmrlrec.keys.time_split import protocol
 
 PARTS = ("training", "validation", "test")
 
@@ -257,11 +257,6 @@ def with_past(parts: Sequence[Any], past: Sequence[Past]) -> list[Any]:
     for part, one in zip(parts[1:], past, strict=True):
         part.past = one
     return list(parts)
-
-
-def protocol(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """The keys of ``eval_args`` that only a split by time has, with their defaults."""
-    return {key: str(arguments.get(key, values[0])) for key, values in CHOICES.items()}
 
 
 def _chosen(user: Tensor, which: str) -> Tensor:

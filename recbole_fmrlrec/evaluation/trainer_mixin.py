@@ -68,6 +68,7 @@ class RankEvaluation:
     masked_ranks: Tensor | None = None
     keep_lists: KeepLists | None = None
     lists: ListRecord | None = None
+    _ranked_last: Tensor | None = None
 
     def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
         """RecBole's `evaluate`, with the same arguments and the same result."""
@@ -77,6 +78,7 @@ class RankEvaluation:
             return evaluate(eval_data, *args, **kwargs)
         histories = wanted_histories(self.config, eval_data)
         unranked = getattr(eval_data, "unranked", None)
+        self._ranked_last = getattr(eval_data, "ranked_last", None)
         theirs = self.eval_collector, self.evaluator
         ours: RankCollector | ListCollector
         if serves_ranks(self.config, eval_data):
@@ -120,6 +122,15 @@ class RankEvaluation:
         """RecBole's own, of all items: the history is left out afterwards."""
         rows, _, *positives = batched_data
         return super()._full_sort_batch_eval((rows, None, *positives))  # type: ignore[misc]
+
+    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
+        """RecBole's own, with the loader's ``ranked_last`` behind all others that were drawn."""
+        rows, scores, *positives = super()._neg_sample_batch_eval(batched_data)  # type: ignore[misc]
+        if self._ranked_last is not None and scores.dim() == 2:
+            items = self._ranked_last.to(scores.device)
+            low = torch.finfo(scores.dtype).min
+            scores[:, items] = scores[:, items].clamp(max=low)  # those not drawn stay at -inf
+        return rows, scores, *positives
 
 
 def rank_record(

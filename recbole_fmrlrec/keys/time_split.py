@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from recbole_fmrlrec.rules import Rule, choice, is_number
@@ -15,7 +17,7 @@ def _is_moment(value: Any) -> bool:
         read_time(value)
     except ValueError:
         return False
-    return isinstance(value, str) or is_number(value)
+    return isinstance(value, str | date) or is_number(value)
 
 
 MOMENTS = Rule(
@@ -32,3 +34,8 @@ CHOICES = {
     "cold": ("keep", "drop"),
 }
 RULES = {key: choice(*values) for key, values in CHOICES.items()}
+
+
+def protocol(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """The keys of ``eval_args`` that only a split by time has, with their defaults."""
+    return {key: str(arguments.get(key, values[0])) for key, values in CHOICES.items()}

@@ -53,6 +53,9 @@ class RunResult:
             ``total`` of all; of a killed one, ``total`` counts up to its last checkpoint.
         parent: the training that this one continues: file, SHA-256, dataset, epochs, and how many
             items and users were kept, are new, are gone; None where it continues none.
+        split: of a split by time, its moments and keys, how many rows validation and test have, of
+            how many the target is cold or the user new, how many interactions are left out, and
+            whether the model knows ids only, so that cold items come last; else None.
         peak_memory_bytes: largest resident memory of the process, and of the GPU where one is used.
     """
 
@@ -74,6 +77,7 @@ class RunResult:
     config: dict[str, Any]
     machine: dict[str, Any]
     parent: dict[str, Any] | None = None
+    split: dict[str, Any] | None = None
 
     @property
     def test_result(self) -> dict[str, float]:

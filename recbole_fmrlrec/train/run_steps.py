@@ -31,7 +31,7 @@ from recbole_fmrlrec.train.gpu import gpu_arithmetic
 from recbole_fmrlrec.train.init_from import load_weights
 from recbole_fmrlrec.train.other_process import agreed_threads
 from recbole_fmrlrec.train.parent import Parent
-from recbole_fmrlrec.train.split_lines import split_lines
+from recbole_fmrlrec.train.split_lines import split_facts, split_lines
 from recbole_fmrlrec.train.summary import data_line, model_lines
 from recbole_fmrlrec.train.threads import take_threads
 from recbole_fmrlrec.train.typed_settings import RunSettings
@@ -196,6 +196,7 @@ class RunSteps:
             config=self.config.effective(),
             machine=machine_facts(),
             parent=self.continuation.record() if self.continuation else None,
+            split=split_facts(self.config, loaders),
         )
         if self.test:
             self.folder.finish(result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from recbole.utils import ModelType
@@ -10,7 +10,8 @@ from recbole.utils import ModelType
 from dataset_tools.formats.dates import show_stamp
 from recbole_fmrlrec.data.target_times import TargetTimes
 from recbole_fmrlrec.data.time_loaders import knows_ids_only
-from recbole_fmrlrec.data.time_split import Past, protocol
+from recbole_fmrlrec.data.time_split import Past
+from recbole_fmrlrec.keys.time_split import protocol
 
 _PARTS = ("validation", "test")
 
@@ -25,11 +26,44 @@ def split_lines(config: Any, dataset: Any, loaders: Sequence[Any]) -> list[str]:
     spread = getattr(dataset, "target_times", None)
     if spread is not None:
         return [_leave_one_out(spread)]
-    pasts = [getattr(loader._dataset, "past", None) if loader else None for loader in loaders[1:]]
-    known = [past for past in pasts if past is not None]
+    known = [loader._dataset.past for loader in loaders[1:] if _is_by_time(loader)]
     if len(known) < len(_PARTS):
         return []
-    return [*_split(config, known), *_cold(config, known), *_new_users(config, known)]
+    cold = _cold(config, dataset, known)
+    return [*_split(config, known), *cold, *_new_users(config, known)]
+
+
+def split_facts(config: Any, loaders: Sequence[Any]) -> dict[str, Any] | None:
+    """What ``result.json`` says of a split by time; None of another.
+
+    Args:
+        loaders: of training, validation and test.
+    """
+    parts = zip(("valid", "test"), loaders[1:], strict=True)
+    pasts = {name: loader._dataset.past for name, loader in parts if _is_by_time(loader)}
+    if len(pasts) < len(_PARTS):
+        return None
+
+    def counted(count: Callable[[Past], Any]) -> dict[str, int]:
+        return {name: int(count(past)) for name, past in pasts.items()}
+
+    valid, test = (show_stamp(at) for at in pasts["test"].moments)
+    return {
+        "valid_from": valid,
+        "test_from": test,
+        **protocol(config["eval_args"]),
+        "rows": counted(lambda past: len(past.target)),
+        "without_past": counted(lambda past: past.without_past),
+        "dropped": counted(lambda past: past.dropped),
+        "cold_items": len(pasts["test"].cold),
+        "cold_targets": counted(lambda past: past.of_cold_items.sum()),
+        "new_users": counted(lambda past: past.of_new_users.sum()),
+        "ids_only": knows_ids_only(config, loaders[2]._dataset),
+    }
+
+
+def _is_by_time(loader: Any) -> bool:
+    return bool(loader) and getattr(loader._dataset, "past", None) is not None
 
 
 def _leave_one_out(spread: TargetTimes) -> str:
@@ -57,7 +91,7 @@ def _split(config: Any, pasts: Sequence[Past]) -> list[str]:
     return lines
 
 
-def _cold(config: Any, pasts: Sequence[Past]) -> list[str]:
+def _cold(config: Any, dataset: Any, pasts: Sequence[Past]) -> list[str]:
     if not len(pasts[0].cold):
         return []
     items = len(pasts[0].item_counts) - 1
@@ -66,7 +100,7 @@ def _cold(config: Any, pasts: Sequence[Past]) -> list[str]:
         dropped = _both([past.dropped for past in pasts])
         return [f"{line}; they are not candidates, and {dropped} interactions with them left out"]
     line += f", and the targets of {_both([int(p.of_cold_items.sum()) for p in pasts])} rows"
-    if knows_ids_only(config):
+    if knows_ids_only(config, dataset):
         line += (
             f"; {config['model']} knows ids only and ranks them last (eval_args.cold: drop leaves "
             "them out, for every model)"

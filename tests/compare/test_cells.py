@@ -127,6 +127,25 @@ def test_a_split_by_time_compares(plan):
     assert made[0].settings["eval_args.split.time"] == [0.8, 0.9]
 
 
+def test_models_are_split_and_tested_alike(plan):
+    by_time = {"eval_args.split.time": [0.8, 0.9], "eval_args.context": "frozen"}
+    first = replace(plan.models[0], settings=by_time)
+    default = replace(first, settings={**by_time, "eval_args.targets": "all"}, name="default")
+    make_cells(replace(plan, models=(first, default)))
+    for key, value, says in (
+        ("eval_args.split.time", [0.7, 0.9], r"split\.time is \[0\.7, 0\.9\] for other and \[0\.8"),
+        ("eval_args.context", "rolling", "context is rolling for other and frozen for Pop"),
+        ("eval_args.cold", "drop", "cold is drop for other and keep for Pop"),
+    ):
+        settings = {**by_time, key: value}
+        other = replace(first, name="other", settings=settings, where="a.yaml, line 5")
+        with pytest.raises(UsageError, match=rf"a\.yaml, line 5: eval_args\.{says}"):
+            make_cells(replace(plan, models=(first, other)))
+    with pytest.raises(UsageError, match=r"split\.time is None for BPR and \[0\.8"):
+        left_out = replace(first, name="BPR", settings={})
+        make_cells(replace(plan, models=(first, left_out)))
+
+
 def test_a_setting_that_cannot_be_names_the_model(plan):
     wrong = replace(plan.models[0], settings={"valid_metric_bigger": "no"}, where="a.yaml, line 3")
     with pytest.raises(UsageError, match=r"a\.yaml, line 3: Pop on toy: valid_metric_bigger"):

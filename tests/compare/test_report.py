@@ -338,6 +338,69 @@ def test_other_rows_are_refused(tmp_path):
     assert not (tmp_path / "table.md").exists()
 
 
+BY_TIME = {
+    "valid_from": "1998-03-01 00:00",
+    "test_from": "1998-04-01 00:00",
+    "targets": "all",
+    "context": "rolling",
+    "cold": "keep",
+    "cold_items": 1,
+    "rows": {"valid": 3, "test": 4},
+    "without_past": {"valid": 0, "test": 2},
+    "dropped": {"valid": 0, "test": 0},
+    "cold_targets": {"valid": 0, "test": 1},
+    "new_users": {"valid": 0, "test": 2},
+    "ids_only": False,
+}
+
+
+def _split_by_time(cell, history=(3, 6, 11, 60), **facts):
+    """Let a cell be one of a split by time."""
+    content = json.loads((cell.path / "result.json").read_text())
+    written = json.dumps({**content, "split": {**BY_TIME, **facts}})
+    (cell.path / "result.json").write_text(written)
+    rows = {**read_rows(cell), "history": np.array(history), "new_user": np.array([0, 0, 1, 1])}
+    write_arrays(cell.path / "rows.npz", rows)
+
+
+def test_notes_say_how_data_is_split_by_time(tmp_path, no_plots):
+    plan = make_plan(tmp_path, [POP, PLAIN])
+    cells = [
+        write_cell(tmp_path, POP, {0: [2, 2, 2, 2]}),
+        write_cell(tmp_path, PLAIN, {8: [1, 2, 3, 4]}),
+    ]
+    _split_by_time(cells[0], ids_only=True)
+    _split_by_time(cells[1])
+    text = markdown(write_report(plan, cells))
+    assert (
+        "toy is split by time: training before 1998-03-01 00:00, validation before 1998-04-01 "
+        "00:00, test from then on (targets: all, context: rolling). 2 test interactions have "
+        "nothing before them and are no rows. 1 items are in no training interaction, and are the "
+        "targets of 1 test rows; known by their ids alone they rank last: Pop. 2 test rows are of "
+        "users that training never saw." in text
+    )
+    assert "4 test rows, 4 items." in text and "ranked against all items." in text
+    for cell in cells:
+        _split_by_time(cell, cold="drop", dropped={"valid": 0, "test": 5})
+    text = markdown(write_report(plan, cells))
+    assert "4 test rows, 3 items." in text
+    assert "ranked against all items that training has seen." in text
+    assert "in no training interaction: 5 test interactions with them are left out." in text
+
+
+def test_other_histories_of_the_same_rows_are_refused(tmp_path):
+    plan = make_plan(tmp_path, [POP, PLAIN])
+    cells = [
+        write_cell(tmp_path, POP, {0: [2, 2, 2, 2]}),
+        write_cell(tmp_path, PLAIN, {8: [1, 2, 3, 4]}),
+    ]
+    _split_by_time(cells[0])
+    _split_by_time(cells[1], history=[3, 6, 11, 59], context="frozen")
+    says = r"Pop .* and plain .* differ in the interactions that a test row is predicted from"
+    with pytest.raises(RunError, match=says):
+        write_report(plan, cells)
+
+
 def test_unfinished_cells_are_named(tmp_path, no_plots):
     plan = make_plan(tmp_path, [POP, SASREC])
     cells = [write_cell(tmp_path, variant, {0: [1, 2, 3, 4]}) for variant in (POP, SASREC)]

@@ -46,7 +46,8 @@ def test_three_ways_to_say_the_same(model: str, keys: dict[str, Any]) -> None:
         ({"valid_metric": "masked_AUC"}, r"must be a metric"),
         (
             {"mask_history": True, "eval_args": {"mode": {"valid": "uni100", "test": "full"}}},
-            r"mask_history = True .* eval_args.mode = uni100 \(valid\) does not rank all items",
+            r"mask_history = True .* eval_args.mode = uni100 \(valid\) does not rank all items: "
+            r"set it to full, or choose by the ranking that keeps the history \(valid_metric: NDCG@10",
         ),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,7 @@ def _lists(part: Any, targets: str = "") -> list[tuple[str, str, str]]:
         CUTS,
         ["2020-01-10T00:00:00Z", "2020-01-20 00:00"],
         ["2020-01-08", "2020-01-19T12:00:00"],  # nothing lies between
+        [date(2020, 1, 10), datetime(2020, 1, 20)],
         [0.39, 0.667],  # 7 and 12 of 18
         "values",
     ],

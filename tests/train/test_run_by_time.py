@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recbole.model.general_recommender import BPR
+from recbole.model.sequential_recommender import SASRec
 
 from recbole_fmrlrec import run
 from recbole_fmrlrec.compare.checkpoint_ranks import TrainedPart
@@ -167,6 +169,72 @@ def test_cold_items_are_dropped_for_every_model(tmp_path: Path) -> None:
     assert np.array_equal(records[0].targets, records[1].targets)
 
 
+class Oracle:
+    """Scores 1 for the item that a user took at that time, else 0."""
+
+    def __init__(self, root: Path) -> None:
+        lines = (root / "toy" / "toy.inter").read_text().splitlines()[1:]
+        rows = (line.split("\t") for line in lines)
+        self.taken = {(user, float(np.float32(at))): item for user, item, at in rows}
+
+    def predict(self, model: Any, batch: Any) -> torch.Tensor:
+        columns = (batch[name].tolist() for name in ("user_id", "timestamp", "item_id"))
+        users, items = model.tokens["user_id"], model.tokens["item_id"]
+        taken = [self.taken[users[u], at] == items[i] for u, at, i in zip(*columns, strict=True)]
+        return torch.tensor(taken, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("model", [SASRec, BPR])
+@pytest.mark.parametrize("targets", ["all", "last"])
+@pytest.mark.parametrize("cold", ["keep", "drop"])
+def test_sampled_negatives_are_of_each_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: type, targets: str, cold: str
+) -> None:
+    """Whoever knows what is next has it on top, unless it is an item that it cannot rank."""
+    write_dated(tmp_path)
+    begin = model.__init__
+
+    def init(self: Any, config: Any, dataset: Any) -> None:
+        begin(self, config, dataset)
+        self.tokens = dataset.field2id_token
+
+    monkeypatch.setattr(model, "__init__", init)
+    oracle = Oracle(tmp_path)
+    monkeypatch.setattr(model, "predict", lambda self, batch: oracle.predict(self, batch))
+    arguments = {**TIME, "mode": "uni9", "targets": targets, "cold": cold}
+    keys = {"eval_args": arguments, "eval_batch_size": 100, "valid_metric": "NDCG@1"}
+    found = start(
+        tmp_path, model.__name__, epochs=1, metrics=["Recall", "NDCG"], topk=[1, 5], **keys
+    )
+    facts = found.split
+    rows, unknown = (facts[name]["test"] for name in ("rows", "cold_targets"))
+    assert unknown > 0 if cold == "keep" else unknown == 0
+    assert found.test_result["recall@1"] == pytest.approx(1 - unknown / rows, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("model", "columns", "last"),
+    [("FM", [], True), ("FM", ["class"], False), ("DIN", [], True), ("DIN", ["class"], False)],
+)
+def test_models_that_read_item_columns_know_more_than_ids(
+    tmp_path: Path, capsys: Any, model: str, columns: list[str], last: bool
+) -> None:
+    write_dated(tmp_path)
+    names = [*(f"i{item}" for item in range(20)), "new0", "new1"]
+    table = [(name, f"c{at % 3}") for at, name in enumerate(names)]
+    write_table(tmp_path / "toy" / "toy.item", "item_id:token class:token", table)
+    load = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", *columns]}
+    draws = {"distribution": "uniform", "sample_num": 1}
+    arguments = {"split": TIME["split"], "mode": "full"}  # in order of time without being told
+    keys = {"load_col": load, "train_neg_sample_args": draws, "eval_args": arguments}
+    found = start(tmp_path, model, epochs=1, metrics=["Recall"], valid_metric="Recall@5", **keys)
+    assert found.config["eval_args"]["order"] == "TO"
+    assert (f"{model} knows ids only" in capsys.readouterr().err) == last
+    record = RankRecord.load(found.run_dir / TEST_RANKS)
+    ranks = record.ranks[-1][np.char.startswith(record.targets, "new")]
+    assert (ranks >= 21).all() == last
+
+
 def test_an_export_measures_what_the_run_measured(runs: dict[str, Any]) -> None:
     trained = open_checkpoint(runs["fMRLRecID"].run_dir / "best.pth")
     measured = deployed_metrics(trained, [2, 8])
@@ -190,12 +258,26 @@ def test_what_is_said_before_a_training(tmp_path: Path, capsys: Any) -> None:
     assert "leave-one-out" not in said
 
 
+def test_the_result_says_how_it_was_split(runs: dict[str, Any]) -> None:
+    split = json.loads((runs["Pop"].run_dir / "result.json").read_text())["split"]
+    record = RankRecord.load(runs["Pop"].run_dir / TEST_RANKS)
+    assert split["valid_from"].startswith("2020-11-0")
+    assert (split["targets"], split["context"], split["cold"]) == ("all", "rolling", "keep")
+    assert split["rows"]["test"] == len(record.users)
+    assert split["cold_items"] == 2
+    assert split["cold_targets"]["test"] == np.char.startswith(record.targets, "new").sum()
+    new = np.isin(record.users, [f"u{user}" for user in range(36, 40)])
+    assert split["new_users"]["test"] == new.sum()
+    assert split["ids_only"] and not runs["fMRLRec"].split["ids_only"]
+
+
 def test_leave_one_out_says_how_far_its_targets_spread(tmp_path: Path, capsys: Any) -> None:
     write_dated(tmp_path)
-    start(tmp_path, "Pop", eval_args={**TIME, "split": {"LS": "valid_and_test"}})
+    one = start(tmp_path, "Pop", eval_args={**TIME, "split": {"LS": "valid_and_test"}})
     said = capsys.readouterr().err
     # User n ends 24 + 1.5 n days after the noon of 2020-09-13.
     assert said.count("leave-one-out: the test targets lie between 2020-10-07 and 2020-12-05") == 1
+    assert one.split is None
     toy.write_toy(tmp_path)  # its times are 1000, 1001, ...: no dates
     start(tmp_path, "Pop", eval_args={**TIME, "split": {"LS": "valid_and_test"}})
     assert "leave-one-out:" not in capsys.readouterr().err
