@@ -115,13 +115,17 @@ def _cell(
     key_of: Callable[[Config], str],
 ) -> Cell:
     config = _config(plan, dataset, variant, seed, alone)
+    try:
+        key = key_of(config)
+    except UsageError as error:
+        raise UsageError(f"{variant.where}: {variant.name} on {dataset}: {error}") from error
     settings = _run_settings(plan, dataset, variant, seed, alone)
     names = dataset, variant.name, variant.model
     trained = tuple(config["sizes"]) if issubclass(config.model_class, NestedModel) else ()
     wanted = variant.sizes if alone is None else None
     shown = tuple(size for size in trained if wanted is None or size in wanted)
     keep = plan.keep_lists or KeepLists(0)
-    return Cell(*names, seed, alone, settings, key_of(config), plan.output, trained, shown, *keep)
+    return Cell(*names, seed, alone, settings, key, plan.output, trained, shown, *keep)
 
 
 def _key(config: Config) -> str:

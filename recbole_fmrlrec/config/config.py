@@ -181,6 +181,7 @@ class Config(RecBoleConfig):
         evaluation_checks.check_modes(values)
         settle_history(values, self._given)
         self._order_by_time()
+        self._first_items()
         self._load_timestamps()
         self._train_without_negatives()
         if "show_progress" not in self._given and not sys.stderr.isatty():
@@ -212,6 +213,17 @@ class Config(RecBoleConfig):
             for setting in self._settings
         ):
             arguments["order"] = "TO"
+
+    def _first_items(self) -> None:
+        """Rows of prefixes begin at a history's second item: none predicts the first."""
+        values = self.final_config_dict
+        if not values.get("predict_first_item") or values.get("training_windows") != "prefix":
+            return
+        what = "the rows of training_windows = prefix predict no first item of a history"
+        if self._overrides.get("predict_first_item"):
+            raise UsageError(f"predict_first_item = True: {what}; set it to overlap or latest")
+        values["predict_first_item"] = False
+        self.notes.append(f"{what}: predict_first_item is off")
 
     def _load_timestamps(self) -> None:
         """Load the column that gives the order; RecBole's sample.yaml leaves it out."""

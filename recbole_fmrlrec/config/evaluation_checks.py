@@ -188,9 +188,10 @@ def check_labels(config: Any, dataset: Any) -> None:
 
 
 def _reads(config: Any, name: str, kind: InputType) -> bool:
-    """Whether a model of RecBole's that takes such input reads a column, by its source."""
+    """Whether a model of RecBole's or ours that takes such input reads a column, by its source."""
     model_class = config.model_class
-    if config["MODEL_INPUT_TYPE"] != kind or not model_class.__module__.startswith("recbole.model"):
+    known = model_class.__module__.startswith(("recbole.model", "recbole_fmrlrec.models"))
+    if config["MODEL_INPUT_TYPE"] != kind or not known:
         return False
     if config["MODEL_TYPE"] == ModelType.CONTEXT and name == "LABEL":
         return True

@@ -204,8 +204,8 @@ def _feature_folder(settings: FeatureSettings) -> Path:
         raise UsageError(
             f"no item features in {(item_file.parent / 'features').absolute()} and no text to make "
             f"them from ({item_file.name} is not there); attach features with `python -m "
-            "dataset_tools convert ... --features text=FILE.npy`, or run fMRLRecID with "
-            "--use_features=False"
+            "dataset_tools convert ... --features text=FILE.npy`; fMRLRecID and SASRecM do without "
+            "with --use_features=False"
         )
     _make_text_features(item_file, settings.made_here)
     return settings.made_here

@@ -40,6 +40,7 @@ from recbole_fmrlrec.data.windows import UserWindowDataset
 from recbole_fmrlrec.errors import DataError
 from recbole_fmrlrec.evaluation.dealing import DealtLoader
 from recbole_fmrlrec.evaluation.history import Histories
+from recbole_fmrlrec.model_api.protocols import WindowModel
 
 __all__ = ["DataError", "create_dataset", "data_preparation", "dataset_class"]
 
@@ -147,6 +148,8 @@ def _loaders_of(config: Any, saved: tuple[Any, Any, Any]) -> tuple[Any, Any, Any
 
 
 def _check_trimming(config: Any) -> None:
+    if issubclass(config.model_class, WindowModel):  # it computes no padding either way
+        return
     if config["trim_batches"] and config["model"] not in TRIMMABLE:
         raise DataError(
             f"trim_batches: True would change the results of {config['model']}; "

@@ -322,6 +322,7 @@ MODEL: dict[str, Rule] = {
     "layer_norm_eps": number(0, above=True),
     "initializer_range": number(0),
     **dict.fromkeys(["feature_memory_mb", "interaction_memory_mb"], whole(0)),
+    "pooling_mode": choice("sum", "mean", "max"),
     "alignment_weight": number(0),
     "alignment_temperature": number(0, above=True),
     "encoder": _path,

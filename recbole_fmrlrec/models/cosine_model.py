@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn import functional
@@ -18,6 +18,9 @@ class CosineModel(CausalModel):
 
     A subclass gives `item_vectors`.
 
+    Attributes:
+        least_length: item vectors that are shorter are divided by it, and stay below unit length.
+
     Args:
         config: RecBole's or our Config.
         dataset: the training dataset.
@@ -25,6 +28,8 @@ class CosineModel(CausalModel):
     Raises:
         ValueError: as `CausalModel`, or ``n_heads`` does not divide ``hidden_size``.
     """
+
+    least_length: ClassVar[float] = 1e-12
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -49,7 +54,7 @@ class CosineModel(CausalModel):
 
     def output_items(self, vectors: Tensor, ids: Tensor | None = None) -> Tensor:
         """Item vectors ``(C, d)`` of unit length."""
-        return functional.normalize(vectors, dim=1)
+        return functional.normalize(vectors, dim=1, eps=self.least_length)
 
     def output(self, hidden: Tensor) -> Tensor:
         """Outputs ``(T, d)`` of the length 1 / temperature."""

@@ -45,7 +45,7 @@ class gSASRec(LearnedItems, OwnNegativesModel):
         super().__init__(config, dataset)
         settings = ModelSettings(config, type(self).__name__)
         width = int(settings["hidden_size"])
-        self.beta = gbce_beta(self.n_items - 1, self.num_negatives, float(settings["gbce_t"]))
+        self.beta = gbce_beta(self.num_candidates, self.num_negatives, float(settings["gbce_t"]))
         self.item_embedding = nn.Embedding(self.n_items, width)
         self.output_embedding: nn.Embedding | None = None
         if not settings["reuse_item_embeddings"]:

@@ -19,7 +19,8 @@ class OwnNegativesModel(CausalModel):
 
     Attributes:
         own_loss: the name of that loss.
-        num_negatives: draws of a position, at most all items but one.
+        num_candidates: the items that are drawn from, those that training knows.
+        num_negatives: draws of a position, at most all candidates but one.
     """
 
     own_loss: ClassVar[str]
@@ -28,7 +29,9 @@ class OwnNegativesModel(CausalModel):
         super().__init__(config, dataset)
         settings = ModelSettings(config, type(self).__name__)
         self.draws_own = settings["loss_type"] == self.own_loss
-        self.num_negatives = max(1, min(int(settings["num_negatives"]), self.n_items - 2))
+        known = self.known_items
+        self.num_candidates = self.n_items - 1 if known is None else len(known)
+        self.num_negatives = max(1, min(int(settings["num_negatives"]), self.num_candidates - 1))
 
     @abstractmethod
     def loss_of_scores(self, scores: Tensor) -> Tensor:

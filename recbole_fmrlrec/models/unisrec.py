@@ -41,6 +41,7 @@ class UniSRec(ShardedItems, FeatureInput, CosineModel):
     - A step makes the items once and reads and ranks the same vectors; the authors' code makes them
       twice, with other noise and other dropout.
     - The padding is no candidate of the softmax.
+    - A vector shorter than 0.01 is not made one of unit length: that of an item without features.
     - The paper reads text. Here all modalities that there are, side by side (``modalities``), each
       of unit length times ``feature_scale``, which makes them about as long as the authors'.
 
@@ -53,6 +54,10 @@ class UniSRec(ShardedItems, FeatureInput, CosineModel):
         ValueError: RecBole's negative sampling is on, ``loss_type`` is none of ours, or ``n_heads``
             does not divide ``hidden_size``.
     """
+
+    #: An item without features begins as zeros, and their direction would have a gradient of
+    #: 1e12: it would be all that the shifts of the whitening learn from.
+    least_length = 1e-2
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)

@@ -241,8 +241,8 @@ class DIFFNetwork(nn.Module):
         init_std: standard deviation of products and positions at the start.
 
     Raises:
-        ValueError: ``alpha`` is not in [0, 1], ``c`` is below 1, the fusion is not known, or the
-            heads do not divide d.
+        ValueError: ``alpha`` is not in [0, 1], ``c`` or ``blocks`` is below 1, the fusion is not
+            known, or the heads do not divide d.
     """
 
     def __init__(
@@ -263,6 +263,8 @@ class DIFFNetwork(nn.Module):
         super().__init__()
         if not 0 <= alpha <= 1 or c < 1:
             raise ValueError(f"alpha must lie in [0, 1] and c be 1 or more, got {alpha} and {c}")
+        if blocks < 1:
+            raise ValueError(f"n_layers must be 1 or more, got {blocks}")
         self.length, self.alpha = length, alpha
         self.positions = nn.Embedding(length, width)
         self.norm, self.dropout = nn.LayerNorm(width, eps=EPSILON), Dropout(dropout)

@@ -127,6 +127,14 @@ def test_a_split_by_time_compares(plan):
     assert made[0].settings["eval_args.split.time"] == [0.8, 0.9]
 
 
+def test_features_that_are_not_there_name_the_model(plan, tmp_path):
+    items = tmp_path / "dataset" / "toy" / "toy.item"
+    items.unlink(missing_ok=True)
+    wrong = replace(plan.models[0], name="U", model="UniSRec", settings={}, where="a.yaml, line 7")
+    with pytest.raises(UsageError, match=r"a\.yaml, line 7: U on toy: no item features in "):
+        make_cells(replace(plan, models=(plan.models[0], wrong)))
+
+
 def test_models_are_split_and_tested_alike(plan):
     by_time = {"eval_args.split.time": [0.8, 0.9], "eval_args.context": "frozen"}
     first = replace(plan.models[0], settings=by_time)

@@ -236,3 +236,13 @@ def test_recboles_shared_list_of_dataset_keys_does_not_grow() -> None:
     before = list(dataset_arguments)
     Config("BPR", "ml-100k")
     assert dataset_arguments == before
+
+
+def test_rows_of_prefixes_predict_no_first_item():
+    made = Config("LRURec", "ml-100k", config_dict={"training_windows": "prefix"})
+    assert made["predict_first_item"] is False
+    assert any("predict no first item" in note for note in made.notes)
+    assert Config("LRURec", "ml-100k")["predict_first_item"] is True
+    both = {"training_windows": "prefix", "predict_first_item": True}
+    with pytest.raises(UsageError, match="predict_first_item = True: the rows of training_windows"):
+        Config("LRURec", "ml-100k", config_dict=both)

@@ -179,12 +179,16 @@ def with_recboles_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact_order, "prefix_rows", SequentialDataset.data_augmentation)
 
 
-@pytest.mark.parametrize("model", sorted(TRIMMABLE.keys() - {"fMRLRec"}))
+@pytest.mark.parametrize(
+    "model", [*sorted(TRIMMABLE.keys() - {"fMRLRec"}), "SASRecM", "LRURec", "gSASRec", "eSASRec"]
+)
 def test_trimmed_batches_give_the_same_scores_losses_and_gradients(
     rich: Path, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(rich.parent)  # RecBole's trainer writes its curves there
-    keys = {"use_features": False, "training_windows": "prefix"} if model == "fMRLRecID" else {}
+    keys: dict[str, Any] = {"use_features": False} if model == "fMRLRecID" else {}
+    if model not in list_models()["sequential"]:
+        keys["training_windows"] = "prefix"
     found = []
     for trim in (False, True):
         config = small(rich.parent, model, MAX_ITEM_LIST_LENGTH=9, trim_batches=trim, **keys)

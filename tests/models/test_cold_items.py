@@ -64,6 +64,14 @@ def test_cold_items_learn_nothing(january: Path, case: str, windows: str) -> Non
     assert _loss(model, rows).item() == loss.item()
 
 
+def test_gsasrecs_beta_counts_the_items_that_are_drawn(january: Path) -> None:
+    keys = {"hidden_size": 8, "num_negatives": 2, "gbce_t": 1.0}
+    _, _, model = build(january, "gSASRec", eval_args=arguments(), **keys)
+    assert model.beta == pytest.approx(2 / 3)  # of the three of four that are not the target
+    _, _, model = build(january, "gSASRec", eval_args=arguments(), **{**keys, "num_negatives": 9})
+    assert (model.num_negatives, model.beta) == (3, 1)
+
+
 def _loss(model: Any, rows: Any) -> torch.Tensor:
     torch.manual_seed(2)
     loss: torch.Tensor = model.calculate_loss(rows)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from recbole_fmrlrec import compat
 from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.data.loaders import create_dataset, data_preparation
+from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.nn.diff import alignment_loss
 from tests.data.test_side_information import write
 
@@ -43,6 +44,13 @@ def make(tmp_path: Path) -> Make:
         return config.model_class(config, loaders[0]._dataset), loaders
 
     return made
+
+
+def test_impossible_shapes_are_refused(make: Make) -> None:
+    with pytest.raises(ValueError, match="n_layers must be 1 or more, got 0"):
+        make(n_layers=0)
+    with pytest.raises(UsageError, match=r"pooling_mode = 'sums'.* must be one of sum, mean, max"):
+        make(pooling_mode="sums")
 
 
 @pytest.mark.parametrize("pooling", ["sum", "mean"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dataset_tools.features import write_features
-from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.errors import DataError, UsageError
 from tests import toy
 from tests.models.small import parts_of
 
@@ -150,6 +150,11 @@ def test_a_batch_of_one_user_has_nothing_to_norm(parts: Make) -> None:
     _, loaders, model = parts()
     batch = next(iter(loaders[0]))[:1]
     assert torch.isfinite(model.train().calculate_loss(batch))
+
+
+def test_without_negatives_there_is_no_mmssl(parts: Make) -> None:
+    with pytest.raises(DataError, match="MMSSL compares each item with a negative"):
+        parts(train_neg_sample_args=None)
 
 
 def test_without_features_there_is_no_mmssl(parts: Make) -> None:

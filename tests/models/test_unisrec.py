@@ -58,6 +58,21 @@ def test_an_inductive_model_ranks_by_features_alone(parts: Make) -> None:
     torch.testing.assert_close(scores[:, 7], scores[:, 3])
 
 
+@pytest.mark.parametrize("ids", [True, False], ids=["transductive", "inductive"])
+def test_an_item_without_features_does_not_drown_what_the_others_teach(
+    parts: Make, ids: bool
+) -> None:
+    loaders, model = parts(use_id_embedding=ids)
+    gradients = []
+    for empty in (False, True):
+        if empty:
+            model.features[7] = 0
+        loss_and_gradients(loaders, model)
+        gradients.append(model.adaptor.shift.grad.norm())
+        model.zero_grad()
+    assert gradients[1] < 10 * gradients[0]
+
+
 def test_windows_and_the_authors_prefix_rows_give_the_same_loss_and_gradient(parts: Make) -> None:
     # Every history fits one window, so both train the same targets from the same inputs.
     windows, prefixes = (
