@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from recbole_fmrlrec.model_api.registry import BASELINES, OUR_MODELS
 from tests.docs.snippets import ROOT
 
 
@@ -28,6 +29,13 @@ def test_keys_come_with_default_and_comment(hooks: ModuleType) -> None:
     assert "| `topk` | `[5, 10, 20]` | (list) The K of the metrics. |" in rows
     with pytest.raises(ValueError, match="has no key"):
         hooks.keys_table("../LICENSE")
+
+
+def test_every_model_of_this_package_is_on_the_page() -> None:
+    page = (ROOT / "docs" / "models-and-keys.md").read_text(encoding="utf-8")
+    models = {*OUR_MODELS, *BASELINES}
+    assert models <= set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert models <= set(re.findall(r"<!-- keys: model/(\w+)\.yaml -->", page))
 
 
 def test_every_fault_that_is_dealt_with_is_on_the_page(hooks: ModuleType) -> None:
