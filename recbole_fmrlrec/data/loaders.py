@@ -27,12 +27,9 @@ from recbole_fmrlrec.data.dealing import batches_of_all, deal
 from recbole_fmrlrec.data.exact_order import in_exact_order
 from recbole_fmrlrec.data.histories import sequence_histories, user_histories
 from recbole_fmrlrec.data.negatives import check_negatives
+from recbole_fmrlrec.data.sampled_rows import SampledRowsEvalDataLoader, has_rows_of_their_own
 from recbole_fmrlrec.data.saved_data import save_dataset, save_loaders, saved_dataset, saved_parts
-from recbole_fmrlrec.data.time_loaders import (
-    SampledTimeEvalDataLoader,
-    TimeEvalDataLoader,
-    time_samplers,
-)
+from recbole_fmrlrec.data.time_loaders import TimeEvalDataLoader, time_samplers
 from recbole_fmrlrec.data.time_split import check_evaluated
 from recbole_fmrlrec.data.trimming import TRIMMABLE
 from recbole_fmrlrec.data.window_rows import WindowRows
@@ -220,12 +217,12 @@ def _whole_train_loader(config: Any, part: Any, sampler: Any, triples: KGSampler
 
 def _eval_loader(phase: str, config: Any, part: Any, sampler: Any, earlier: list[Any]) -> Any:
     loader = get_dataloader(config, phase)
-    by_time = getattr(part, "past", None) is not None
-    if by_time and loader is NegSampleEvalDataLoader and sampler is not None:
-        return SampledTimeEvalDataLoader(config, part, sampler)
+    if loader is NegSampleEvalDataLoader and sampler is not None:
+        kind = SampledRowsEvalDataLoader if has_rows_of_their_own(config, part) else loader
+        return kind(config, part, sampler, shuffle=False)
     if loader is not FullSortEvalDataLoader:
         return loader(config, part, sampler, shuffle=False)
-    if by_time:
+    if getattr(part, "past", None) is not None:
         return TimeEvalDataLoader(config, part, sampler)
     return UnmaskedFullSortEvalDataLoader(config, part, sampler, earlier)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from logging import getLogger
 from typing import Any
 
-import numpy as np
 import torch
-from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
+from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 from recbole.sampler import RepeatableSampler, Sampler
-from recbole.utils import InputType, ModelType
+from recbole.utils import ModelType
 from torch import Tensor
 
 from recbole_fmrlrec.data.time_split import Past
@@ -53,11 +52,13 @@ def knows_ids_only(config: Any, dataset: Any) -> bool:
 def last_items(config: Any, part: Any) -> Tensor | None:
     """Ids, ascending, that a part's rows rank behind all others; None for none.
 
-    They are the cold ones, where the model knows ids only or ``eval_args.cold`` drops them.
+    They are the cold ones of a split by time, where the model knows ids only or ``eval_args.cold``
+    drops them.
     """
-    past: Past = part.past
-    hides = len(past.cold) > 0 and (past.dropping or knows_ids_only(config, part))
-    return past.cold if hides else None
+    past: Past | None = getattr(part, "past", None)
+    if past is None or not len(past.cold):
+        return None
+    return past.cold if past.dropping or knows_ids_only(config, part) else None
 
 
 class _PastSampler(Sampler):
@@ -140,32 +141,3 @@ class TimeEvalDataLoader(DealtLoader, FullSortEvalDataLoader):
             made = dataset.join(Interaction({self.uid_field: feat[self.uid_field][rows]}))
             items = feat[self.iid_field][rows]
         return made, None, torch.arange(len(rows)), items
-
-
-class SampledTimeEvalDataLoader(NegSampleEvalDataLoader):
-    """A row for each target, ranked among negatives of its own.
-
-    RecBole ranks all targets of a user as one list, though each is predicted at another moment and
-    from another history: not even a model that knows them all could have each on top.
-
-    Attributes:
-        ranked_last: ids of items that come behind all others, see `last_items`.
-    """
-
-    def __init__(self, config: Any, dataset: Any, sampler: Any) -> None:
-        self.logger = getLogger()
-        drawn = config[f"{sampler.phase}_neg_sample_args"]
-        self._set_neg_sample_args(config, dataset, InputType.POINTWISE, drawn)
-        self.ranked_last = last_items(config, dataset)
-        self.sample_size = len(dataset)
-        AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
-
-    def _init_batch_size_and_step(self) -> None:
-        self.step = max(1, self.config["eval_batch_size"] // self.times)
-        self.set_batch_size(self.step)
-
-    def collate_fn(self, index: Any) -> tuple[Any, ...]:
-        """Make a batch: rows with their targets, then with each negative; whose row each is."""
-        data = self.transform(self._dataset, self._dataset[torch.as_tensor(np.array(index))])
-        places, items = torch.arange(len(data)), data[self.iid_field].clone()
-        return self._neg_sampling(data), places.repeat(self.times), places, items

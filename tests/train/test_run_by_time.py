@@ -184,6 +184,32 @@ class Oracle:
         return torch.tensor(taken, dtype=torch.float32)
 
 
+SAMPLED: dict[str, Any] = {"epochs": 1, "metrics": ["Recall", "NDCG"], "topk": [1, 5]}
+SAMPLED |= {"eval_batch_size": 100, "valid_metric": "NDCG@1"}
+
+
+def know_what_is_next(model: Any, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write the dated dataset and let a model of RecBole's be its oracle."""
+    write_dated(root)
+    begin, oracle = model.__init__, Oracle(root)
+
+    def init(self: Any, config: Any, dataset: Any) -> None:
+        begin(self, config, dataset)
+        self.tokens = dataset.field2id_token
+
+    monkeypatch.setattr(model, "__init__", init)
+    monkeypatch.setattr(model, "predict", lambda self, batch: oracle.predict(self, batch))
+
+
+def test_rows_of_a_sequential_model_are_never_one_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    know_what_is_next(SASRec, tmp_path, monkeypatch)
+    arguments = {"split": {"RS": [0.4, 0.3, 0.3]}, "order": "TO", "group_by": "user"}
+    found = start(tmp_path, "SASRec", eval_args={**arguments, "mode": "uni9"}, **SAMPLED)
+    assert (found.best_valid_score, found.test_result["recall@1"]) == (1, 1)
+
+
 @pytest.mark.parametrize("model", [SASRec, BPR])
 @pytest.mark.parametrize("targets", ["all", "last"])
 @pytest.mark.parametrize("cold", ["keep", "drop"])
@@ -191,21 +217,9 @@ def test_sampled_negatives_are_of_each_target(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: type, targets: str, cold: str
 ) -> None:
     """Whoever knows what is next has it on top, unless it is an item that it cannot rank."""
-    write_dated(tmp_path)
-    begin = model.__init__
-
-    def init(self: Any, config: Any, dataset: Any) -> None:
-        begin(self, config, dataset)
-        self.tokens = dataset.field2id_token
-
-    monkeypatch.setattr(model, "__init__", init)
-    oracle = Oracle(tmp_path)
-    monkeypatch.setattr(model, "predict", lambda self, batch: oracle.predict(self, batch))
+    know_what_is_next(model, tmp_path, monkeypatch)
     arguments = {**TIME, "mode": "uni9", "targets": targets, "cold": cold}
-    keys = {"eval_args": arguments, "eval_batch_size": 100, "valid_metric": "NDCG@1"}
-    found = start(
-        tmp_path, model.__name__, epochs=1, metrics=["Recall", "NDCG"], topk=[1, 5], **keys
-    )
+    found = start(tmp_path, model.__name__, eval_args=arguments, **SAMPLED)
     facts = found.split
     rows, unknown = (facts[name]["test"] for name in ("rows", "cold_targets"))
     assert unknown > 0 if cold == "keep" else unknown == 0
