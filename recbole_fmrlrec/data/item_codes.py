@@ -45,7 +45,7 @@ def kept_codes(
     Raises:
         UsageError: as `product_codes`.
     """
-    file = folder / f"{_fingerprint(features, trained, parts, centroids)}.npy"
+    file = folder / f"{codes_fingerprint(features, trained, parts, centroids)}.npy"
     try:
         found = np.load(file, allow_pickle=False)
         if found.shape == (features.shape[0], parts) and found.dtype == np.int32:
@@ -63,7 +63,8 @@ def kept_codes(
     return codes
 
 
-def _fingerprint(features: Matrix, trained: Tensor, parts: int, centroids: int) -> str:
+def codes_fingerprint(features: Matrix, trained: Tensor, parts: int, centroids: int) -> str:
+    """A hash of all that decides the codes; see `product_codes`."""
     hashed = hashlib.blake2b(f"{WAY} {parts} {centroids}".encode(), digest_size=12)
     hashed.update(trained.numpy().tobytes())
     for _, rows in _blocks(features):

@@ -7,7 +7,7 @@ that it needs, with ``issubclass`` or ``isinstance``, and never for the place wh
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -197,3 +197,15 @@ class SparesDecay(Protocol):
 
     def no_decay_parameters(self) -> list[nn.Parameter]:
         """The parameters that do not decay."""
+
+
+@runtime_checkable
+class ReadsCodes(Protocol):
+    """A model whose items are codes, numbers that mean something for certain features alone."""
+
+    def tensors_of_other_codes(self, info: Mapping[str, Any] | None) -> tuple[str, ...]:
+        """The names of the tensors that go with the codes of a checkpoint, if these are others.
+
+        Args:
+            info: ``feature_info`` of the model in the checkpoint; None where it holds none.
+        """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recbole_fmrlrec.data.item_codes import kept_codes
+from recbole_fmrlrec.data.item_codes import codes_fingerprint, kept_codes
 from recbole_fmrlrec.data.item_features import chosen_features
+from recbole_fmrlrec.data.mapped_features import MappedFeatures
 from recbole_fmrlrec.data.window_rows import TARGETS, WindowRows
 from recbole_fmrlrec.models.cosine_model import CosineModel
 from recbole_fmrlrec.models.feature_input import FeatureInput
@@ -65,6 +67,7 @@ class VQRec(FeatureInput, CosineModel):
         )
         self._codes_folder = chosen_features(settings)[0] / "codes"
         self._trained = self._training_items(dataset)
+        self.feature_info["codes"] = codes_fingerprint(*self._made_of())
         # Rows of `vectors`; zeros until they are made, which may never be: a state may be loaded.
         empty = torch.zeros(self.n_items, self.code_shape[0], dtype=torch.int32)
         self.register_buffer("item_codes", empty)
@@ -84,11 +87,21 @@ class VQRec(FeatureInput, CosineModel):
         super()._load_from_state_dict(*args)
         self._has_codes = bool(self.item_codes.any())
 
-    def _make_codes(self) -> None:
+    def tensors_of_other_codes(self, info: Mapping[str, Any] | None) -> tuple[str, ...]:
+        """Codes and their vectors belong together; what a checkpoint does not say is another."""
+        if (info or {}).get("codes") == self.feature_info["codes"]:
+            return ()
+        return "item_codes", "vectors.weight"
+
+    def _made_of(self) -> tuple[Tensor | MappedFeatures, Tensor, int, int]:
+        """What decides the codes."""
         features = self.features
         assert features is not None
         matrix = features.cpu() if isinstance(features, Tensor) else features
-        codes = kept_codes(self._codes_folder, matrix, self._trained, *self.code_shape)
+        return matrix, self._trained, *self.code_shape
+
+    def _make_codes(self) -> None:
+        codes = kept_codes(self._codes_folder, *self._made_of())
         rows = self.vectors.rows(codes.to(self.item_codes.device))
         rows[0] = 0  # the padding has no codes
         self.item_codes.copy_(rows)

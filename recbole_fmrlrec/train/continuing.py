@@ -6,12 +6,10 @@ of new items start from their features or as the mean (`recbole_fmrlrec.train.ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,9 +17,10 @@ from recbole_fmrlrec.console import say
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.train.new_rows import FeatureStart
 from recbole_fmrlrec.train.parent import Parent
-from recbole_fmrlrec.train.row_mapping import Misfit, RowMapping, Start
+from recbole_fmrlrec.train.row_mapping import RowMapping, Start
+from recbole_fmrlrec.train.row_places import Axis, Misfit, row_places, unmatched
 from recbole_fmrlrec.train.same_encoder import check_encoders
-from recbole_fmrlrec.train.vocabulary import Match, vocabulary_of
+from recbole_fmrlrec.train.vocabulary import match, vocabulary_of
 
 #: State of an optimiser that has a sign; of the rest, which are sizes of steps, new rows get the
 #: mean, so that their first steps are no larger than those of others.
@@ -137,7 +136,10 @@ def continue_model(model: Any, dataset: Any, config: Any, parent: Parent) -> Con
         UsageError: another encoder's features, a model whose tensors are of one catalogue, a tensor
             that does not fit, or none of the parent's items is there.
     """
-    _check_kind(config, parent)
+    if why := unmatched(config):
+        raise UsageError(
+            f"{parent.key}: {parent.model} {why}; train it on the new data from the beginning"
+        )
     check_encoders(getattr(model, "feature_info", {}), parent)
     old, new = parent.state["state_dict"], model.state_dict()
     if missing := sorted(old.keys() ^ new.keys()):
@@ -145,66 +147,44 @@ def continue_model(model: Any, dataset: Any, config: Any, parent: Parent) -> Con
             f"{parent.key}: {parent.file} holds a {parent.model} of another shape: {missing[0]} is "
             "in only one of the two; leave the settings of the model as the parent's"
         )
-    now = vocabulary_of(dataset)
-    matches: dict[str, Match] = {}
-    if "vocabulary" in parent.state or _may_have_rows(new.values(), now):
-        matches = {kind: Match.of(parent.vocabulary[kind], ids) for kind, ids in now.items()}
-    rows = matches["items"].rows if matches else np.zeros(0, dtype=np.int64)
-    start = FeatureStart.of(getattr(model, "features", None), rows)
-    return _take_over(model, parent, RowMapping(matches, start))
-
-
-def _check_kind(config: Any, parent: Parent) -> None:
-    """Refuse models whose state is not a set of tensors by item and user.
-
-    Raises:
-        UsageError: it says why.
-    """
-    from recbole.utils import ModelType
-
-    why = None
-    if config["MODEL_TYPE"] == ModelType.TRADITIONAL:
-        why = "is computed from all interactions at once and has nothing to go on from; train it"
-    elif config["MODEL_TYPE"] not in (ModelType.GENERAL, ModelType.SEQUENTIAL):
-        why = "has rows of columns, entities or trees besides items and users; train it"
-    elif config["selected_features"]:
-        why = "has vectors of the values in selected_features, which have other numbers here; train"
-        why += " it"
-    if why:
-        raise UsageError(f"{parent.key}: {parent.model} {why} on the new data from the beginning")
-
-
-def _may_have_rows(tensors: Iterable[Tensor], now: Mapping[str, Sequence[str]]) -> bool:
-    near = {len(ids) + extra for ids in now.values() for extra in (0, 1, 2)}
-    return any(near & set(tensor.shape) for tensor in tensors)
+    return _take_over(model, dataset, config, parent)
 
 
 @torch.no_grad()
-def _take_over(model: nn.Module, parent: Parent, mapping: RowMapping) -> Continuation:
+def _take_over(model: nn.Module, dataset: Any, config: Any, parent: Parent) -> Continuation:
     """Load all tensors of the parent into a model.
 
     Raises:
         UsageError: one does not fit; it is named, with the reason.
     """
-    old, taken = parent.state["state_dict"], {}
-    same = [match.is_same for match in mapping.matches.values()]
-    has_rows = bool(same) and all(same)  # then none of them moves, and there may be some
-    learned = dict(model.named_parameters())
-    for name, now in model.state_dict().items():
-        try:
-            axes = mapping.axes(name, old[name].shape, now.shape)
-            if axes and name not in learned:
-                raise Misfit("made for the items of that training alone")
-            taken[name] = mapping.take(name, old[name], now.shape, "features")
-        except Misfit as why:
-            raise UsageError(
-                f"{parent.key}: {name} of {parent.file} cannot be taken over: {why}; train "
-                f"{parent.model} on the new data from the beginning, or take over what fits with "
-                "--init_from"
-            ) from None
-        has_rows |= bool(axes)
-    model.load_state_dict(taken)
+    try:
+        mapping = _mapping(model, dataset, config, parent)
+        model.load_state_dict(mapping.take_all(model, parent.state["state_dict"]))
+    except Misfit as why:
+        raise UsageError(
+            f"{parent.key}: {parent.file}: {why}; train {parent.model} on the new data from the "
+            "beginning, or take over what fits with --init_from"
+        ) from None
+    # Where no row moves, nobody has looked for them, and there may be some.
+    has_rows = bool(mapping.matches) and (mapping.is_same or bool(mapping.places))
     return Continuation(parent, mapping, has_rows)
+
+
+def _mapping(model: Any, dataset: Any, config: Any, parent: Parent) -> RowMapping:
+    """The rows of the parent that a model takes over.
+
+    A checkpoint without ids is matched by its dataset, which a model without rows does not need.
+    """
+    places: dict[str, list[Axis]] | None = None
+    if "vocabulary" not in parent.state:
+        places = row_places(model, config, dataset)
+        if not places:
+            return RowMapping({})
+    matches = match(parent.vocabulary, vocabulary_of(dataset))
+    if places is None and any(not one.is_same for one in matches.values()):
+        places = row_places(model, config, dataset)
+    start = FeatureStart.of(getattr(model, "features", None), matches["items"].rows)
+    return RowMapping(matches, places, start)
 
 
 def transferred_model(path: Path, config: Any, state: dict[str, Any], train_data: Any) -> Any:

@@ -71,15 +71,18 @@ def check_names(path: Path, saved: Any, data_path: str | None) -> None:
 def saved_model(path: Path, config: Config, state: dict[str, Any], train_data: Any) -> Any:
     """The model of a checkpoint, in evaluation mode on the configuration's device.
 
+    Rows of items and users go by their ids, which may stand in another order than in the training.
+
     Raises:
         UsageError: the dataset's items or features have changed since the training.
     """
     from recbole_fmrlrec.files.checkpoint import load_model_state
+    from recbole_fmrlrec.train.row_places import Misfit
 
     model = config.model_class(config, train_data._dataset).to(config["device"])
     try:
-        load_model_state(model, state)
-    except RuntimeError as error:
+        load_model_state(model, _by_id(model, config, state, train_data._dataset))
+    except (Misfit, RuntimeError) as error:
         raise UsageError(
             f"{path} does not fit {config['dataset']} in {config['data_path']}: its items or the "
             f"width of their features have changed since the training ({error})"
@@ -91,6 +94,38 @@ def saved_model(path: Path, config: Config, state: dict[str, Any], train_data: A
             "features were made again, from other texts, since the training; train the model again"
         )
     return model.eval()
+
+
+def _by_id(model: Any, config: Config, state: dict[str, Any], dataset: Any) -> dict[str, Any]:
+    """The content of a checkpoint, its rows in the order of a dataset's items and users.
+
+    Raises:
+        Misfit: they cannot be put so, or there are others.
+    """
+    from recbole.utils import ModelType
+
+    from recbole_fmrlrec.train.row_mapping import RowMapping
+    from recbole_fmrlrec.train.row_places import Misfit, row_places, unmatched
+    from recbole_fmrlrec.train.vocabulary import from_text, match, vocabulary_of
+
+    stored = from_text(state.get("vocabulary"))
+    matches = match(stored, vocabulary_of(dataset)) if stored else {}
+    if all(one.is_same for one in matches.values()):
+        return state
+    keeps_items = config["MODEL_TYPE"] == ModelType.SEQUENTIAL and matches["items"].is_same
+    if (why := unmatched(config)) and not keeps_items:
+        raise Misfit(f"items or users are others, or in another order; {config['model']} {why}")
+    places = row_places(model, config, dataset)
+    with_rows = {axis.kind for axes in places.values() for axis in axes}
+    for kind in sorted(with_rows & matches.keys()):
+        if (found := matches[kind]).has_changed:
+            raise Misfit(f"{kind}: {found.new:,} are new and {len(found.gone):,} gone")
+    old = state["state_dict"]
+    if old.keys() != model.state_dict().keys():
+        return state  # the reason why it does not fit
+    # Other parameters are what a model keeps of its tensors until they change.
+    taken = RowMapping(matches, places).take_all(model, old)
+    return {**state, "state_dict": taken, "other_parameter": {}}
 
 
 def _config(

@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_fmrlrec.train.new_rows import FeatureStart
+from recbole_fmrlrec.train.row_places import Axis, Misfit
 from recbole_fmrlrec.train.vocabulary import Match
 
 #: How rows that were not there before begin.
 Start = Literal["zero", "mean", "features"]
-# Numbers of rows beside those of the ids with the padding: none for the padding, one for a mask.
-_EXTRA = (0, -1, 1)
-
-
-class Misfit(Exception):
-    """A tensor that cannot be taken over; it says why."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A dimension of a tensor whose places are ids of a kind.
-
-    Attributes:
-        extra: places beside those of the ids and the padding, see `Match.shifted`.
-    """
-
-    dimension: int
-    kind: str
-    extra: int
 
 
 class RowMapping:
@@ -40,57 +21,87 @@ class RowMapping:
 
     Args:
         matches: of ``items`` and ``users``.
+        places: of the new model, as `row_places`; may be left out where nothing has moved.
         start: predicts vectors of new items; None for their mean.
 
     Attributes:
         explained: by tensor, how much of the rows' variance the features explained.
     """
 
-    def __init__(self, matches: Mapping[str, Match], start: FeatureStart | None = None) -> None:
-        self.matches, self.start = dict(matches), start
+    def __init__(
+        self,
+        matches: Mapping[str, Match],
+        places: Mapping[str, Sequence[Axis]] | None = None,
+        start: FeatureStart | None = None,
+    ) -> None:
+        self.matches, self.places, self.start = dict(matches), dict(places or {}), start
         self.explained: dict[str, float] = {}
 
+    @property
+    def is_same(self) -> bool:
+        """Whether all ids stand where they stood."""
+        return all(match.is_same for match in self.matches.values())
+
     def axes(self, name: str, before: Sequence[int], now: Sequence[int]) -> list[Axis]:
-        """Which dimensions of a tensor are items or users, by their lengths before and now.
+        """The dimensions of a tensor in which something has moved.
 
         Raises:
-            Misfit: a length differs for another reason, or could have two.
+            Misfit: a length before or now is not that of the ids, or differs for another reason.
         """
         if len(before) != len(now):
             raise Misfit(f"{list(before)} there, {list(now)} here")
-        found = []
-        for dimension, (old, new) in enumerate(zip(before, now, strict=True)):
-            fits = self._fitting(name, old, new)
-            if not fits and old != new:
+        found = [axis for axis in self.places.get(name, ()) if self._has_moved(axis.kind)]
+        kinds = {axis.dimension: axis for axis in found}
+        for dimension, lengths in enumerate(zip(before, now, strict=True)):
+            axis = kinds.get(dimension)
+            if axis is not None and (axis.kind not in self.matches or axis.extra < -1):
+                raise Misfit(f"how its rows depend on {axis.kind} is not known")
+            if lengths != self._lengths(axis, lengths[1]):
                 raise Misfit(
                     f"{list(before)} there, {list(now)} here, which is not a number of items or "
                     "users"
                 )
-            if len(fits) > 1:
-                named = [kind for kind in fits if kind.removesuffix("s") in name]
-                if len(named) != 1:
-                    raise Misfit("as many items as users: its rows could be either")
-                fits = {named[0]: fits[named[0]]}
-            found += [Axis(dimension, kind, extra) for kind, extra in fits.items()]
         return found
 
-    def _fitting(self, name: str, old: int, new: int) -> dict[str, int]:
-        """By kind, the extra places that a dimension of these lengths would have.
+    def _has_moved(self, kind: str) -> bool:
+        match = self.matches.get(kind)
+        return not (self.is_same if match is None else match.is_same)
 
-        A kind in which nothing changed leaves nothing to map. A length that stays the same may be
-        another number that happens to be near: then only a tensor named after the kind has extras.
+    def _lengths(self, axis: Axis | None, now: int) -> tuple[int, int]:
+        """What a dimension must be long before and now."""
+        if axis is None:
+            return now, now
+        match = self.matches[axis.kind]
+        return match.before + axis.extra, match.now + axis.extra
+
+    def take_all(self, model: nn.Module, old: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A model's state with the values of ``old``; new rows start from their features.
+
+        Raises:
+            Misfit: a tensor cannot be taken over; it is named, with the reason.
         """
-        found = {}
-        for kind, match in self.matches.items():
-            if match.is_same:
-                continue
-            near = old != new or kind.removesuffix("s") in name
-            for extra in _EXTRA if near else (0,):
-                if (old, new) == (match.before + extra, match.now + extra):
-                    found[kind] = extra
-                    break
-        exact: dict[str, int] = {kind: extra for kind, extra in found.items() if not extra}
-        return exact or found
+        learned = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        taken = {}
+        for name, now in model.state_dict().items():
+            try:
+                if name not in learned:
+                    self._check_made(name, old[name], now)
+                taken[name] = self.take(name, old[name], now.shape, "features")
+            except Misfit as why:
+                raise Misfit(f"{name} cannot be taken over: {why}") from None
+        return taken
+
+    def _check_made(self, name: str, old: Tensor, now: Tensor) -> None:
+        """Refuse a buffer that was made for certain items.
+
+        Whole numbers may be those of items, which have others now; a single one is a count.
+        """
+        axes = self.axes(name, old.shape, now.shape)
+        numbers = old.ndim > 0 and not old.is_floating_point() and not self.is_same
+        if any(self.matches[axis.kind].has_changed for axis in axes) or (
+            numbers and not torch.equal(old.to(now.device), now)
+        ):
+            raise Misfit("made for the items of that training alone")
 
     def take(self, name: str, old: Tensor, now: Sequence[int], start: Start) -> Tensor:
         """A tensor of the shape ``now`` with the values of ``old`` for all that was there before.

@@ -127,7 +127,7 @@ class RunSteps:
         with told_as_usage(config, f"making {settings.model}"):
             model = config.model_class(config, train_data._dataset).to(settings.device)
         if settings.init_from:
-            load_weights(model, settings)
+            load_weights(model, settings, config, train_data._dataset)
         if self.parent is not None:
             self.continuation = continue_model(model, train_data._dataset, config, self.parent)
             self.continuation.say()

@@ -31,6 +31,13 @@ def from_text(stored: Any) -> dict[str, list[str]] | None:
     return {kind: stored[kind].split("\n") for kind in KINDS}
 
 
+def match(
+    before: Mapping[str, Sequence[str]], now: Mapping[str, Sequence[str]]
+) -> dict[str, Match]:
+    """The ids of each kind matched."""
+    return {kind: Match.of(before[kind], ids) for kind, ids in now.items()}
+
+
 @dataclass(frozen=True)
 class Match:
     """Ids of one kind before and now; row 0 is the padding in both.
@@ -67,6 +74,11 @@ class Match:
     def kept(self) -> int:
         """How many ids are in both."""
         return self.now - 1 - self.new
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether an id is new or gone."""
+        return bool(self.new or self.gone)
 
     @property
     def is_same(self) -> bool:
