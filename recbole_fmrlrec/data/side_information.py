@@ -53,11 +53,12 @@ def load_side_information(config: Any, dataset: Any) -> SideInformation:
                 f"selected_features names {name!r}, which is not a token or token_seq column "
                 f"of the items of {dataset.dataset_name}"
             )
-    tokens = {name: dataset.item_feat[name].view(dataset.item_num, -1) for name in names}
+    items = len(dataset.item_feat) if names else dataset.item_num
+    tokens = {name: dataset.item_feat[name].view(items, -1) for name in names}
     counts = {name: int(dataset.num(name)) for name in names}
     missing = {name: int((rows[1:] == 0).all(1).sum()) for name, rows in tokens.items()}
-    found = SideInformation(tokens, counts, missing, _kinds(tokens, dataset.item_num))
-    _tell(found, dataset.item_num - 1)
+    found = SideInformation(tokens, counts, missing, _kinds(tokens, items))
+    _tell(found, items - 1)
     return found
 
 

@@ -18,7 +18,7 @@ from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.train.new_rows import FeatureStart
 from recbole_fmrlrec.train.parent import Parent
 from recbole_fmrlrec.train.row_mapping import RowMapping, Start
-from recbole_fmrlrec.train.row_places import Axis, Misfit, row_places, unmatched
+from recbole_fmrlrec.train.row_places import Axis, Misfit, id_places, moved, row_places, unmatched
 from recbole_fmrlrec.train.same_encoder import check_encoders
 from recbole_fmrlrec.train.vocabulary import match, vocabulary_of
 
@@ -136,7 +136,10 @@ def continue_model(model: Any, dataset: Any, config: Any, parent: Parent) -> Con
         UsageError: another encoder's features, a model whose tensors are of one catalogue, a tensor
             that does not fit, or none of the parent's items is there.
     """
-    if why := unmatched(config):
+    why = unmatched(config)
+    if not why and config["selected_features"]:
+        why = "has vectors of the values in selected_features, which have other numbers here"
+    if why:
         raise UsageError(
             f"{parent.key}: {parent.model} {why}; train it on the new data from the beginning"
         )
@@ -181,8 +184,8 @@ def _mapping(model: Any, dataset: Any, config: Any, parent: Parent) -> RowMappin
         if not places:
             return RowMapping({})
     matches = match(parent.vocabulary, vocabulary_of(dataset))
-    if places is None and any(not one.is_same for one in matches.values()):
-        places = row_places(model, config, dataset)
+    if places is None and moved(matches, config, parent.state, dataset):
+        places = id_places(model, config, parent.state, dataset)
     start = FeatureStart.of(getattr(model, "features", None), matches["items"].rows)
     return RowMapping(matches, places, start)
 

@@ -12,16 +12,19 @@ from recbole_fmrlrec.console import say
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.checkpoint import load_checkpoint
 from recbole_fmrlrec.model_api.protocols import ReadsCodes
-from recbole_fmrlrec.train.row_places import Misfit, row_places
+from recbole_fmrlrec.train.row_places import COLUMNS, Misfit, row_places
 from recbole_fmrlrec.train.typed_settings import RunSettings
-from recbole_fmrlrec.train.vocabulary import KINDS, from_text, match, vocabulary_of
+from recbole_fmrlrec.train.vocabulary import KINDS, from_text, match, same_columns, vocabulary_of
+
+_ALL = {*KINDS, COLUMNS}
 
 
 def load_weights(model: Any, settings: RunSettings, config: Any, dataset: Any) -> None:
     """Take over the weights of the checkpoint ``init_from`` that fit by name and shape.
 
-    Vectors of items and users belong to a dataset: they are left out where the checkpoint is of
-    another one, or of one that had others or another order. What fits, and what does not, is said.
+    Vectors of items, users and values of columns belong to a dataset: they are left out where the
+    checkpoint is of another one, or of one that had others or another order. What fits, and what
+    does not, is said.
 
     Args:
         config: that the model was made by.
@@ -74,7 +77,7 @@ def _foreign(
     """Tensors of a checkpoint that mean something else here, with the reason."""
     found: dict[str, str] = {}
     same = _same_kinds(settings, dataset, saved)
-    if same != set(KINDS):
+    if same != _ALL:
         try:
             places = row_places(model, config, dataset)
         except Misfit as why:
@@ -93,11 +96,14 @@ def _foreign(
 
 
 def _same_kinds(settings: RunSettings, dataset: Any, saved: dict[str, Any]) -> set[str]:
-    """The kinds of ids that are what they were; earlier versions kept the dataset's name alone."""
+    """The kinds of rows that are what they were; earlier versions kept the dataset's name alone."""
     if saved.get("config", {}).get("dataset") != settings.dataset:
         return set()
     stored = from_text(saved.get("vocabulary"))
     if stored is None:
-        return set(KINDS)
+        return {*_ALL}
     matches = match(stored, vocabulary_of(dataset))
-    return {kind for kind, found in matches.items() if found.is_same}
+    same = {kind for kind, found in matches.items() if found.is_same}
+    if "columns" not in saved or same_columns(saved["columns"], dataset):
+        same.add(COLUMNS)
+    return same

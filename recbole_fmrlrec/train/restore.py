@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_fmrlrec import compat
+from recbole_fmrlrec.console import say
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.files.trust import FILE_KEYS
 from recbole_fmrlrec.keys.known import later_keys
@@ -81,11 +82,12 @@ def saved_model(path: Path, config: Config, state: dict[str, Any], train_data: A
 
     model = config.model_class(config, train_data._dataset).to(config["device"])
     try:
-        load_model_state(model, _by_id(model, config, state, train_data._dataset))
+        load_model_state(model, _by_id(path, model, config, state, train_data._dataset))
     except (Misfit, RuntimeError) as error:
         raise UsageError(
-            f"{path} does not fit {config['dataset']} in {config['data_path']}: its items or the "
-            f"width of their features have changed since the training ({error})"
+            f"{path} does not fit {config['dataset']} in {config['data_path']}: its items or "
+            "users, their columns or the width of their features have changed since the training "
+            f"({error})"
         ) from None
     corpus = state.get("corpus")
     if corpus and corpus != model.feature_info.get("corpus"):
@@ -96,35 +98,35 @@ def saved_model(path: Path, config: Config, state: dict[str, Any], train_data: A
     return model.eval()
 
 
-def _by_id(model: Any, config: Config, state: dict[str, Any], dataset: Any) -> dict[str, Any]:
+def _by_id(
+    path: Path, model: Any, config: Config, state: dict[str, Any], dataset: Any
+) -> dict[str, Any]:
     """The content of a checkpoint, its rows in the order of a dataset's items and users.
 
     Raises:
         Misfit: they cannot be put so, or there are others.
     """
-    from recbole.utils import ModelType
-
     from recbole_fmrlrec.train.row_mapping import RowMapping
-    from recbole_fmrlrec.train.row_places import Misfit, row_places, unmatched
+    from recbole_fmrlrec.train.row_places import Misfit, id_places, moved, unmatched
     from recbole_fmrlrec.train.vocabulary import from_text, match, vocabulary_of
 
     stored = from_text(state.get("vocabulary"))
     matches = match(stored, vocabulary_of(dataset)) if stored else {}
-    if all(one.is_same for one in matches.values()):
+    if not moved(matches, config, state, dataset):
         return state
-    keeps_items = config["MODEL_TYPE"] == ModelType.SEQUENTIAL and matches["items"].is_same
-    if (why := unmatched(config)) and not keeps_items:
-        raise Misfit(f"items or users are others, or in another order; {config['model']} {why}")
-    places = row_places(model, config, dataset)
+    if why := unmatched(config):
+        raise Misfit(f"ids or values have other numbers here, and {config['model']} {why}")
+    places = id_places(model, config, state, dataset)
     with_rows = {axis.kind for axes in places.values() for axis in axes}
     for kind in sorted(with_rows & matches.keys()):
         if (found := matches[kind]).has_changed:
             raise Misfit(f"{kind}: {found.new:,} are new and {len(found.gone):,} gone")
-    old = state["state_dict"]
-    if old.keys() != model.state_dict().keys():
-        return state  # the reason why it does not fit
+    if state["state_dict"].keys() != model.state_dict().keys():
+        return state  # loading it says what is not there
+    taken = RowMapping(matches, places).take_all(model, state["state_dict"])
+    if with_rows & matches.keys():
+        say(f"{path}: items or users stand in another order here; their rows are matched by id")
     # Other parameters are what a model keeps of its tensors until they change.
-    taken = RowMapping(matches, places).take_all(model, old)
     return {**state, "state_dict": taken, "other_parameter": {}}
 
 

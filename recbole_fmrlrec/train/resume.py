@@ -28,7 +28,7 @@ from recbole_fmrlrec.nn.random_state import random_state, set_random_state
 from recbole_fmrlrec.runs.folder import BEST, LAST
 from recbole_fmrlrec.runs.result import training_seconds
 from recbole_fmrlrec.train.training_state import TrainingState, random_states, set_random_states
-from recbole_fmrlrec.train.vocabulary import to_text, vocabulary_of
+from recbole_fmrlrec.train.vocabulary import columns_of, to_text, vocabulary_of
 
 if TYPE_CHECKING:
     from recbole_fmrlrec.config.config import Config
@@ -104,9 +104,11 @@ class ResumableTraining:
             self._save_last(epoch)
 
     def _vocabulary(self) -> dict[str, Any]:
-        """Ids of items and users: by them another training goes on from this one."""
+        """What says whether its rows are those of a dataset, and by which others go on from it."""
         dataset = getattr(self._loaders[0], "_dataset", None)
-        return {} if dataset is None else {"vocabulary": to_text(vocabulary_of(dataset))}
+        if dataset is None:
+            return {}
+        return {"vocabulary": to_text(vocabulary_of(dataset)), "columns": columns_of(dataset)}
 
     def _has_validation(self) -> bool:
         return bool(self.history) and "valid" in self.history[-1]

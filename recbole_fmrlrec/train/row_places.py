@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from recbole_fmrlrec.nn.random_state import random_state, set_random_state
+from recbole_fmrlrec.train.vocabulary import Match, same_columns
 
+#: The kind of what is there for each value of a column: the numbers of values are not matched.
+COLUMNS = "values of columns"
 # Added to the number of each kind: no length grows by one of these for another reason.
-_MORE = {"items": 7, "users": 11}
+_MORE = {"items": 7, "users": 11, COLUMNS: 13}
 _KINDS = {more: kind for kind, more in _MORE.items()}
 
 
@@ -25,7 +28,7 @@ class Axis:
     """A dimension of a tensor whose places are ids of a kind.
 
     Attributes:
-        kind: ``items`` or ``users``; other words where the length depends on them otherwise.
+        kind: ``items``, ``users`` or `COLUMNS`; other words where its length depends on several.
         extra: places beside those of the ids and the padding, see `Match.shifted`.
     """
 
@@ -42,17 +45,33 @@ def unmatched(config: Any) -> str | None:
         return "is computed from all interactions at once and has nothing to go on from"
     if config["MODEL_TYPE"] not in (ModelType.GENERAL, ModelType.SEQUENTIAL):
         return "has rows of columns, entities or trees besides items and users"
-    if config["selected_features"]:
-        return "has vectors of the values in selected_features, which have other numbers here"
     return None
 
 
+def moved(
+    matches: Mapping[str, Match], config: Any, state: Mapping[str, Any], dataset: Any
+) -> bool:
+    """Whether rows of a checkpoint may stand elsewhere in a dataset.
+
+    Args:
+        matches: of items and users; none where the checkpoint does not hold them.
+        config: of the model.
+        state: the checkpoint.
+    """
+    from recbole.utils import ModelType
+
+    if not all(one.is_same for one in matches.values()):
+        return True
+    reads_columns = config["MODEL_TYPE"] not in (ModelType.TRADITIONAL, ModelType.GENERAL)
+    return reads_columns and "columns" in state and not same_columns(state["columns"], dataset)
+
+
 def row_places(model: Any, config: Any, dataset: Any) -> dict[str, list[Axis]]:
-    """The dimensions of a model's state that are items or users, by the names of its tensors.
+    """The dimensions of a model's state that are items, users or values, by names of tensors.
 
     Neither name nor length of a tensor says so: a layer may be as wide as there are items. So the
-    model is made once more for a few more items and users than there are, and what is longer then
-    is a place for each of them.
+    model is made once more for a few more of each than there are, and what is longer then is a
+    place for each of them.
 
     Raises:
         Misfit: it cannot be made so.
@@ -72,17 +91,42 @@ def row_places(model: Any, config: Any, dataset: Any) -> dict[str, list[Axis]]:
     for name, tensor in model.state_dict().items():
         for dimension, (length, more) in enumerate(zip(tensor.shape, lengths[name], strict=True)):
             if length != more:
-                kind = _KINDS.get(more - length, "items and users together")
+                kind = _KINDS.get(more - length, "several kinds together")
                 extra = length - counts.get(kind, length)
                 found.setdefault(name, []).append(Axis(dimension, kind, extra))
     return found
 
 
+def id_places(
+    model: Any, config: Any, state: Mapping[str, Any], dataset: Any
+) -> dict[str, list[Axis]]:
+    """`row_places` of items and users, whose rows in a checkpoint can be matched by id.
+
+    Raises:
+        Misfit: as there; or a tensor has rows by values, whose numbers are others or not known.
+    """
+    places = row_places(model, config, dataset)
+    by_value = [name for name, axes in places.items() if any(a.kind == COLUMNS for a in axes)]
+    if by_value and not same_columns(state.get("columns"), dataset):
+        raise Misfit(f"{by_value[0]} has rows of {COLUMNS}, which have other numbers here")
+    ids = {name: [a for a in axes if a.kind != COLUMNS] for name, axes in places.items()}
+    return {name: axes for name, axes in ids.items() if axes}
+
+
 def _larger(dataset: Any) -> Any:
-    """The dataset, with more items and users as far as it is asked for their number."""
-    more = {dataset.iid_field: _MORE["items"], dataset.uid_field: _MORE["users"]}
-    larger, count = copy.copy(dataset), dataset.num
-    larger.num = lambda field: count(field) + more.get(field, 0)
+    """The dataset, with more of each kind as far as it is asked for their number."""
+    tables = dataset.field2id_token
+    items, users = tables[dataset.iid_field], tables[dataset.uid_field]
+
+    def num(field: str) -> int:
+        table = tables.get(field)
+        if table is None or field in dataset.config["numerical_features"]:
+            return int(dataset.num(field))
+        kind = "items" if table is items else "users" if table is users else COLUMNS
+        return int(dataset.num(field)) + _MORE[kind]
+
+    larger = copy.copy(dataset)
+    larger.num = num
     return larger
 
 

@@ -63,7 +63,7 @@ def _listed(encoders: Mapping[str, str]) -> str:
 def _described(info: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Encoder, width and what else is on record of a modality."""
     details = info.get("made_by", {}).get(name, {})
-    known = {"encoder": info["encoders"][name], "width": info["widths"][name]}
+    known = {"encoder": info["encoders"][name], "width": info.get("widths", {}).get(name)}
     return known | {key: details[key] for key in DETAILS if key in details}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,27 @@ def vocabulary_of(dataset: Any) -> dict[str, list[str]]:
     fields = {"items": dataset.iid_field, "users": dataset.uid_field}
     tokens = dataset.field2id_token
     return {kind: [str(one) for one in tokens[field][1:]] for kind, field in fields.items()}
+
+
+def columns_of(dataset: Any) -> dict[str, str]:
+    """A hash of the values of every other column of tokens, in the order of their numbers."""
+    tables = dataset.field2id_token
+    ids = [tables[dataset.iid_field], tables[dataset.uid_field]]
+    return {
+        field: hashlib.sha256("\n".join(map(str, values)).encode()).hexdigest()
+        for field, values in tables.items()
+        if not any(values is known for known in ids)
+    }
+
+
+def same_columns(stored: Any, dataset: Any) -> bool:
+    """Whether the values of columns have the numbers that they had; unknown ones may have others.
+
+    Args:
+        stored: `columns_of` of a checkpoint.
+    """
+    now = columns_of(dataset)
+    return isinstance(stored, dict) and all(now.get(k, stored[k]) == stored[k] for k in stored)
 
 
 def to_text(vocabulary: Mapping[str, Sequence[str]]) -> dict[str, str]:
