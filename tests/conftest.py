@@ -84,6 +84,12 @@ def write_table(path: Path, header: str, rows: Iterable[Row]) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def reverse_rows(file: Path) -> None:
+    """Turn the rows of an atomic file around, below its header."""
+    header, *rows = file.read_text(encoding="utf-8").splitlines()
+    file.write_text("\n".join([header, *rows[::-1], ""]), encoding="utf-8")
+
+
 def write_inter(root: Path, rows: Iterable[Row], name: str = "toy") -> Path:
     """Write interactions (user, item, timestamp) as a dataset below ``root``; return its folder."""
     header = "user_id:token item_id:token timestamp:float"

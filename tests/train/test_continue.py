@@ -215,6 +215,30 @@ def test_the_optimiser_goes_on_by_the_same_rows(
     assert own["step"] == vectors["step"]
 
 
+@pytest.mark.parametrize(
+    ("model", "keys"),
+    [
+        ("SASRecM", {"hidden_size": 15, "n_heads": 1, "MAX_ITEM_LIST_LENGTH": 6}),  # as wide as
+        ("BPR", {"embedding_size": 31}),  # there are items or users and the padding
+        ("gSASRec", {"hidden_size": 8, "n_heads": 1, "loss_type": "CE", "MAX_ITEM_LIST_LENGTH": 6}),
+    ],
+)
+def test_the_order_of_the_rows_alone_changes_nothing(
+    root: Path, tmp_path: Path, model: str, keys: dict[str, Any]
+) -> None:
+    def settings(**more: Any) -> dict[str, Any]:
+        return {"data_path": str(tmp_path), "train_batch_size": 16, **keys, **more}
+
+    for name in ("older", "turned"):
+        write(tmp_path, name, OLD, 30)
+    first = train(root, model, "older", **settings(epochs=8, learning_rate=0.01))
+    again = settings(learning_rate=1e-9)
+    result = train(root, None, "turned", continue_from=first.run_dir, **again)
+    for kind in ("items", "users"):
+        assert ids(state(first), kind) != ids(state(result), kind)
+    assert result.test_result == pytest.approx(first.test_result, abs=1e-6)
+
+
 class Stop(Exception):
     """Ends a run in a test."""
 

@@ -8,16 +8,28 @@ import torch
 from torch import Tensor
 
 from recbole_fmrlrec.train.new_rows import FeatureStart
-from recbole_fmrlrec.train.row_mapping import Misfit, RowMapping
+from recbole_fmrlrec.train.row_mapping import RowMapping
+from recbole_fmrlrec.train.row_places import Axis, Misfit
 from recbole_fmrlrec.train.vocabulary import Match, from_text, to_text
 
 ITEMS = Match.of(["a", "b", "c"], ["c", "x", "a", "y"])  # b is gone, x and y are new
 USERS = Match.of(["u", "v"], ["v", "u"])
 
 
+PLACES = {
+    "item.weight": [Axis(0, "items", 0)],
+    "item_bias": [Axis(0, "items", -1)],
+    "masked.weight": [Axis(0, "items", 1)],
+    "layer": [Axis(1, "items", 0)],
+    "user.weight": [Axis(0, "users", 0)],
+    "codes": [Axis(0, "items", 0)],
+    "both": [Axis(0, "several kinds together", 0)],
+}
+
+
 @pytest.fixture
 def mapping() -> RowMapping:
-    return RowMapping({"items": ITEMS, "users": USERS})
+    return RowMapping({"items": ITEMS, "users": USERS}, PLACES)
 
 
 def rows(*values: float) -> Tensor:
@@ -45,7 +57,7 @@ def test_rows_go_by_id_and_new_ones_get_the_mean(mapping: RowMapping) -> None:
     bias = torch.tensor([1.0, 2.0, 4.0])  # of a, b, c, without the padding
     assert mapping.take("item_bias", bias, (4,), "mean").tolist() == [4, 2.5, 1, 2.5]
     masked = rows(0, 10, 20, 30, 99)  # RecBole's mask token behind the items
-    assert mapping.take("item.weight", masked, (6, 1), "mean").flatten()[-1] == 99
+    assert mapping.take("masked.weight", masked, (6, 1), "mean").flatten()[-1] == 99
     across = torch.tensor([[0.0, 1, 2, 3], [0, 4, 5, 6]])
     assert mapping.take("layer", across, (2, 5), "mean").tolist() == [
         [0, 3, 2, 1, 2],
@@ -64,15 +76,44 @@ def test_what_belongs_to_no_id_stays_or_is_refused(mapping: RowMapping) -> None:
         mapping.take("layer.weight", weight, (7, 2), "mean")
     with pytest.raises(Misfit, match="made for the items of that training alone"):
         mapping.take("codes", torch.zeros(4, 2, dtype=torch.int32), (5, 2), "mean")
-    alike = {"items": ITEMS, "users": Match.of(["u", "v", "w"], ["1", "u", "2", "v"])}
-    both = RowMapping(alike)
-    with pytest.raises(Misfit, match="as many items as users"):
-        both.take("embedding", rows(0, 1, 2, 3), (5, 1), "mean")
-    found = both.take("user_embedding", rows(0, 1, 2, 3), (5, 1), "mean")
-    assert found.flatten().tolist() == [0, 1.5, 1, 1.5, 2]
-    strangers = RowMapping({"items": Match.of(["a"], ["x", "y"])})
+    with pytest.raises(Misfit, match="how its rows depend on several kinds together is not known"):
+        mapping.take("both", rows(0, 1, 2), (3, 1), "mean")
+    with pytest.raises(Misfit, match="not a number of items"):  # more rows than ids
+        mapping.take("item.weight", rows(0, 1, 2, 3, 4), (5, 1), "mean")
+    strangers = RowMapping({"items": Match.of(["a"], ["x", "y"])}, PLACES)
     with pytest.raises(Misfit, match="none of its items is among those here"):
         strangers.take("item.weight", rows(0, 1), (3, 1), "mean")
+
+
+def test_a_layer_as_wide_as_there_are_items_is_none_of_them() -> None:
+    """Where only the order changed, lengths do not tell a table of items from a layer."""
+    turned = RowMapping({"items": Match.of(["a", "b", "c"], ["c", "b", "a"])}, PLACES)
+    square = torch.arange(16.0).view(4, 4)
+    assert torch.equal(turned.take("item.weight", square, (4, 4), "mean"), square[[0, 3, 2, 1]])
+    assert torch.equal(turned.take("item_layer.weight", square, (4, 4), "mean"), square)
+    output = rows(1, 2, 3)  # without the padding
+    assert turned.take("item_bias", output, (3, 1), "mean").flatten().tolist() == [3, 2, 1]
+
+
+class Model(torch.nn.Module):
+    """A layer, and buffers of a kind that any model may have."""
+
+    def __init__(self, numbers: list[int], seen: int) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 2)
+        self.register_buffer("numbers", torch.tensor(numbers))
+        self.register_buffer("seen", torch.tensor(seen))
+
+
+def test_numbers_of_items_are_refused_wherever_they_stand() -> None:
+    old = Model([1, 2], seen=5).state_dict()
+    same = RowMapping({"items": Match.of(["a", "b"], ["a", "b"])})
+    turned = RowMapping({"items": Match.of(["a", "b"], ["b", "a"])})
+    assert same.take_all(Model([0, 0], seen=0), old)["numbers"].tolist() == [1, 2]
+    taken = turned.take_all(Model([1, 2], seen=0), old)  # made anew, and the same as before
+    assert taken["numbers"].tolist() == [1, 2] and taken["seen"] == 5
+    with pytest.raises(Misfit, match="numbers cannot be taken over: made for the items of that"):
+        turned.take_all(Model([0, 0], seen=0), old)
 
 
 def circle(count: int) -> Tensor:

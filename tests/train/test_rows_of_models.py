@@ -19,6 +19,7 @@ from recbole_fmrlrec.train.restore import saved_model
 from recbole_fmrlrec.train.tensorboard import tensorboard_in
 from recbole_fmrlrec.train.trainer import trainer_class
 from recbole_fmrlrec.train.vocabulary import columns_of, to_text, vocabulary_of
+from tests.conftest import reverse_rows
 from tests.data.test_prefix_rows import small
 from tests.text_encoders import save_encoder
 from tests.train.test_resume_of_models import KEYS, MODELS
@@ -47,12 +48,6 @@ BY_COLUMNS = {"DIFF", "FDSA", "GRU4RecF", "SASRecF"}
 #: Models whose test draws items, by their numbers, and one that reads neighbours in their order.
 BY_ORDER = {"DIEN", "DIN", "NNCF"}
 TRIED = sorted({*MODELS} - OTHER_KINDS - BY_ORDER | {"CKE", "FM"})
-
-
-def reverse(file: Path) -> None:
-    """Turn the rows of a file around, below its header."""
-    header, *rows = file.read_text().splitlines()
-    file.write_text("\n".join([header, *rows[::-1], ""]))
 
 
 def parts(root: Path, model: str) -> tuple[Any, Any, Any]:
@@ -102,7 +97,7 @@ def trained(
 def test_rows_go_by_id(rich: Path, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
     root, file = rich.parent, rich.parent / "best.pth"
     state, expected = trained(root, monkeypatch, model)
-    reverse(rich / "rich.inter")
+    reverse_rows(rich / "rich.inter")
     config, train, test = parts(root, model)
     assert to_text(vocabulary_of(train._dataset)) != state["vocabulary"]
     if why := REFUSED.get(model):
@@ -127,7 +122,7 @@ def test_values_of_columns_have_the_numbers_of_the_training(
 ) -> None:
     """Words of items are numbered in the order of the file of items."""
     state, expected = trained(rich.parent, monkeypatch, model)
-    reverse(rich / "rich.item")
+    reverse_rows(rich / "rich.item")
     config, train, test = parts(rich.parent, model)
     assert to_text(vocabulary_of(train._dataset)) == state["vocabulary"]
     if model in ("BPR", "SASRec"):
