@@ -116,6 +116,24 @@ def test_rows_go_by_id(rich: Path, monkeypatch: pytest.MonkeyPatch, model: str) 
         assert metrics(config, again, test) == pytest.approx(expected, abs=1e-6)
 
 
+def test_numbers_of_items_are_refused_where_users_stand_as_they_stood(
+    rich: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MMSSL has rows of users that hold numbers of items."""
+    state, _ = trained(rich.parent, monkeypatch, "MMSSL")
+    reverse_rows(rich / "rich.inter")
+    header, *rows = (rich / "rich.inter").read_text().splitlines()
+    rows.sort(key=lambda row: int(row.split("\t")[0][1:]))
+    (rich / "rich.inter").write_text("\n".join([header, *rows, ""]))
+    config, train, _ = parts(rich.parent, "MMSSL")
+    now = to_text(vocabulary_of(train._dataset))
+    assert now["users"] == state["vocabulary"]["users"] and now != state["vocabulary"]
+    model = config.model_class(config, train._dataset)
+    parent = Parent(Path("best.pth"), "continue_from", state)
+    with pytest.raises(UsageError, match=REFUSED["MMSSL"]):
+        continue_model(model, train._dataset, config, parent)
+
+
 @pytest.mark.parametrize("model", ["BPR", "DIFF", "FDSA", "FM", "SASRec"])
 def test_values_of_columns_have_the_numbers_of_the_training(
     rich: Path, monkeypatch: pytest.MonkeyPatch, model: str
