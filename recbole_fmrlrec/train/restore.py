@@ -124,7 +124,7 @@ def _by_id(
     if state["state_dict"].keys() != model.state_dict().keys():
         return state  # loading it says what is not there
     taken = RowMapping(matches, places).take_all(model, state["state_dict"])
-    if with_rows & matches.keys():
+    if any(not matches[kind].is_same for kind in with_rows & matches.keys()):
         say(f"{path}: items or users stand in another order here; their rows are matched by id")
     # Other parameters are what a model keeps of its tensors until they change.
     return {**state, "state_dict": taken, "other_parameter": {}}

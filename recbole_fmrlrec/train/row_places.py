@@ -77,23 +77,22 @@ def row_places(model: Any, config: Any, dataset: Any) -> dict[str, list[Axis]]:
         Misfit: it cannot be made so.
     """
     counts = {"items": dataset.item_num, "users": dataset.user_num}
+    found: dict[str, list[Axis]] = {}
     try:
         with _unnoticed():
             larger = config.model_class(_on_disk(config), _larger(dataset)).state_dict()
-            lengths = {name: tuple(tensor.shape) for name, tensor in larger.items()}
-            del larger
+        for name, tensor in model.state_dict().items():
+            lengths = zip(tensor.shape, larger[name].shape, strict=True)
+            for dimension, (length, more) in enumerate(lengths):
+                if length != more:
+                    kind = _KINDS.get(more - length, "several kinds together")
+                    extra = length - counts.get(kind, length)
+                    found.setdefault(name, []).append(Axis(dimension, kind, extra))
     except Exception as error:
         raise Misfit(
             f"its rows of items and users cannot be told, for making {type(model).__name__} for "
             f"more of them fails ({type(error).__name__}: {error})"
         ) from error
-    found: dict[str, list[Axis]] = {}
-    for name, tensor in model.state_dict().items():
-        for dimension, (length, more) in enumerate(zip(tensor.shape, lengths[name], strict=True)):
-            if length != more:
-                kind = _KINDS.get(more - length, "several kinds together")
-                extra = length - counts.get(kind, length)
-                found.setdefault(name, []).append(Axis(dimension, kind, extra))
     return found
 
 
@@ -120,7 +119,7 @@ def _larger(dataset: Any) -> Any:
 
     def num(field: str) -> int:
         table = tables.get(field)
-        if table is None or field in dataset.config["numerical_features"]:
+        if table is None:
             return int(dataset.num(field))
         kind = "items" if table is items else "users" if table is users else COLUMNS
         return int(dataset.num(field)) + _MORE[kind]
