@@ -25,7 +25,7 @@ def columns_of(dataset: Any) -> dict[str, str]:
     tables = dataset.field2id_token
     ids = [tables[dataset.iid_field], tables[dataset.uid_field]]
     return {
-        field: hashlib.sha256("\n".join(map(str, values)).encode()).hexdigest()
+        str(field): hashlib.sha256("\n".join(map(str, values)).encode()).hexdigest()
         for field, values in tables.items()
         if not any(values is known for known in ids)
     }
