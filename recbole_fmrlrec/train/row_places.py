@@ -107,7 +107,7 @@ def id_places(
     places = row_places(model, config, dataset)
     by_value = [name for name, axes in places.items() if any(a.kind == COLUMNS for a in axes)]
     if by_value and not same_columns(state.get("columns"), dataset):
-        raise Misfit(f"{by_value[0]} has rows of {COLUMNS}, which have other numbers here")
+        raise Misfit(f"{by_value[0]} has rows of {COLUMNS}, whose numbers are others or not known")
     ids = {name: [a for a in axes if a.kind != COLUMNS] for name, axes in places.items()}
     return {name: axes for name, axes in ids.items() if axes}
 
