@@ -137,9 +137,9 @@ class _OneDataset:
 
     def _candidates(self) -> int:
         """The items among which a target is ranked, the history's included."""
-        counts, split = self.runs.rows["item_counts"], self._split()
-        dropped = split is not None and split["cold"] == "drop"
-        return len(counts) - (split["cold_items"] if split and dropped else 0)
+        split = self._split()
+        dropped = split["cold_items"] if split and split["cold"] == "drop" else 0
+        return len(self.runs.rows["item_counts"]) - int(dropped)
 
     def _system(self, at: int, masks: dict[str, np.ndarray]) -> dict[str, Any]:
         system = self.systems[at]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from logging import getLogger
 from typing import Any
 
-import numpy as np
 import torch
 from recbole.data.dataloader import NegSampleEvalDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
@@ -52,6 +51,6 @@ class SampledRowsEvalDataLoader(NegSampleEvalDataLoader):
 
     def collate_fn(self, index: Any) -> tuple[Any, ...]:
         """Make a batch: rows with their targets, then with each negative; whose row each is."""
-        data = self.transform(self._dataset, self._dataset[torch.as_tensor(np.array(index))])
+        data = self.transform(self._dataset, self._dataset[torch.as_tensor(index)])
         places, items = torch.arange(len(data)), data[self.iid_field].clone()
         return self._neg_sampling(data), places.repeat(self.times), places, items
