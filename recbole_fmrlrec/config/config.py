@@ -54,6 +54,8 @@ _MACHINE = {"gpu_id", "use_gpu", "device", "worker", "num_threads", "single_spec
 _MACHINE |= {"interaction_memory_mb", "shard_items", "nproc", "world_size", "ip", "port", "offset"}
 _DISPLAY = {"show_progress", "state", "loss_decimal_place"}
 NOT_IN_FINGERPRINT = _PLACES | _MACHINE | _DISPLAY
+#: Keys that earlier versions lack: without a value they say what was done before there was the key.
+_ADDED = ("allow_tf32", "adam_beta2", "continue_from", "continue_optimizer", "history_bias")
 _EVALUATION = ("eval_args", "metrics", "topk", "valid_metric")
 
 
@@ -113,8 +115,7 @@ class Config(RecBoleConfig):
         kept = {k: v for k, v in self.effective().items() if k not in NOT_IN_FINGERPRINT}
         if kept.get("history") == BOTH:  # so that runs of versions without the key are found
             del kept["history"]
-        # Likewise, where they say what was done before there was the key.
-        for key in ("allow_tf32", "continue_from", "continue_optimizer", "history_bias"):
+        for key in _ADDED:
             if not kept.get(key):
                 kept.pop(key, None)
         self._fingerprint = hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]

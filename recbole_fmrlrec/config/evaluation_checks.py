@@ -15,6 +15,8 @@ from recbole_fmrlrec.errors import DataError, UsageError
 from recbole_fmrlrec.keys.schema import NO_K_METRICS, VALUE_METRICS
 from recbole_fmrlrec.keys.time_split import CHOICES
 
+#: Optimisers that have a second beta.
+ADAMS = ("adam", "adamw", "sparse_adam")
 #: Metrics that take a label for the answer to a yes-or-no question.
 _OF_CLASSES = {"auc", "gauc", "logloss"}
 
@@ -125,6 +127,12 @@ def check_training(values: Mapping[str, Any], model: str, model_class: type) -> 
         raise UsageError(
             f"eval_args.order = {values['eval_args']['order']}: {model} is a sequential model, "
             "which needs the interactions in order of time: set it to TO"
+        )
+    learner = str(values["learner"]).lower()
+    if values.get("adam_beta2") is not None and learner not in ADAMS:
+        raise UsageError(
+            f"adam_beta2 = {values['adam_beta2']}: {learner} has no second beta; set it to null, "
+            f"or learner to one of {', '.join(ADAMS)}"
         )
     if values["normalize_all"] and values["normalize_field"]:
         raise UsageError("normalize_all and normalize_field exclude each other: set one of them")

@@ -21,6 +21,16 @@ def adamw(model: Any, learning_rate: float, weight_decay: float) -> torch.optim.
     return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 
 
+def set_beta2(optimizer: torch.optim.Optimizer, beta2: float) -> None:
+    """Give an Adam, AdamW or SparseAdam another second beta.
+
+    Raises:
+        KeyError: an optimiser of another kind.
+    """
+    for group in (optimizer.defaults, *optimizer.param_groups):
+        group["betas"] = (group["betas"][0], beta2)
+
+
 def learning_rate_factor(
     kind: str, warmup: int, total: int, lowest: float
 ) -> Callable[[int], float]:

@@ -34,7 +34,7 @@ from recbole_fmrlrec.torchrun import any_of
 from recbole_fmrlrec.train.distributed import SharedTraining
 from recbole_fmrlrec.train.epoch_lines import EpochLines
 from recbole_fmrlrec.train.late_loss import LateLoss
-from recbole_fmrlrec.train.optimization import adamw, learning_rate_factor
+from recbole_fmrlrec.train.optimization import adamw, learning_rate_factor, set_beta2
 from recbole_fmrlrec.train.resume import Metrics, ResumableTraining
 from recbole_fmrlrec.train.stages import StagedTraining, StageIsOver
 from recbole_fmrlrec.train.typed_settings import TrainerSettings
@@ -113,10 +113,15 @@ class Trainer(
     # Optimiser and schedule
 
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
+        optimizer: Optimizer
         if kwargs or self.learner.lower() != "adamw" or not isinstance(self.model, SparesDecay):
-            optimizer: Optimizer = super()._build_optimizer(**kwargs)
-            return optimizer
-        return adamw(self.model, self.learning_rate, self.weight_decay)
+            optimizer = super()._build_optimizer(**kwargs)
+        else:
+            optimizer = adamw(self.model, self.learning_rate, self.weight_decay)
+        beta2 = typed(TrainerSettings, self.config).adam_beta2  # RecBole asks before it is kept
+        if beta2 is not None:
+            set_beta2(optimizer, beta2)
+        return optimizer
 
     def _start_schedule(self, steps: int) -> None:
         factor = learning_rate_factor(

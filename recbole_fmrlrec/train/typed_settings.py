@@ -48,6 +48,7 @@ class TrainerSettings:
         max_minutes: after which no other epoch begins; None for no limit.
         warmup_steps: over which the learning rate rises from 0.
         lr_min_ratio: the last learning rate as a share of the highest.
+        adam_beta2: the second beta of Adam and its kin; None for torch's.
         amp_dtype: the low precision of ``enable_amp``.
         trim_batches: padding is left out where a model allows it.
         shard_items: processes project the items' features together; None for where it pays.
@@ -59,6 +60,7 @@ class TrainerSettings:
     lr_scheduler: str = "constant"
     warmup_steps: int = 0
     lr_min_ratio: float = 0.0
+    adam_beta2: float | None = None
     amp_dtype: str = "bfloat16"
     trim_batches: bool = False
     shard_items: bool | None = None

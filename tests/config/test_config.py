@@ -202,6 +202,7 @@ def test_fingerprint_is_about_the_outcome_only(tmp_path: Path) -> None:
     same = fingerprint()
     assert len(same) == 16
     assert int(same, 16) >= 0
+    assert same == fingerprint(adam_beta2=None)  # a key that earlier versions lack
     assert same == fingerprint(
         data_path=str(tmp_path), show_progress=True, gpu_id="1", state="ERROR", worker=1
     )

@@ -94,6 +94,7 @@ def test_keys_that_recbole_reads_without_a_yaml_file_are_known() -> None:
         ("use_gpu", "1", "1: must be True or False"),
         ("training_windows", "all", "'all': must be one of overlap, latest, prefix"),
         ("lr_scheduler", "step", "'step': must be one of constant, linear, cosine"),
+        ("adam_beta2", "1", "1: must be a number in (0, 1)"),
         ("learner", "lion", "'lion': must be one of adam, adamw, sgd, adagrad, rmsprop"),
         (
             "metrics",

@@ -15,7 +15,7 @@ __all__ = ["run"]  # the fixture
 
 STILL: dict[str, dict[str, Any]] = {
     "gSASRec": {"dropout_prob": 0.0, "num_negatives": 4},
-    "eSASRec": {"dropout_prob": 0.0, "num_negatives": 4},
+    "eSASRec": {"dropout_prob": 0.0, "item_dropout_prob": 0.0, "num_negatives": 4},
     "BSARec": {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0},
 }
 
@@ -62,6 +62,27 @@ def test_candidates_that_are_all_items_give_the_exact_loss(run: MakeRun, name: s
         made = run(name, loss_type=kind, num_sampled_items=1000, **STILL[name])
         losses.append(made.model.calculate_loss(next(iter(made.train))).item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "CE"])
+def test_esasrec_drops_out_one_table_for_input_and_output(run: MakeRun, loss: str) -> None:
+    made = run("eSASRec", item_dropout_prob=0.75, num_negatives=4, loss_type=loss)
+    model, rows = made.model.train(), next(iter(made.train))
+    weight = model.item_embedding.weight
+    dropped = model.item_vectors()
+    kept = dropped != 0
+    assert 0.1 < kept.float().mean() < 0.4
+    torch.testing.assert_close(dropped[kept], 4 * weight[kept])
+    assert torch.equal(model.eval().item_vectors(), weight)
+    draws = []
+    model.train().item_dropout.register_forward_hook(lambda *made: draws.append(made[2]))
+    read = []
+    model.encoder.register_forward_hook(lambda _, given, __: read.append(given[0]))
+    model.calculate_loss(rows)
+    assert len(draws) == 1
+    packing = model._batch(rows).packing
+    assert packing is not None
+    assert torch.equal(read[0], draws[0][packing.pack(rows["item_id_list"])])
 
 
 def test_gsasrec_with_one_table(run: MakeRun) -> None:

@@ -66,5 +66,5 @@ def test_what_a_configuration_holds(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.device("cpu"),
     )
     assert (run.num_threads, run.init_from) == (None, None)
-    assert trainer == TrainerSettings("saved", 2, "constant", 5, 0.0, "float16", False, None)
+    assert trainer == TrainerSettings("saved", 2, "constant", 5, 0.0, None, "float16", False, None)
     assert trainer.low_dtype is torch.float16
