@@ -20,13 +20,14 @@ class BSARec(WholeRowModel):
 
     From the paper: the mix with the share ``alpha``, the filter with ``c`` and a learned
     beta for each dimension, the softmax over all items. From the authors' code: rows are padded on
-    the left to one length, and the filter reads the padding too; its item vector is a random one
-    that is never trained; post-norm blocks with a GELU layer four times as wide; all weights start
-    normal with deviation 0.02.
+    the left to one length, and the filter reads the padding too; post-norm blocks with a GELU layer
+    four times as wide; all weights start normal with deviation 0.02.
 
     What differs: the authors also train the first item of a history, from a row of padding alone,
-    take the targets from a user's last 50 items only, and keep the padding among the candidates.
-    Here the rows and the candidates are those of every other model.
+    take the targets from a user's last 50 items only, and keep the padding among the candidates,
+    which trains its vector as that of an item that nobody takes; here it stays the random one that
+    it starts as. They stop by NDCG@20 without the items of the histories. Here the rows and the
+    candidates are those of every other model.
 
     Args:
         config: RecBole's or our Config.

@@ -27,8 +27,9 @@ class gSASRec(LearnedItems, OwnNegativesModel):
 
     What differs: histories above the maximum length are trained in windows that overlap, where the
     authors train the latest one (``training_windows: latest``); negatives are at most all items but
-    one; patience is 100 passes over the data, theirs 200 epochs of at most 100 batches. (On Amazon
-    Beauty validation NDCG@10 stays between 0.006 and 0.008 for the first epochs.)
+    one; patience is 100 passes over the data, theirs 200 epochs of at most 100 batches; early
+    stopping goes by all users, with their histories, theirs by 512 users without. (On Amazon Beauty
+    validation NDCG@10 stays between 0.006 and 0.008 for the first epochs.)
 
     Args:
         config: RecBole's or our Config.

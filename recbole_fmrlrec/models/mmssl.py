@@ -50,7 +50,8 @@ class MMSSL(FeatureInput, GeneralRecommender):
 
     What differs besides: batches are RecBole's, pairs drawn from the interactions with one negative
     each, where theirs draw 1,024 users and one item of each; critic and contrast take each user of
-    a batch once.
+    a batch once; features are of unit length (``feature_scale``), theirs are as they come; early
+    stopping goes by ``valid_metric``, theirs by Recall@20 without known items.
 
     Args:
         config: RecBole's or our Config.
