@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from recbole_fmrlrec.compare.beyond import counting, without_missing_lists
+from recbole_fmrlrec.compare.beyond import (
+    counting,
+    with_one_count,
+    without_missing_lists,
+    without_pairs,
+)
 from recbole_fmrlrec.compare.gather import DatasetRuns, System, out_of_time
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.compare.significance import Tests, correct
@@ -17,6 +22,7 @@ from recbole_fmrlrec.compare.statistics import bootstrap_means, interval
 from recbole_fmrlrec.compare.training_curves import curves, savings
 from recbole_fmrlrec.errors import RunError
 from recbole_fmrlrec.evaluation.list_metric_names import is_of_all_lists
+from recbole_fmrlrec.evaluation.list_metrics import known_mean
 from recbole_fmrlrec.evaluation.protocol import KEEP, is_masked
 from recbole_fmrlrec.keys.known import our_model_file
 
@@ -25,9 +31,6 @@ MASKED_AGAIN = (
     "the `compare` command of this comparison computes them with this version, and `evaluate "
     "--checkpoint=CELL/best.pth` shows both rankings of a trained model"
 )
-
-#: p-values below it bear a mark.
-LEVEL = 0.05
 
 
 def analyse(plan: Plan, datasets: Sequence[DatasetRuns]) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def analyse(plan: Plan, datasets: Sequence[DatasetRuns]) -> dict[str, Any]:
     if lacking:
         plan = _with_history_kept(plan, lacking)
     plan, without_lists = without_missing_lists(plan, datasets)
-    parts = [_OneDataset(plan, runs) for runs in datasets]
+    parts = [_OneDataset(plan, runs, counting(plan, runs)) for runs in datasets]
     content = {part.runs.dataset: part.content() for part in parts}
     for of_one in content.values():
         correct(of_one["tests"])
@@ -84,9 +87,10 @@ def _with_history_kept(plan: Plan, lacking: Sequence[str]) -> Plan:
 class _OneDataset:
     plan: Plan
     runs: DatasetRuns
+    counting: list[dict[str, Any]]  # how often whose training has the items, see `counting`
     whole: list[str] = field(init=False)  # those of all lists: no values by user, no tests
     metrics: list[str] = field(init=False)  # the others
-    values: np.ndarray = field(init=False)  # (systems, metrics, R), averaged over seeds
+    values: np.ndarray = field(init=False)  # (systems, metrics, R), averaged over seeds; or NaN
     means: np.ndarray = field(init=False)  # (systems, metrics, resamples)
     several: np.ndarray | None = field(init=False)  # whose each row is, where users have several
 
@@ -95,7 +99,11 @@ class _OneDataset:
         self.whole = [metric for metric in every if is_of_all_lists(metric)]
         self.metrics = [metric for metric in every if metric not in self.whole]
         rows = len(self.runs.rows["users"])
-        by_user = [[s.values(m).mean(axis=0) for m in self.metrics] for s in self.systems]
+        if self.counting:
+            self.runs = with_one_count(self.runs)
+        by_user = [
+            [known_mean(s.values(m), 0, unknown=np.nan) for m in self.metrics] for s in self.systems
+        ]
         self.values = np.array(by_user).reshape(len(self.systems), len(self.metrics), rows)
         systems, metrics, _ = self.values.shape
         users = self.runs.rows["users"]
@@ -121,7 +129,8 @@ class _OneDataset:
             "tests": tests.all(),
             "training": savings(self.systems),
             "curves": curves(self.systems, self.plan.main),
-            "counting": counting(self.systems, [*self.metrics, *self.whole]),
+            "counting": self.counting,
+            "without_pairs": without_pairs(self.systems, self.metrics),
             "machines": sorted({self._machine(system) for system in self.systems}),
         }
 
@@ -164,16 +173,19 @@ class _OneDataset:
         """Mean, interval and seeds of each metric; those of all lists have no interval."""
         system, found = self.systems[at], {}
         for column, metric in enumerate(self.metrics):
-            by_seed = system.values(metric).mean(axis=1)
+            by_seed = known_mean(system.values(metric))
             between = interval(self.means[at, column])
-            found[metric] = _over_seeds(by_seed, self.values[at, column].mean(), between)
+            found[metric] = _over_seeds(
+                by_seed, float(known_mean(self.values[at, column])), between
+            )
         for metric in self.whole:
             by_seed = system.of_all_lists(metric)
             found[metric] = _over_seeds(by_seed, by_seed.mean(), None)
         return found
 
     def _in_slice(self, at: int, mask: np.ndarray) -> dict[str, float]:
-        found = {m: float(self.values[at, j, mask].mean()) for j, m in enumerate(self.metrics)}
+        values = known_mean(self.values[at][:, mask])
+        found = dict(zip(self.metrics, map(float, values), strict=True))
         for metric in self.whole:
             found[metric] = float(self.systems[at].of_all_lists(metric, mask).mean())
         return found

@@ -33,7 +33,7 @@ def without_missing_lists(
         RunError: nothing would be left of what is asked for.
     """
     columns = [column for column in (*plan.columns, *plan.mains) if is_of_lists(column)]
-    runs = [run for one in datasets for system in one.systems for run in system.runs]
+    runs = [run for one in datasets for run in _runs(one)]
     lacking: dict[str, list[str]] = {}
     for column in dict.fromkeys(columns):
         cells = [f"{run.cell.label} ({run.cell.key})" for run in runs if not _has(run, column)]
@@ -49,7 +49,10 @@ def without_missing_lists(
 
 
 def _has(run: Run, column: str) -> bool:
-    """Whether a run has the lists that ``masked_novelty@10`` and the like are of."""
+    """Whether a run has the lists that ``masked_novelty@10`` and the like are of.
+
+    Distances have to be by the features that the comparison knows.
+    """
     keep, lists = lists_for([column]), run.lists
     assert keep is not None
     if lists is None or int(lists.length) < keep.length:
@@ -57,30 +60,82 @@ def _has(run: Run, column: str) -> bool:
     masked = is_masked(column)
     items = lists.masked_items if masked else lists.items
     apart = lists.masked_distances if masked else lists.distances
-    return items is not None and (apart is not None or metric_name(column) != DIVERSITY)
+    if items is None or metric_name(column) != DIVERSITY:
+        return items is not None
+    return apart is not None and str(lists.features) == run.cell.features
 
 
-def counting(systems: Sequence[System], metrics: Sequence[str]) -> list[dict[str, Any]]:
-    """Groups of systems whose training has the items equally often, where there are several.
+def counting(plan: Plan, runs: DatasetRuns) -> list[dict[str, Any]]:
+    """Groups of models whose training has the items equally often, the most often first.
 
     RecBole leaves the first interaction of each user out for sequence models: training does not
-    predict it. Metrics of popularity of two groups cannot be compared.
+    predict it.
 
     Returns:
-        ``interactions`` and the ``models`` of each group; empty where no metric asks for it.
+        ``interactions`` and the ``models`` of each group; empty where there is one group alone, and
+        where no metric asks for it.
+
+    Raises:
+        RunError: a group has an item more often than the first one: it was trained on other data.
     """
-    if not {metric_name(metric) for metric in metrics}.intersection(_COUNTED):
-        return []
+    asked = {metric_name(metric) for metric in (*plan.columns, *plan.mains)}.intersection(_COUNTED)
     groups: list[tuple[np.ndarray, list[str]]] = []
-    for system in systems:
-        counts = [run.lists.counts for run in system.runs if run.lists is not None]
-        for one in counts[:1]:
-            known = [names for other, names in groups if np.array_equal(other, one)]
-            if not known:
-                groups.append((one, []))
-            names = known[0] if known else groups[-1][1]
-            if system.variant.name not in names:
-                names.append(system.variant.name)
+    for run in _runs(runs) if asked else ():
+        if run.lists is None:
+            continue
+        counts = run.lists.counts
+        known = [names for other, names in groups if np.array_equal(other, counts)]
+        if not known:
+            groups.append((counts, []))
+        names = known[0] if known else groups[-1][1]
+        if run.cell.variant not in names:
+            names.append(run.cell.variant)
     if len(groups) < 2:
         return []
+    groups.sort(key=lambda group: -int(group[0].sum()))
+    for counts, names in groups[1:]:
+        most, others = groups[0]
+        if len(counts) != len(most) or (counts > most).any():
+            raise RunError(
+                f"no table: {', '.join(sorted(asked))} go by how often training has an item, and "
+                f"{names[0]} and {others[0]} were trained on different interactions of "
+                f"{runs.dataset}; give all models the same data settings and eval_args, or leave "
+                "these metrics out"
+            )
     return [{"interactions": int(one.sum()), "models": names} for one, names in groups]
+
+
+def with_one_count(runs: DatasetRuns) -> DatasetRuns:
+    """The same runs with the items counted by the whole training part, for all models alike."""
+    counts = [run.lists.counts for run in _runs(runs) if run.lists is not None]
+    whole = max(counts, key=lambda one: int(one.sum()))
+    systems = [
+        replace(system, runs=[_recounted(run, whole) for run in system.runs])
+        for system in runs.systems
+    ]
+    return replace(runs, systems=systems)
+
+
+def _recounted(run: Run, counts: np.ndarray) -> Run:
+    return run if run.lists is None else replace(run, lists=replace(run.lists, counts=counts))
+
+
+def _runs(runs: DatasetRuns) -> list[Run]:
+    return [run for system in runs.systems for run in system.runs]
+
+
+def without_pairs(systems: Sequence[System], metrics: Sequence[str]) -> dict[str, dict[str, float]]:
+    """The share of lists in which fewer than two items have features, by system and metric.
+
+    Those have no diversity. Systems and metrics without such lists are left out.
+    """
+    diverse = [metric for metric in metrics if metric_name(metric) == DIVERSITY]
+    found = {
+        system.label: {
+            metric: float(share)
+            for metric in diverse
+            if (share := np.isnan(system.values(metric)).mean())
+        }
+        for system in systems
+    }
+    return {label: shares for label, shares in found.items() if shares}

@@ -39,6 +39,8 @@ class Cell:
         shown: those of them that the tables show.
         list_length: items of the lists that the tables' metrics need; 0 for none.
         distances: whether they need distances between listed items too.
+        features: the fingerprint of the features that distances are by; empty where none are
+            needed or there.
     """
 
     dataset: str
@@ -53,6 +55,7 @@ class Cell:
     shown: tuple[int, ...] = ()
     list_length: int = 0
     distances: bool = False
+    features: str = ""
 
     @property
     def name(self) -> str:
@@ -102,7 +105,8 @@ class Cell:
     def finished(self) -> bool:
         """Whether all of it is there."""
         keep = self.keep_lists
-        return self.measured and (keep is None or holds_lists(self.path / TEST_LISTS, keep))
+        lists = self.path / TEST_LISTS
+        return self.measured and (keep is None or holds_lists(lists, keep, self.features))
 
     def state(self) -> str:
         """``finished``, ``running``, ``interrupted``, ``to do``, or what is missing."""

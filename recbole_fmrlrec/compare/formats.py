@@ -9,8 +9,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from recbole_fmrlrec.compare.analysis import LEVEL
 from recbole_fmrlrec.compare.notes import notes
+from recbole_fmrlrec.compare.significance import LEVEL
 from recbole_fmrlrec.compare.tables import marks, quality_grid, sections
 from recbole_fmrlrec.evaluation.protocol import is_masked
 
@@ -114,7 +114,8 @@ def _latex_table(analysis: dict[str, Any], name: str, dataset: dict[str, Any]) -
             r"\begin{table}",
             r"\centering",
             rf"\caption{{Test metrics on {tex_escape(name)}, {dataset['rows']:,} test rows. Best "
-            rf"bold, second underlined.{_latex_history(analysis)}{_latex_marks(dataset)}}}",
+            rf"bold, second underlined.{_latex_history(analysis)}{_latex_counts(dataset)}"
+            rf"{_latex_marks(dataset)}}}",
             rf"\label{{tab:{''.join(c if c.isalnum() else '-' for c in name)}}}",
             r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}",
             r"\toprule",
@@ -137,6 +138,14 @@ def _latex_history(analysis: dict[str, Any]) -> str:
         if not all(map(is_masked, analysis["metrics"]))
         else " Masked: without the items of the user's history."
     )
+
+
+def _latex_counts(dataset: dict[str, Any]) -> str:
+    """By what popularity is counted, where models count differently."""
+    if not dataset["counting"]:
+        return ""
+    interactions = dataset["counting"][0]["interactions"]
+    return f" Popularity, Tail and Novelty by all {interactions:,} training interactions."
 
 
 def _latex_marks(dataset: dict[str, Any]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbole_fmrlrec.compare.analysis import LEVEL, MASKED_AGAIN
+from recbole_fmrlrec.compare.analysis import MASKED_AGAIN
 from recbole_fmrlrec.compare.beyond import LISTS_AGAIN
+from recbole_fmrlrec.compare.significance import LEVEL
 from recbole_fmrlrec.compare.tables import short, unfinished
 from recbole_fmrlrec.evaluation.list_metric_names import is_of_all_lists, is_of_lists
 from recbole_fmrlrec.evaluation.protocol import is_masked
@@ -71,8 +72,9 @@ def _history_notes(analysis: dict[str, Any]) -> list[str]:
     if True in kinds:
         found.append(
             "Masked: the items that the user had before the target are left out of the ranking "
-            "(the target itself never is). Of one model these figures are the higher ones; a "
-            "masked figure cannot be compared with one that is not."
+            "(the target itself never is). Of one model the ranks, and so the metrics of hits, "
+            "are never worse than with the history; a masked figure cannot be compared with one "
+            "that is not."
         )
     if analysis["without_masked"]:
         found.append(
@@ -104,14 +106,28 @@ def _lists_notes(analysis: dict[str, Any]) -> list[str]:
         ]
         if groups:
             found.append(
-                f"Popularity, Tail and Novelty on {name} go by how often training has an item, as "
-                f"RecBole counts it: {'; '.join(groups)}. Sequence models do not predict a user's "
-                "first interaction, and it does not count for them. Do not compare these metrics "
-                "between the groups."
+                f"Popularity, Tail and Novelty on {name} go by how often training has an item. "
+                f"RecBole counts {'; '.join(groups)}: sequence models do not predict a user's "
+                f"first interaction. Here the {dataset['counting'][0]['interactions']:,} count "
+                "for all models, so the results of the runs themselves can differ from these."
             )
+        if dataset["without_pairs"]:
+            found.append(_pairs_note(name, dataset["without_pairs"]))
     for metric, cells in analysis["without_lists"].items():
         found.append(f"There is no {metric}: no lists in {', '.join(cells)}; {LISTS_AGAIN}.")
     return found
+
+
+def _pairs_note(name: str, without: dict[str, dict[str, float]]) -> str:
+    shares = (
+        f"{100 * share:.2g} % of {label} ({short(metric)})"
+        for label, found in without.items()
+        for metric, share in found.items()
+    )
+    return (
+        "Diversity is that of lists in which at least two items have features, and tests are of "
+        f"users of whom both models have such a list. On {name} the others are {', '.join(shares)}."
+    )
 
 
 def unfinished_notes(analysis: dict[str, Any]) -> list[str]:

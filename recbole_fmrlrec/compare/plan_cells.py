@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,25 +52,32 @@ def make_cells(plan: Plan, look_only: bool = False) -> list[Cell]:
         for alone in sizes
         for seed in plan.seeds
     ]
-    if not look_only:
-        _check_features(plan)  # now those are made that can be
-    return cells
-
-
-def _check_features(plan: Plan) -> None:
-    """Refuse IntraListDiversity on data without features."""
-    from recbole_fmrlrec.data.item_features import find_features
-
     if plan.keep_lists is None or not plan.keep_lists.distances:
-        return
+        return cells
+    features = _fingerprints(plan, look_only)  # now those are made that can be
+    return [replace(cell, features=features[cell.dataset]) for cell in cells]
+
+
+def _fingerprints(plan: Plan, look_only: bool) -> dict[str, str]:
+    """Those of the features that IntraListDiversity compares, by dataset.
+
+    Raises:
+        UsageError: a dataset has none, unless that is only looked at.
+    """
+    from recbole_fmrlrec.data.item_features import all_features_fingerprint, find_features
+
+    found = {}
     for dataset in plan.datasets:
         config = _config(plan, dataset, plan.models[0], plan.seeds[0], None)
-        if find_features(config) is None:
+        folder = find_features(config)
+        if folder is None and not look_only:
             raise UsageError(
                 f"{plan.line_of('datasets', dataset)}: IntraListDiversity compares features of "
                 f"items, and {dataset} has none: `python -m dataset_tools encode-text --help` "
                 "makes some; or leave it out of metrics"
             )
+        found[dataset] = all_features_fingerprint(folder) if folder else ""
+    return found
 
 
 def _sizes_alone(plan: Plan, dataset: str, variant: Variant, config: Config) -> list[int | None]:

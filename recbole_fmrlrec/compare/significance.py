@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 
 from recbole_fmrlrec.compare.gather import System
-from recbole_fmrlrec.compare.statistics import by_user, holm, interval, paired
+from recbole_fmrlrec.compare.statistics import DECIMALS, by_user, holm, interval, paired
 from recbole_fmrlrec.evaluation.list_metric_names import is_of_lists, smaller_is_better
+from recbole_fmrlrec.evaluation.list_metrics import known_mean
 from recbole_fmrlrec.evaluation.protocol import is_masked
+
+#: p-values below it bear a mark.
+LEVEL = 0.05
 
 
 def correct(tests: Sequence[dict[str, Any]]) -> None:
@@ -45,7 +49,7 @@ class Tests:
     Attributes:
         systems: what is compared.
         metrics: those that have a value for each row.
-        values: ``(systems, metrics, R)``, averaged over seeds.
+        values: ``(systems, metrics, R)``, averaged over seeds; NaN where a row has no value.
         means: ``(systems, metrics, resamples)`` of the bootstrap.
         several: ``(R,)`` whose each row is, where users have several rows; else None.
     """
@@ -79,7 +83,7 @@ class Tests:
     def _against_best(self) -> Iterator[dict[str, Any]]:
         ours, theirs = self._sides()
         for column in range(len(self.metrics)):
-            mean = _direction(self.metrics[column]) * self.values[:, column].mean(axis=1)
+            mean = _direction(self.metrics[column]) * known_mean(self.values[:, column])
             pairs: dict[frozenset[int], tuple[int, int]] = {}
             # Among models that are all alike a pair may be met from both sides: it counts once,
             # as the better one's test, which is the one that can bear a mark.
@@ -120,23 +124,45 @@ class Tests:
                         yield self._test("nesting", a, b, column)
 
     def _test(self, family: str, a: int, b: int, column: int) -> dict[str, Any]:
-        both = self.values[[a, b], column]
-        if self.several is None:
-            found = paired(*both)
-        else:  # a user's mean each; the difference stays that of the table
-            sums, count = by_user(both.T, self.several)
-            found = paired(*(sums.T / count))
-            found = found._replace(difference=float((both[0] - both[1]).mean()))
-        if smaller_is_better(self.metrics[column]):
+        """A paired test of what both have a value for: of the rows, or of each user's mean of them.
+
+        ``difference`` is that of the table, over all rows that a system has a value for, and so is
+        its interval; the tests may see another one, ``tested_difference``.
+        """
+        both, metric = self.values[[a, b], column], self.metrics[column]
+        ours, theirs = known_mean(both)
+        rows = ~np.isnan(both).any(axis=0)
+        both = both[:, rows]
+        if self.several is not None:
+            sums, count = by_user(both.T, self.several[rows])
+            both = sums.T / count
+        found = paired(*both)
+        if smaller_is_better(metric):
             found = found.turned()
+        tested = found.difference
         return {
             "family": family,
-            "metric": self.metrics[column],
+            "metric": metric,
             "system": self.systems[a].label,
             "against": self.systems[b].label,
-            **found._asdict(),
+            **found._replace(difference=round(float(ours - theirs), DECIMALS) + 0.0)._asdict(),
+            "tested_difference": tested,
             "interval": interval(self.means[a, column] - self.means[b, column]),
         }
+
+
+def marks_of(test: dict[str, Any]) -> str:
+    """``*``: the first model is better by Wilcoxon's test; ``†``: by the t-test; both after Holm.
+
+    A test's own statistic has to favour it as well as the difference in the table does: ranks, and
+    where users have several rows their means, may point the other way.
+    """
+    direction = _direction(test["metric"])
+    if direction * test["difference"] <= 0:
+        return ""
+    by_ranks = test["rank_biserial"] > 0 and test["wilcoxon_holm"] < LEVEL
+    by_mean = direction * test["tested_difference"] > 0 and test["t_holm"] < LEVEL
+    return "*" * by_ranks + "†" * by_mean
 
 
 def _direction(metric: str) -> int:

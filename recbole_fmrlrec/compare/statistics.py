@@ -44,15 +44,19 @@ def bootstrap_means(
 ) -> np.ndarray:
     """Means ``(resamples, C)`` of the columns of ``values`` (R, C) over users drawn with return.
 
-    All columns see the same draws, so that differences of two columns are paired.
+    All columns see the same draws, so that differences of two columns are paired. NaN is left out
+    as `known_mean` does it.
 
     Args:
         users: ``(R,)`` whose each row is, where a user may have several: a user is drawn with all
             of them, since rows of one user are no independent observations.
     """
-    sizes = None
+    known = ~np.isnan(values)
+    # One column of ones where nothing is unknown: all columns divide by the same number.
+    sizes = (known[:, :1] if known.all() else known).astype(np.float64)
+    values = np.where(known, values, 0.0)
     if users is not None:
-        values, sizes = by_user(values, users)
+        values, sizes = by_user(values, users)[0], by_user(sizes, users)[0]
     rng, count = np.random.default_rng(seed), len(values)
     means = np.empty((resamples, values.shape[1]))
     step = max(1, 2**22 // max(1, count))
@@ -61,8 +65,7 @@ def bootstrap_means(
         weights = np.stack(
             [np.bincount(rng.integers(0, count, count), minlength=count) for _ in part]
         )
-        drawn = count if sizes is None else (weights @ sizes)[:, None]
-        means[start : part.stop] = weights @ values / drawn
+        means[start : part.stop] = weights @ values / np.maximum(weights @ sizes, 1)
     return means
 
 
@@ -73,15 +76,15 @@ def interval(means: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 
 
 #: Decimals of a difference that count: means over seeds that are equal differ in their last digits.
-_DECIMALS = 12
+DECIMALS = 12
 
 
 class Paired(NamedTuple):
     """One model against another, user by user.
 
-    ``cohens_d`` is the mean difference by the standard deviation of differences, None where that is
-    zero; ``rank_biserial`` the share of Wilcoxon's rank sum in favour less the share against, -1 to
-    1.
+    ``difference`` is ours less theirs. All else speaks of what is better: ``cohens_d`` is the mean
+    difference by the standard deviation of differences, None where that is zero; ``rank_biserial``
+    the share of Wilcoxon's rank sum in favour less the share against, -1 to 1.
     """
 
     difference: float
@@ -94,8 +97,14 @@ class Paired(NamedTuple):
     rank_biserial: float
 
     def turned(self) -> Paired:
-        """The same where a smaller value wins; difference and effect stay ours less theirs."""
-        return self._replace(wins=self.losses, losses=self.wins, rank_biserial=-self.rank_biserial)
+        """The same where a smaller value wins; the difference stays ours less theirs."""
+        d = self.cohens_d
+        return self._replace(
+            wins=self.losses,
+            losses=self.wins,
+            cohens_d=None if d is None else -d,
+            rank_biserial=-self.rank_biserial,
+        )
 
 
 def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
@@ -106,7 +115,7 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> Paired:
     """
     from scipy import stats
 
-    differences = np.round(ours - theirs, _DECIMALS)
+    differences = np.round(ours - theirs, DECIMALS)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     ties = len(differences) - wins - losses
     if wins + losses == 0:

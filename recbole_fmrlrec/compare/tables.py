@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from recbole_fmrlrec.compare.analysis import LEVEL
+from recbole_fmrlrec.compare.significance import marks_of
 from recbole_fmrlrec.evaluation.list_metric_names import smaller_is_better
 from recbole_fmrlrec.evaluation.protocol import is_masked, plain_name
 
@@ -57,11 +57,8 @@ def marks(dataset: dict[str, Any], label: str, metric: str) -> str:
     Than the best other model, where all models are baselines or none is.
     """
     for test in dataset["tests"]:
-        key = (test["family"], test["system"], test["metric"])
-        gain = -test["difference"] if smaller_is_better(metric) else test["difference"]
-        if key == ("best", label, metric) and gain > 0:
-            stars = "*" if test["wilcoxon_holm"] < LEVEL else ""
-            return stars + ("†" if test["t_holm"] < LEVEL else "")
+        if (test["family"], test["system"], test["metric"]) == ("best", label, metric):
+            return marks_of(test)
     return ""
 
 

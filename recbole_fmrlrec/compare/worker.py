@@ -110,6 +110,11 @@ def compute(cell: Cell) -> None:
         measure(config, cell.path)
     if cell.keep_lists is not None and not cell.finished:
         make_lists(config, cell.path, cell.keep_lists)
+        if not cell.finished:
+            raise RunError(
+                f"the features of {cell.dataset} are others than when the comparison began, and "
+                "IntraListDiversity is by them; give the same command again"
+            )
     (cell.path / LAST).unlink(missing_ok=True)  # a finished cell is not continued
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dataset_tools.features import find_rows, list_modalities, read_features
-from recbole_fmrlrec.data.item_features import find_features
+from recbole_fmrlrec.data.item_features import all_features_fingerprint, find_features
 from recbole_fmrlrec.data.mapped_features import MappedFeatures, MappedModality
 from recbole_fmrlrec.errors import DataError
 from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY
@@ -55,7 +55,8 @@ class TrainingCatalogue:
         return found
 
     @cached_property
-    def _features(self) -> MappedFeatures:
+    def _features(self) -> tuple[MappedFeatures, str]:
+        """All that the dataset has, and their fingerprint."""
         folder = find_features(self._config)
         if folder is None:
             raise DataError(
@@ -65,10 +66,21 @@ class TrainingCatalogue:
             )
         field = self._training.iid_field
         tokens = [str(token) for token in self._training.field2id_token[field][1:]]
+        fingerprint = all_features_fingerprint(folder)
         found = [read_features(folder, name) for name in list_modalities(folder)]
-        return MappedFeatures(
+        features = MappedFeatures(
             [MappedModality.open(one.matrix, find_rows(one, tokens)[0]) for one in found]
         )
+        return features, fingerprint
+
+    @property
+    def features_fingerprint(self) -> str:
+        """Of the features that distances are by, see `all_features_fingerprint`.
+
+        Raises:
+            DataError: the dataset has no features.
+        """
+        return self._features[1]
 
     def check_features(self) -> None:
         """Refuse a dataset without features.
@@ -83,7 +95,8 @@ class TrainingCatalogue:
 
         An item's vector is that which models read: each modality of unit length, side by side, all
         that the dataset has. Pairs with an item that has no features are left out; where there is
-        no pair, as for j = 1, it is 0.
+        no pair, as for j = 1, it is NaN. Computed in double precision, so that lists of the same
+        items have the same distance, whatever their order.
 
         Args:
             items: ids ``(..., k)``, 0 where a list has ended.
@@ -96,20 +109,20 @@ class TrainingCatalogue:
         """
         lists = items.reshape(-1, items.shape[-1])
         out = torch.zeros(lists.shape)
-        step = max(1, HELD // (max(1, lists.shape[1]) * self._features.shape[1]))
+        step = max(1, HELD // (max(1, lists.shape[1]) * self._features[0].shape[1]))
         for at in range(0, len(lists), step):
             out[at : at + step] = self._distances(lists[at : at + step])
         return out.view(items.shape)
 
     def _distances(self, lists: Tensor) -> Tensor:
         ids, place = lists.unique(return_inverse=True)
-        rows = self._features.rows(ids.long())
+        rows = self._features[0].rows(ids.long()).double()
         length = rows.norm(dim=1, keepdim=True)
-        there = (length[:, 0] > 0)[place].float()
+        there = (length[:, 0] > 0)[place].double()
         vectors = (rows / length.clamp(min=1e-12))[place]
         pairs = torch.triu(there[:, :, None] * there[:, None, :], diagonal=1)
         apart = (1 - vectors @ vectors.transpose(1, 2)) * pairs
-        return apart.sum(1).cumsum(1) / pairs.sum(1).cumsum(1).clamp(min=1)
+        return apart.sum(1).cumsum(1) / pairs.sum(1).cumsum(1)  # 0 by 0 is NaN
 
 
 def check_diversity(config: Any, loaders: Iterable[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import getLogger
@@ -123,6 +124,16 @@ def features_fingerprint(config: Config, remake: bool = True) -> str:
     folder, names = _chosen(settings)
     if remake and "text" in names and not settings.feature_path:
         _refresh_text(settings.item_file, folder)
+    return _hashes(folder, names)
+
+
+def all_features_fingerprint(folder: Path) -> str:
+    """A hash of all features in a folder, whatever modalities a model reads."""
+    hashes = _hashes(folder, list_modalities(folder))
+    return hashlib.sha256(hashes.encode()).hexdigest()[:16]
+
+
+def _hashes(folder: Path, names: Sequence[str]) -> str:
     files = [folder / ITEMS_NAME, *(folder / f"{name}.npy" for name in names)]
     return " ".join(_file_hash(file, file.stat().st_mtime_ns) for file in files)
 

@@ -27,6 +27,10 @@ class Catalogue(Protocol):
     def tail_ratio(self) -> float | None:
         """As in `Lists`."""
 
+    @property
+    def features_fingerprint(self) -> str:
+        """Of the features that distances are by."""
+
     def distances(self, items: Tensor) -> Tensor:
         """Mean distance of two of the first j items of each list ``(..., k)``, for j = 1..k."""
 
@@ -97,6 +101,7 @@ class CollectedLists:
         items, masked = map(_together, self._kinds)
         distances, masked_distances = map(_together, self._distances)
         assert items is not None
+        apart = self.keep.distances
         return ListRecord(
             sizes=np.array(sizes or (0,), dtype=np.int64),
             length=np.array(self.keep.length),
@@ -106,6 +111,7 @@ class CollectedLists:
             masked_items=masked,
             distances=distances,
             masked_distances=masked_distances,
+            features=np.array(self.catalogue.features_fingerprint) if apart else None,
         )
 
 

@@ -25,8 +25,8 @@ class Lists:
         counts: how often training has each item, as RecBole counts for the model, (N+1,).
         tail_ratio: RecBole's: the share of the rarest items that are the tail, or above 1 the
             largest count of one.
-        distances: mean distance of two of the first j items, (R, k) for j = 1..k; None where there
-            are no features.
+        distances: mean distance of two of the first j items, (R, k) for j = 1..k, NaN where fewer
+            than two of them have features; None where there are no features.
     """
 
     items: np.ndarray
@@ -43,11 +43,13 @@ class Lists:
         name = metric_name(metric)
         if is_of_all_lists(name):
             return _OF_ALL[name](self.items[:, :k], len(self.counts))
+        if name == DIVERSITY:
+            return float(known_mean(self._by_list(name)[:, k - 1]))
         # As RecBole takes the mean, a column at a time, so that not even the last bit differs.
         return float(self._by_list(name).mean(axis=0)[k - 1])
 
     def per_list(self, metric: str, k: int) -> np.ndarray:
-        """Values of a metric at k of each list, (R,).
+        """Values of a metric at k of each list, (R,); NaN where a list has none.
 
         Raises:
             ValueError: it has none, or needs features and there are none.
@@ -82,6 +84,14 @@ def list_metrics(
         for metric in metrics
         for k in topk
     }
+
+
+def known_mean(values: np.ndarray, axis: int = -1, unknown: float = 0.0) -> np.ndarray:
+    """Means of what is not NaN; ``unknown`` where nothing is known."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=axis)
+    means: np.ndarray = np.where(known, values, 0.0).sum(axis=axis) / np.maximum(count, 1)
+    return np.where(count > 0, means, unknown)
 
 
 def _means(values: np.ndarray, there: np.ndarray) -> np.ndarray:
@@ -144,7 +154,7 @@ def _entropy(items: np.ndarray, num_items: int) -> float:
     if not len(counts):
         return 0.0
     share = counts / counts.sum()
-    return float(-(share * np.log(share)).sum() / len(counts))
+    return float(-(share * np.log(share)).sum() / len(counts)) + 0.0  # of one item 0, not -0
 
 
 _OF_ALL: dict[str, Callable[[np.ndarray, int], float]] = {

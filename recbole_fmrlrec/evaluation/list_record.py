@@ -22,8 +22,8 @@ from recbole_fmrlrec.files.atomic import replacing
 TEST_LISTS = "test_lists.npz"
 
 _DAMAGE: tuple[type[Exception], ...] = (*ARCHIVE_DAMAGE, zipfile.BadZipFile)
-_OPTIONAL = ("masked_items", "distances", "masked_distances")
-_KINDS = {"distances": "f", "masked_distances": "f", "tail_ratio": "f"}
+_OPTIONAL = ("masked_items", "distances", "masked_distances", "features")
+_KINDS = {"distances": "f", "masked_distances": "f", "tail_ratio": "f", "features": "U"}
 
 
 class KeepLists(NamedTuple):
@@ -50,6 +50,7 @@ class ListRecord:
         tail_ratio: as in `Lists`, (); 0 where nothing is set.
         masked_items: likewise without the users' histories; None with ``history: keep``.
         distances, masked_distances: as in `Lists`, (K, R, k) float32; None without features.
+        features: the fingerprint of the features that these are by, (); None without.
     """
 
     sizes: np.ndarray
@@ -60,6 +61,7 @@ class ListRecord:
     masked_items: np.ndarray | None = None
     distances: np.ndarray | None = None
     masked_distances: np.ndarray | None = None
+    features: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if (fault := self._fault()) is not None:
@@ -129,14 +131,18 @@ class ListRecord:
             raise UsageError(f"{path}: not a file of lists, or damaged: {error}") from None
 
 
-def holds_lists(path: Path, wanted: KeepLists) -> bool:
+def holds_lists(path: Path, wanted: KeepLists, features: str = "") -> bool:
     """Whether a file has lists at least as long, and the distances if they are wanted.
 
     Of a damaged file it says no.
+
+    Args:
+        features: the fingerprint of those that the distances are to be by.
     """
     try:
         with np.load(path, allow_pickle=False) as content:
-            there = "distances" in content or not wanted.distances
-            return there and int(content["length"]) >= wanted.length
+            if wanted.distances and str(content["features"]) != features:
+                return False
+            return int(content["length"]) >= wanted.length
     except _DAMAGE:
         return False

@@ -23,6 +23,7 @@ from dataset_tools.files.hashes import file_hash
 from dataset_tools.formats.parquet_copy import is_copy
 from recbole_fmrlrec.console import run_log
 from recbole_fmrlrec.errors import RunError, UsageError
+from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY
 from recbole_fmrlrec.files.atomic import write_json
 from recbole_fmrlrec.keys.known import later_keys
 from recbole_fmrlrec.keys.schema import MAX_THREADS
@@ -266,7 +267,11 @@ def run_fingerprint(config: Config, remake: bool = True) -> str:
     Raises:
         UsageError: its model reads features or an encoder, and they cannot be used.
     """
-    from recbole_fmrlrec.data.item_features import features_fingerprint
+    from recbole_fmrlrec.data.item_features import (
+        all_features_fingerprint,
+        features_fingerprint,
+        find_features,
+    )
     from recbole_fmrlrec.data.text_encoder import encoder_fingerprint
     from recbole_fmrlrec.model_api.protocols import TextModel
 
@@ -279,6 +284,9 @@ def run_fingerprint(config: Config, remake: bool = True) -> str:
         digest.update(bytes.fromhex(file_hash(file)))
     if files:  # else RecBole may download the dataset, or say that there is none
         digest.update(features_fingerprint(config, remake).encode())
+        diverse = DIVERSITY in {metric.lower() for metric in config["metrics"]}
+        if diverse and (folder := find_features(config)):  # the model itself may read none
+            digest.update(all_features_fingerprint(folder).encode())
     if config["continue_from"]:
         digest.update(checkpoint_hash(Path(config["continue_from"])).encode())
     if issubclass(config.model_class, TextModel):

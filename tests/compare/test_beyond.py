@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dataset_tools.features import write_features
 from recbole_fmrlrec import compat, run
 from recbole_fmrlrec.compare import report, worker
 from recbole_fmrlrec.compare.analysis import analyse
 from recbole_fmrlrec.compare.cells import Cell
 from recbole_fmrlrec.compare.evaluate import main as evaluate_main
-from recbole_fmrlrec.compare.formats import csv_table, markdown
+from recbole_fmrlrec.compare.formats import csv_table, latex, markdown
 from recbole_fmrlrec.compare.gather import gather
 from recbole_fmrlrec.compare.notes import notes
 from recbole_fmrlrec.compare.plan import Plan, Variant, lists_for
@@ -26,8 +27,11 @@ from recbole_fmrlrec.compare.plan_cells import make_cells
 from recbole_fmrlrec.compare.plan_file import plan_from_values
 from recbole_fmrlrec.compare.plots import write_plots
 from recbole_fmrlrec.compare.report import write_report
+from recbole_fmrlrec.config.config import Config
+from recbole_fmrlrec.data.item_features import all_features_fingerprint, find_features
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.evaluation.list_record import TEST_LISTS, KeepLists, ListRecord
+from recbole_fmrlrec.runs.folder import run_fingerprint
 from tests import toy
 from tests.compare.synthetic import make_plan, write_cell
 
@@ -48,6 +52,15 @@ def with_lists(cell: Cell, size: int, lists: Pair, counts: Sequence[int] = COUNT
     record = ListRecord(sizes, length, kept, np.array(counts), ratio, masked)
     record.save(cell.path / TEST_LISTS)
     return replace(cell, list_length=2)
+
+
+def with_distances(cell: Cell, apart: Sequence[float], by: str = "abc") -> Cell:
+    """The cell with these distances of the two items of each list, kept and masked alike."""
+    stored = ListRecord.load(cell.path / TEST_LISTS)
+    found = np.array([[[np.nan, one] for one in apart]], dtype=np.float32)
+    record = replace(stored, distances=found, masked_distances=found, features=np.array(by))
+    record.save(cell.path / TEST_LISTS)
+    return replace(cell, distances=True, features="abc")
 
 
 def trial(root: Path, **changes: Any) -> tuple[Plan, list[Cell]]:
@@ -182,19 +195,88 @@ def test_lists_of_other_rows_are_damage(tmp_path: Path) -> None:
         gather(plan, cells)
 
 
-def test_models_that_count_otherwise_are_named(tmp_path: Path) -> None:
-    plan, cells = trial(tmp_path)
+@pytest.mark.parametrize("first", [False, True], ids=["general first", "sequence first"])
+def test_models_that_count_otherwise_are_counted_alike(tmp_path: Path, first: bool) -> None:
+    popularity = ("ndcg", "averagepopularity", "novelty", "tailpercentage")
+    plan, cells = trial(tmp_path, metrics=popularity)
+    if first:
+        plan = replace(plan, models=plan.models[::-1])
+    alike = analyse(plan, gather(plan, cells))
     for cell in cells[2:]:  # a sequence model, of which each user's first does not count
-        with_lists(cell, 8, (DIFFERENT, SAME), [0, 3, 1, 0, 1, 0])
+        with_lists(cell, 8, (DIFFERENT if cell is cells[2] else SAME, SAME), [0, 3, 1, 0, 1, 0])
     analysis = analyse(plan, gather(plan, cells))
-    assert analysis["datasets"]["toy"]["counting"] == [
+    dataset = analysis["datasets"]["toy"]
+    assert dataset.pop("counting") == [
         {"interactions": 8, "models": ["Pop"]},
         {"interactions": 5, "models": ["ours"]},
     ]
-    said = " ".join(notes(analysis))
-    assert "8 interactions for Pop; 5 interactions for ours. Sequence models" in said
+    assert alike["datasets"]["toy"].pop("counting") == []
+    # Figures, bold, tests and marks are those of one count for all.
+    assert dataset == alike["datasets"]["toy"]
+    said = " ".join(notes({**analysis, "datasets": {"toy": {**dataset, "counting": COUNTING}}}))
+    assert "RecBole counts 8 interactions for Pop; 5 interactions for ours: sequence" in said
+    assert "Here the 8 count for all models" in said
     only = replace(plan, metrics=("ndcg", "itemcoverage"))
     assert analyse(only, gather(only, cells))["datasets"]["toy"]["counting"] == []
+    alone = replace(plan, models=(OURS,))
+    found = analyse(alone, gather(alone, cells[2:]))["datasets"]["toy"]
+    assert found["counting"] == []  # RecBole's own figures: users of (3 + 1) / 2, (0 + 1) / 2, ...
+    assert found["systems"][0]["metrics"]["averagepopularity@2"]["by_seed"] == [1.25, 2.0]
+
+
+COUNTING = [
+    {"interactions": 8, "models": ["Pop"]},
+    {"interactions": 5, "models": ["ours"]},
+]
+
+
+def test_latex_says_how_items_are_counted(tmp_path: Path) -> None:
+    plan, cells = trial(tmp_path)
+    assert "Popularity, Tail" not in latex(analyse(plan, gather(plan, cells)))
+    with_lists(cells[0], 0, (SAME, SAME), [0, 4, 2, 2, 1, 0])
+    said = "Popularity, Tail and Novelty by all 9 training interactions."
+    assert said in latex(analyse(plan, gather(plan, cells)))
+
+
+def test_models_of_other_trainings_have_no_popularity_in_common(tmp_path: Path) -> None:
+    plan, cells = trial(tmp_path)
+    for cell in cells[2:]:
+        with_lists(cell, 8, (DIFFERENT, SAME), [0, 0, 0, 0, 0, 5])
+    with pytest.raises(RunError, match="ours and Pop were trained on different interactions of"):
+        analyse(plan, gather(plan, cells))
+    only = replace(plan, metrics=("ndcg", "itemcoverage"))
+    assert analyse(only, gather(only, cells))["metrics"][:2] == ["ndcg@2", "itemcoverage@2"]
+
+
+def test_lists_without_a_pair_are_in_no_mean_and_no_test(tmp_path: Path) -> None:
+    nan = float("nan")
+    plan, cells = trial(tmp_path, metrics=("ndcg", "intralistdiversity"))
+    lists = [[0.2, 0.4, 0.4, 0.4], [0.2, 0.4, 0.4, 0.4], [0.5, nan, 0.7, nan], [0.5, 0.6, 0.7, nan]]
+    cells = [with_distances(cell, apart) for cell, apart in zip(cells, lists, strict=True)]
+    assert all(cell.finished for cell in cells)
+    analysis = analyse(plan, gather(plan, cells))
+    dataset = analysis["datasets"]["toy"]
+    found = dataset["systems"][1]["metrics"]["intralistdiversity@2"]
+    assert found["by_seed"] == pytest.approx([0.6, 0.6])
+    assert found["mean"] == pytest.approx(0.6)  # of three users' means over the seeds
+    assert dataset["systems"][1]["slices"]["history 51 and more"]["intralistdiversity@2"] == 0
+    assert dataset["without_pairs"] == {
+        "ours 8": {"intralistdiversity@2": 3 / 8, "masked_intralistdiversity@2": 3 / 8}
+    }
+    test = next(t for t in dataset["tests"] if t["metric"] == "intralistdiversity@2")
+    assert (test["wins"], test["ties"], test["losses"]) == (3, 0, 0)
+    said = " ".join(notes(analysis))
+    assert "On toy the others are 38 % of ours 8 (Diversity@2), 38 % of ours 8 (Div" in said
+
+
+def test_diversity_by_other_features_is_not_shown(tmp_path: Path) -> None:
+    plan, cells = trial(tmp_path, metrics=("ndcg", "intralistdiversity"))
+    cells = [with_distances(cell, [0.1, 0.2, 0.3, 0.4]) for cell in cells]
+    assert "intralistdiversity@2" in analyse(plan, gather(plan, cells))["metrics"]
+    cells[3] = with_distances(cells[3], [0.1, 0.2, 0.3, 0.4], by="features of last year")
+    assert cells[3].state() == "trained, its lists are to be made"
+    without = analyse(plan, gather(plan, cells))["without_lists"]
+    assert without == {"intralistdiversity": [f"{cells[3].label} ({cells[3].key})"]}
 
 
 # Plans
@@ -228,8 +310,17 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Cell:
     cell = Cell(*names, settings, "key", root / "out", (2, 4, 8), (2, 4, 8), 5, True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
+        run_fingerprint(Config("fMRLRec", "toy", config_dict=settings))  # features of its texts
+        cell = replace(cell, features=fingerprint(cell))
         worker.compute(cell)
     return cell
+
+
+def fingerprint(cell: Cell) -> str:
+    """Of the features that the cell's dataset has."""
+    folder = find_features(Config(cell.model, cell.dataset, config_dict=cell.settings))
+    assert folder is not None
+    return all_features_fingerprint(folder)
 
 
 def test_the_test_of_a_cell_keeps_lists(computed: Cell) -> None:
@@ -252,7 +343,6 @@ def events_before_test() -> list[set[str]]:
 
 def in_order_of_users(cell: Cell, lists: ListRecord) -> list[list[str]]:
     """The masked lists at the largest size, as tokens, by the number of the user."""
-    from recbole_fmrlrec.config.config import Config
     from recbole_fmrlrec.data.loaders import create_dataset
 
     dataset = create_dataset(Config("fMRLRec", "toy", config_dict=cell.settings))
@@ -279,8 +369,54 @@ def test_lists_are_made_by_the_trained_model(
     again = ListRecord.load(file)
     assert np.array_equal(again.items, before.items)
     assert np.array_equal(again.masked_items, before.masked_items)
-    assert np.array_equal(again.distances, before.distances)
+    np.testing.assert_array_equal(again.distances, before.distances)
     assert computed.finished and checkpoint.stat().st_mtime_ns == trained
+
+
+def test_diversity_follows_features_that_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model that reads none of them: nothing is trained again."""
+    monkeypatch.chdir(tmp_path)
+    folder = toy.write_toy(tmp_path / "dataset")
+    values: dict[str, Any] = {
+        "name": "trial",
+        "models": ["Pop"],
+        "datasets": ["toy"],
+        "seeds": [1],
+        "metrics": ["NDCG", "IntraListDiversity"],
+        "topk": [5],
+        "valid_metric": "NDCG@5",
+        "output": str(tmp_path / "out"),
+        "settings": {"data_path": str(tmp_path / "dataset"), "use_gpu": False},
+    }
+    random = np.random.default_rng(0)
+    items = [f"i{item}" for item in range(toy.ITEMS)]
+    found = []
+    for _ in range(2):
+        rows = random.normal(size=(toy.ITEMS, 4)).astype(np.float32)
+        write_features(folder / "features", "text", rows, items, {"encoder": "random"})
+        (cell,) = make_cells(plan_from_values(values))
+        assert not cell.finished and cell.features
+        worker.compute(cell)
+        assert cell.finished
+        assert make_cells(plan_from_values(values), look_only=True) == [cell]
+        lists = ListRecord.load(cell.path / TEST_LISTS)
+        assert lists.distances is not None and str(lists.features) == cell.features
+        found.append((cell, lists))
+        monkeypatch.setattr("recbole_fmrlrec.train.run.run_when_free", lambda *_, **__: 1 / 0)
+    (before, old), (after, new) = found
+    assert before.key == after.key and before.features != after.features
+    assert np.array_equal(old.items, new.items)
+    assert not np.allclose(old.distances[:, :, 1:], new.distances[:, :, 1:])
+    with pytest.raises(RunError, match="the features of toy are others than when the comparison"):
+        worker.compute(before)
+    # Where diversity chooses the model, it is part of what a run is.
+    values["valid_metric"] = "IntraListDiversity@5"
+    (chosen,) = make_cells(plan_from_values(values))
+    rows = random.normal(size=(toy.ITEMS, 4)).astype(np.float32)
+    write_features(folder / "features", "text", rows, items, {"encoder": "random"})
+    assert make_cells(plan_from_values(values))[0].key != chosen.key
 
 
 def test_diversity_of_a_dataset_without_features_is_refused(tmp_path: Path) -> None:

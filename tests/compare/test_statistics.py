@@ -73,6 +73,15 @@ def test_pairs_without_spread():
     assert shifted.cohens_d is None
 
 
+def test_where_a_smaller_value_wins_all_but_the_difference_turns():
+    found = paired(np.array([2.0, 3.0, 4.5]), np.array([1.0, 2.5, 5.0]))
+    turned = found.turned()
+    assert (turned.wins, turned.ties, turned.losses) == (found.losses, found.ties, found.wins)
+    assert turned.cohens_d == -found.cohens_d and turned.rank_biserial == -found.rank_biserial
+    assert turned.difference == found.difference and turned.t_p == found.t_p
+    assert paired(np.ones(2), np.zeros(2)).turned().cohens_d is None
+
+
 def test_one_user_is_no_proof():
     found = paired(np.array([1.0]), np.array([0.5]))
     assert (found.wins, found.t_p, found.wilcoxon_p) == (1, 1.0, 1.0)
@@ -106,3 +115,20 @@ def test_users_are_drawn_with_all_their_rows():
     assert {round(float(mean), 9) for mean in means[:, 0]} == {5.0, 14 / 4, 9 / 3}
     each = np.arange(4).astype(str)
     np.testing.assert_allclose(bootstrap_means(values, 50, users=each), bootstrap_means(values, 50))
+
+
+def test_bootstrap_of_what_has_no_value_for_some_rows():
+    values = np.array([[1.0, 1.0], [np.nan, 2.0], [3.0, np.nan], [np.nan, np.nan]])
+    means = bootstrap_means(values, 2000)
+    # Of (1, 3) and (1, 2), each drawn with the same weights; 0 where no row with a value was drawn.
+    assert set(np.unique(means[:, 0].round(6))) > {0.0, 1.0, 2.0, 3.0}
+    drawn = means[means[:, 1] > 0, 1]
+    assert drawn.min() == 1 and drawn.max() == 2
+    assert abs(drawn.mean() - 1.5) < 0.05
+    users = np.array([0, 0, 1, 1])
+    by_user = bootstrap_means(values, 500, users=users)
+    assert set(by_user[:, 0]) == {1.0, 2.0, 3.0} and set(by_user[:, 1]) == {0.0, 1.5}
+    assert np.array_equal(
+        bootstrap_means(np.nan_to_num(values), 50)[:, :1],
+        bootstrap_means(np.nan_to_num(values)[:, :1], 50),
+    )

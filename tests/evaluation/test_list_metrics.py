@@ -11,7 +11,7 @@ import pytest
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation import list_metric_names
 from recbole_fmrlrec.evaluation.list_metric_names import is_of_all_lists, is_of_lists
-from recbole_fmrlrec.evaluation.list_metrics import Lists, tail
+from recbole_fmrlrec.evaluation.list_metrics import Lists, known_mean, tail
 from recbole_fmrlrec.evaluation.list_record import KeepLists, ListRecord, holds_lists
 
 #: Items 1 to 5; training has 8 interactions of them, and none of item 5.
@@ -33,7 +33,7 @@ def test_gini() -> None:
 def test_entropy_is_divided_by_the_number_of_items_as_recbole_does() -> None:
     entropy = 0.5 * math.log(2) + 3 * math.log(6) / 6
     assert LISTS.value("ShannonEntropy", 2) == pytest.approx(entropy / 4)
-    assert LISTS.value("ShannonEntropy", 1) == 0
+    assert str(LISTS.value("ShannonEntropy", 1)) == "0.0"  # and not -0.0
 
 
 def test_popularity() -> None:
@@ -64,6 +64,29 @@ def test_lists_that_end_early_are_as_long_as_they_are() -> None:
     assert [nothing.value(name, 3) for name in list_metric_names.OF_ALL_LISTS] == [0.0, 0.0, 0.0]
 
 
+def test_lists_without_a_pair_have_no_diversity() -> None:
+    nan = float("nan")
+    apart = np.array([[nan, 0.5, 0.75], [nan, nan, nan], [nan, nan, 0.25]], dtype=np.float32)
+    lists = Lists(np.ones((3, 3), dtype=np.int32), COUNTS, distances=apart)
+    assert lists.value("IntraListDiversity", 3) == 0.5
+    assert lists.value("IntraListDiversity", 2) == 0.5
+    assert lists.value("IntraListDiversity", 1) == 0.0  # there is no list to take the mean of
+    assert np.isnan(lists.per_list("masked_intralistdiversity@3", 3)).tolist() == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_known_mean() -> None:
+    values = np.array([[1.0, np.nan, 3.0], [np.nan] * 3])
+    assert known_mean(values).tolist() == [2.0, 0.0]
+    assert np.isnan(known_mean(values, unknown=np.nan)).tolist() == [False, True]
+    rows = np.random.default_rng(0).random((7, 1001))
+    assert np.array_equal(known_mean(rows, 0), rows.mean(axis=0))
+    assert np.array_equal(known_mean(rows), rows.mean(axis=1))  # to the last bit
+
+
 def test_which_metrics_are_of_lists() -> None:
     assert is_of_lists("masked_Novelty@5") and is_of_lists("GiniIndex")
     assert not is_of_lists("NDCG@10") and not is_of_all_lists("Novelty")
@@ -85,7 +108,8 @@ def record(**changes: object) -> ListRecord:
         "counts": COUNTS,
         "tail_ratio": np.array(0.5),
         "masked_items": items[:, :, ::-1],
-        "distances": np.array([[[0, 0.5], [0, 1.5]]], dtype=np.float32),
+        "distances": np.array([[[np.nan, 0.5], [np.nan, 1.5]]], dtype=np.float32),
+        "features": np.array("abc"),
     }
     return ListRecord(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -102,7 +126,11 @@ def test_file_and_back(tmp_path: Path) -> None:
     turned = found.reordered(np.array([1, 0])).lists(8, "novelty@1")
     assert turned is not None and turned.items.tolist() == [[3, 4], [1, 2]]
     assert record(masked_items=None).lists(8, "masked_novelty@1") is None
-    assert holds_lists(path, KeepLists(2, True)) and not holds_lists(path, KeepLists(3))
+    assert holds_lists(path, KeepLists(2)) and not holds_lists(path, KeepLists(3))
+    assert holds_lists(path, KeepLists(2, True), "abc")
+    assert not holds_lists(path, KeepLists(2, True), "other features")
+    record(features=None).save(path)  # of an earlier version, that did not say
+    assert holds_lists(path, KeepLists(2)) and not holds_lists(path, KeepLists(2, True), "abc")
     assert not holds_lists(tmp_path / "none.npz", KeepLists(1))
 
 

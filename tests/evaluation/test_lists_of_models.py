@@ -139,9 +139,35 @@ def test_distances_by_hand(
     lists = torch.tensor([[ids[item] for item in row] for row in rows])
     lists[1, 3] = 0  # the list has ended
     apart = loader.catalogue.distances(lists)
-    assert apart[0].tolist() == pytest.approx([0, 0, 2 / 3, 2 / 3], abs=1e-6)
-    assert apart[1].tolist() == pytest.approx([0, 0, 1, 1], abs=1e-6)
-    assert torch.equal(loader.catalogue.distances(lists[None]), apart[None])
+    nan = float("nan")
+    assert apart[0].tolist() == pytest.approx([nan, 0, 2 / 3, 2 / 3], nan_ok=True)
+    assert apart[1].tolist() == pytest.approx([nan, nan, 1, 1], nan_ok=True)
+    again = loader.catalogue.distances(lists[None])
+    assert again.dtype == torch.float32
+    np.testing.assert_array_equal(again, apart[None])
+
+
+def test_the_same_items_have_the_same_distance_whatever_their_order(
+    repeating: Events,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    items = [f"i{item}" for item in range(ITEMS)]
+    rows = np.random.default_rng(0).normal(size=(ITEMS, 40)).astype(np.float32)
+    write_features(tmp_path / "repeating" / "features", "text", rows, items, {"encoder": "random"})
+    loader = evaluated(tmp_path, "SASRec", 2)[1]
+    ids = torch.tensor([loader._dataset.field2token_id["item_id"][item] for item in items[:8]])
+    seed = torch.Generator().manual_seed(0)
+    orders = torch.stack([ids[torch.randperm(8, generator=seed)] for _ in range(500)])
+    assert len(loader.catalogue.distances(orders)[:, -1].unique()) == 1
+
+
+def test_a_list_of_one_item_chooses_nothing(
+    repeating: Events,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    keys: dict[str, Any] = {"metrics": ["NDCG", "IntraListDiversity"], "topk": [1, 5]}
+    with pytest.raises(UsageError, match="IntraListDiversity@1: a list of one item has no pair"):
+        evaluated(tmp_path, "SASRec", 2, **keys, valid_metric="IntraListDiversity@1")
 
 
 def test_diversity_without_features_is_refused_before_any_training(
