@@ -101,9 +101,7 @@ class _OneDataset:
         rows = len(self.runs.rows["users"])
         if self.counting:
             self.runs = with_one_count(self.runs)
-        by_user = [
-            [known_mean(s.values(m), 0, unknown=np.nan) for m in self.metrics] for s in self.systems
-        ]
+        by_user = [[known_mean(s.values(m), axis=0) for m in self.metrics] for s in self.systems]
         self.values = np.array(by_user).reshape(len(self.systems), len(self.metrics), rows)
         systems, metrics, _ = self.values.shape
         users = self.runs.rows["users"]
@@ -130,6 +128,7 @@ class _OneDataset:
             "training": savings(self.systems),
             "curves": curves(self.systems, self.plan.main),
             "counting": self.counting,
+            "ranked": self._ranked(),
             "without_pairs": without_pairs(self.systems, self.metrics),
             "machines": sorted({self._machine(system) for system in self.systems}),
         }
@@ -149,6 +148,15 @@ class _OneDataset:
         split = self._split()
         dropped = split["cold_items"] if split and split["cold"] == "drop" else 0
         return len(self.runs.rows["item_counts"]) - int(dropped)
+
+    def _ranked(self) -> dict[str, int]:
+        """How many items each model ranks, the cold ones included; empty where all rank as many.
+
+        RecBole's items are also those of the items' columns that a model reads, whether or not
+        anybody has interacted with them.
+        """
+        found = {s.variant.name: len(s.runs[0].rows["item_counts"]) for s in self.systems}
+        return found if len(set(found.values())) > 1 else {}
 
     def _system(self, at: int, masks: dict[str, np.ndarray]) -> dict[str, Any]:
         system = self.systems[at]
@@ -175,17 +183,16 @@ class _OneDataset:
         for column, metric in enumerate(self.metrics):
             by_seed = known_mean(system.values(metric))
             between = interval(self.means[at, column])
-            found[metric] = _over_seeds(
-                by_seed, float(known_mean(self.values[at, column])), between
-            )
+            mean = float(known_mean(self.values[at, column]))
+            found[metric] = _over_seeds(by_seed, mean, between)
         for metric in self.whole:
             by_seed = system.of_all_lists(metric)
             found[metric] = _over_seeds(by_seed, by_seed.mean(), None)
         return found
 
-    def _in_slice(self, at: int, mask: np.ndarray) -> dict[str, float]:
+    def _in_slice(self, at: int, mask: np.ndarray) -> dict[str, float | None]:
         values = known_mean(self.values[at][:, mask])
-        found = dict(zip(self.metrics, map(float, values), strict=True))
+        found = dict(zip(self.metrics, map(_known, values), strict=True))
         for metric in self.whole:
             found[metric] = float(self.systems[at].of_all_lists(metric, mask).mean())
         return found
@@ -201,12 +208,18 @@ class _OneDataset:
 def _over_seeds(
     by_seed: np.ndarray, mean: float, between: tuple[float, float] | None
 ) -> dict[str, Any]:
+    """None is what nothing is known of, a seed of which no list has a value for one."""
+    known = by_seed[~np.isnan(by_seed)]
     return {
-        "mean": float(mean),
+        "mean": _known(mean),
         "interval": between,
-        "by_seed": [float(value) for value in by_seed],
-        "seed_deviation": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None,
+        "by_seed": [_known(value) for value in by_seed],
+        "seed_deviation": float(known.std(ddof=1)) if len(known) > 1 else None,
     }
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _text_encoders(variant: str, datasets: Sequence[DatasetRuns]) -> list[str]:

@@ -20,8 +20,12 @@ LISTS_AGAIN = (
     "again where this version trained them"
 )
 
-#: Metrics that depend on how often training has an item.
 _COUNTED = ("averagepopularity", "tailpercentage", "novelty")
+
+
+def is_counted(metric: str) -> bool:
+    """Whether a metric depends on how often training has an item."""
+    return metric_name(metric) in _COUNTED
 
 
 def without_missing_lists(
@@ -78,12 +82,12 @@ def counting(plan: Plan, runs: DatasetRuns) -> list[dict[str, Any]]:
     Raises:
         RunError: a group has an item more often than the first one: it was trained on other data.
     """
-    asked = {metric_name(metric) for metric in (*plan.columns, *plan.mains)}.intersection(_COUNTED)
+    asked = {metric_name(metric) for metric in (*plan.columns, *plan.mains) if is_counted(metric)}
     groups: list[tuple[np.ndarray, list[str]]] = []
     for run in _runs(runs) if asked else ():
         if run.lists is None:
             continue
-        counts = run.lists.counts
+        counts = np.trim_zeros(run.lists.counts, "b")  # of items that it has never seen
         known = [names for other, names in groups if np.array_equal(other, counts)]
         if not known:
             groups.append((counts, []))
@@ -95,7 +99,7 @@ def counting(plan: Plan, runs: DatasetRuns) -> list[dict[str, Any]]:
     groups.sort(key=lambda group: -int(group[0].sum()))
     for counts, names in groups[1:]:
         most, others = groups[0]
-        if len(counts) != len(most) or (counts > most).any():
+        if (counts > _of_length(most, len(counts))).any():
             raise RunError(
                 f"no table: {', '.join(sorted(asked))} go by how often training has an item, and "
                 f"{names[0]} and {others[0]} were trained on different interactions of "
@@ -117,7 +121,16 @@ def with_one_count(runs: DatasetRuns) -> DatasetRuns:
 
 
 def _recounted(run: Run, counts: np.ndarray) -> Run:
-    return run if run.lists is None else replace(run, lists=replace(run.lists, counts=counts))
+    """The run with other counts, of its own items: those with columns alone are the last ones."""
+    if run.lists is None:
+        return run
+    own = _of_length(counts, len(run.lists.counts))
+    return replace(run, lists=replace(run.lists, counts=own))
+
+
+def _of_length(counts: np.ndarray, length: int) -> np.ndarray:
+    """The first of some counts; 0 of further items."""
+    return np.pad(counts[:length], (0, max(0, length - len(counts))))
 
 
 def _runs(runs: DatasetRuns) -> list[Run]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from recbole_fmrlrec.compare.beyond import is_counted
 from recbole_fmrlrec.compare.notes import notes
 from recbole_fmrlrec.compare.significance import LEVEL
 from recbole_fmrlrec.compare.tables import marks, quality_grid, sections
@@ -114,7 +115,7 @@ def _latex_table(analysis: dict[str, Any], name: str, dataset: dict[str, Any]) -
             r"\begin{table}",
             r"\centering",
             rf"\caption{{Test metrics on {tex_escape(name)}, {dataset['rows']:,} test rows. Best "
-            rf"bold, second underlined.{_latex_history(analysis)}{_latex_counts(dataset)}"
+            rf"bold, second underlined.{_latex_history(analysis)}{_latex_counts(analysis, dataset)}"
             rf"{_latex_marks(dataset)}}}",
             rf"\label{{tab:{''.join(c if c.isalnum() else '-' for c in name)}}}",
             r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}",
@@ -140,9 +141,9 @@ def _latex_history(analysis: dict[str, Any]) -> str:
     )
 
 
-def _latex_counts(dataset: dict[str, Any]) -> str:
+def _latex_counts(analysis: dict[str, Any], dataset: dict[str, Any]) -> str:
     """By what popularity is counted, where models count differently."""
-    if not dataset["counting"]:
+    if not (dataset["counting"] and any(map(is_counted, analysis["metrics"]))):
         return ""
     interactions = dataset["counting"][0]["interactions"]
     return f" Popularity, Tail and Novelty by all {interactions:,} training interactions."

@@ -18,6 +18,7 @@ def notes(analysis: dict[str, Any]) -> list[str]:
         *unfinished_notes(analysis),
         "All models were tested on the same rows (same users, same targets), each target ranked "
         f"against all items{_but_cold(analysis)}.",
+        *_ranked_notes(analysis),
         *_split_notes(analysis),
         *_history_notes(analysis),
         *_lists_notes(analysis),
@@ -34,6 +35,19 @@ def _but_cold(analysis: dict[str, Any]) -> str:
     splits = [dataset["split"] for dataset in analysis["datasets"].values()]
     dropping = any(split and split["cold"] == "drop" for split in splits)
     return " that training has seen" if dropping else ""
+
+
+def _ranked_notes(analysis: dict[str, Any]) -> list[str]:
+    """Where models rank different numbers of items."""
+    found = []
+    for name, dataset in analysis["datasets"].items():
+        if dataset["ranked"]:
+            ranked = ", ".join(f"{model} {n:,}" for model, n in dataset["ranked"].items())
+            found.append(
+                f"Items of {name} that each model ranks: {ranked}. RecBole counts the items of the "
+                "columns that a model reads among them, also those without any interaction."
+            )
+    return found
 
 
 def _split_notes(analysis: dict[str, Any]) -> list[str]:
@@ -109,7 +123,8 @@ def _lists_notes(analysis: dict[str, Any]) -> list[str]:
                 f"Popularity, Tail and Novelty on {name} go by how often training has an item. "
                 f"RecBole counts {'; '.join(groups)}: sequence models do not predict a user's "
                 f"first interaction. Here the {dataset['counting'][0]['interactions']:,} count "
-                "for all models, so the results of the runs themselves can differ from these."
+                "for all models, so the results of the runs themselves, and curves of validation, "
+                "can differ from these."
             )
         if dataset["without_pairs"]:
             found.append(_pairs_note(name, dataset["without_pairs"]))
@@ -120,13 +135,14 @@ def _lists_notes(analysis: dict[str, Any]) -> list[str]:
 
 def _pairs_note(name: str, without: dict[str, dict[str, float]]) -> str:
     shares = (
-        f"{100 * share:.2g} % of {label} ({short(metric)})"
+        f"{100 * share:.3g} % of {label} ({short(metric)})"
         for label, found in without.items()
         for metric, share in found.items()
     )
     return (
         "Diversity is that of lists in which at least two items have features, and tests are of "
-        f"users of whom both models have such a list. On {name} the others are {', '.join(shares)}."
+        "users of whom both models have such a list; with several seeds a user's values are "
+        f"averaged first. On {name} the other lists are {', '.join(shares)}."
     )
 
 

@@ -15,6 +15,7 @@ from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.plan_checks import check_same_split, rows_fault
 from recbole_fmrlrec.errors import UsageError
+from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY
 from recbole_fmrlrec.evaluation.list_record import KeepLists
 from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.program import command_name
@@ -44,11 +45,17 @@ def make_cells(plan: Plan, look_only: bool = False) -> list[Cell]:
         configs = [_check(plan, dataset, variant, look_only) for variant in plan.models]
         check_same_split(plan.models, [config["eval_args"] for config in configs])
         for variant, config in zip(plan.models, configs, strict=True):
-            checked.append((dataset, variant, _sizes_alone(plan, dataset, variant, config)))
+            sizes = _sizes_alone(plan, dataset, variant, config)
+            checked.append((dataset, variant, sizes, config))
+    if not look_only:
+        for dataset, variant, _, config in checked:
+            # Where diversity chooses models, keys of those that read no features depend on them.
+            if config.reads_features and DIVERSITY in _watched(config):
+                _key_or_fault(dataset, variant, config, _key)  # makes what can be made
     key_of = _known_key if look_only else _key
     cells = [
         _cell(plan, dataset, variant, seed, alone, key_of)
-        for dataset, variant, sizes in checked
+        for dataset, variant, sizes, _ in checked
         for alone in sizes
         for seed in plan.seeds
     ]
@@ -56,6 +63,11 @@ def make_cells(plan: Plan, look_only: bool = False) -> list[Cell]:
         return cells
     features = _fingerprints(plan, look_only)  # now those are made that can be
     return [replace(cell, features=features[cell.dataset]) for cell in cells]
+
+
+def _watched(config: Config) -> set[str]:
+    """The metrics that a run measures."""
+    return {metric.lower() for metric in config["metrics"]}
 
 
 def _fingerprints(plan: Plan, look_only: bool) -> dict[str, str]:
@@ -123,10 +135,7 @@ def _cell(
     key_of: Callable[[Config], str],
 ) -> Cell:
     config = _config(plan, dataset, variant, seed, alone)
-    try:
-        key = key_of(config)
-    except UsageError as error:
-        raise UsageError(f"{variant.where}: {variant.name} on {dataset}: {error}") from error
+    key = _key_or_fault(dataset, variant, config, key_of)
     settings = _run_settings(plan, dataset, variant, seed, alone)
     names = dataset, variant.name, variant.model
     trained = tuple(config["sizes"]) if issubclass(config.model_class, NestedModel) else ()
@@ -134,6 +143,15 @@ def _cell(
     shown = tuple(size for size in trained if wanted is None or size in wanted)
     keep = plan.keep_lists or KeepLists(0)
     return Cell(*names, seed, alone, settings, key, plan.output, trained, shown, *keep)
+
+
+def _key_or_fault(
+    dataset: str, variant: Variant, config: Config, key_of: Callable[[Config], str]
+) -> str:
+    try:
+        return key_of(config)
+    except UsageError as error:
+        raise UsageError(f"{variant.where}: {variant.name} on {dataset}: {error}") from error
 
 
 def _key(config: Config) -> str:
@@ -148,10 +166,9 @@ def _known_key(config: Config) -> str:
     """The key of a run by what is there, `UNKNOWN` where that is too little; writes nothing."""
     from recbole_fmrlrec.data.item_features import find_features
 
-    absent = _absent_files(config)
-    if absent or (
-        config.reads_features and not config["feature_path"] and find_features(config) is None
-    ):
+    made_on_the_way = config.reads_features and not config["feature_path"]
+    needs_some = made_on_the_way or DIVERSITY in _watched(config)
+    if _absent_files(config) or (needs_some and find_features(config) is None):
         return UNKNOWN
     try:
         return _hash(run_fingerprint(config, remake=False))

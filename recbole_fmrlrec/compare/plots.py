@@ -67,6 +67,11 @@ def _named(content: dict[str, Any], variant: str) -> str:
     return variant + " (unfinished)" * any(system["missing_seeds"] for system in own)
 
 
+def _with_value(content: dict[str, Any], metric: str) -> list[dict[str, Any]]:
+    """The systems that have a value of a metric."""
+    return [s for s in content["systems"] if s["metrics"][metric]["mean"] is not None]
+
+
 def _looks(content: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
     """Colour, line and marker of each variant."""
     names = list(dict.fromkeys(system["variant"] for system in content["systems"]))
@@ -90,7 +95,7 @@ def _by_size(metric: str) -> Draw:
 def _draw_sizes(axes: Any, main: str, content: dict[str, Any]) -> None:
     looks = _looks(content)
     for name, (colour, line, marker) in looks.items():
-        own = [system for system in content["systems"] if system["variant"] == name]
+        own = [system for system in _with_value(content, main) if system["variant"] == name]
         for alone in (False, True):
             points = [s for s in own if s["size"] and s["alone"] == alone]
             if points:
@@ -131,7 +136,8 @@ def _by_cost(cost: str, label: str) -> Draw:
     def draw(axes: Any, analysis: dict[str, Any], content: dict[str, Any]) -> None:
         main = analysis["main"]
         for name, (colour, _, marker) in _looks(content).items():
-            own = [s for s in content["systems"] if s["variant"] == name and s["cost"][cost]]
+            own = _with_value(content, main)
+            own = [s for s in own if s["variant"] == name and s["cost"][cost]]
             own = [system for system in own if not system["alone"]]
             own.sort(key=lambda system: system["cost"][cost])
             x = [system["cost"][cost] for system in own]

@@ -62,7 +62,8 @@ class Tests:
 
     def all(self) -> list[dict[str, Any]]:
         """Against the best baseline, against each of them, nested against trained alone."""
-        return [*self._against_best(), *self._against_each(), *self._nesting()]
+        found = [*self._against_best(), *self._against_each(), *self._nesting()]
+        return [test for test in found if test is not None]
 
     def _sides(self) -> tuple[list[int], list[int]]:
         """Which systems are compared, and with which: all with all where one side is empty.
@@ -80,23 +81,28 @@ class Tests:
         ours, theirs = self._sides()
         return "baseline" if set(ours).isdisjoint(theirs) else "other model"
 
-    def _against_best(self) -> Iterator[dict[str, Any]]:
+    def _against_best(self) -> Iterator[dict[str, Any] | None]:
         ours, theirs = self._sides()
         for column in range(len(self.metrics)):
             mean = _direction(self.metrics[column]) * known_mean(self.values[:, column])
             pairs: dict[frozenset[int], tuple[int, int]] = {}
             # Among models that are all alike a pair may be met from both sides: it counts once,
             # as the better one's test, which is the one that can bear a mark.
-            for at in sorted(ours, key=lambda at: -mean[at]):
+            valued = {at for at in range(len(self.systems)) if not np.isnan(mean[at])}
+            for at in sorted(valued.intersection(ours), key=lambda at: -mean[at]):
                 name = self.systems[at].variant.name
-                others = [other for other in theirs if self.systems[other].variant.name != name]
+                others = [
+                    other
+                    for other in theirs
+                    if other in valued and self.systems[other].variant.name != name
+                ]
                 if others:
                     best = max(others, key=lambda other: mean[other])
                     pairs.setdefault(frozenset((at, best)), (at, best))
             for at, best in sorted(pairs.values()):
                 yield self._test("best", at, best, column)
 
-    def _against_each(self) -> Iterator[dict[str, Any]]:
+    def _against_each(self) -> Iterator[dict[str, Any] | None]:
         ours, theirs = self._sides()
         pairs = [(a, b) for a in ours for b in theirs if a != b and self._comparable(a, b)]
         seen: set[frozenset[int]] = set()
@@ -114,7 +120,7 @@ class Tests:
             return False
         return not (one.size and other.size) or one.size == other.size
 
-    def _nesting(self) -> Iterator[dict[str, Any]]:
+    def _nesting(self) -> Iterator[dict[str, Any] | None]:
         for a, nested in enumerate(self.systems):
             for b, alone in enumerate(self.systems):
                 same = (nested.variant.name, nested.size) == (alone.variant.name, alone.size)
@@ -123,8 +129,10 @@ class Tests:
                     for column in range(len(self.metrics)):
                         yield self._test("nesting", a, b, column)
 
-    def _test(self, family: str, a: int, b: int, column: int) -> dict[str, Any]:
+    def _test(self, family: str, a: int, b: int, column: int) -> dict[str, Any] | None:
         """A paired test of what both have a value for: of the rows, or of each user's mean of them.
+
+        There is none where there is no such row.
 
         ``difference`` is that of the table, over all rows that a system has a value for, and so is
         its interval; the tests may see another one, ``tested_difference``.
@@ -132,6 +140,8 @@ class Tests:
         both, metric = self.values[[a, b], column], self.metrics[column]
         ours, theirs = known_mean(both)
         rows = ~np.isnan(both).any(axis=0)
+        if not rows.any():
+            return None
         both = both[:, rows]
         if self.several is not None:
             sums, count = by_user(both.T, self.several[rows])

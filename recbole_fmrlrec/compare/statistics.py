@@ -45,7 +45,7 @@ def bootstrap_means(
     """Means ``(resamples, C)`` of the columns of ``values`` (R, C) over users drawn with return.
 
     All columns see the same draws, so that differences of two columns are paired. NaN is left out
-    as `known_mean` does it.
+    as `known_mean` does it: a mean is NaN where no row with a value was drawn.
 
     Args:
         users: ``(R,)`` whose each row is, where a user may have several: a user is drawn with all
@@ -65,12 +65,16 @@ def bootstrap_means(
         weights = np.stack(
             [np.bincount(rng.integers(0, count, count), minlength=count) for _ in part]
         )
-        means[start : part.stop] = weights @ values / np.maximum(weights @ sizes, 1)
+        with np.errstate(invalid="ignore"):
+            means[start : part.stop] = weights @ values / (weights @ sizes)
     return means
 
 
-def interval(means: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of bootstrap means ``(resamples,)``."""
+def interval(means: np.ndarray, level: float = 0.95) -> tuple[float, float] | None:
+    """The percentile interval of bootstrap means ``(resamples,)``, NaN left out; or None."""
+    means = means[~np.isnan(means)]
+    if not len(means):
+        return None
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -102,8 +106,8 @@ class Paired(NamedTuple):
         return self._replace(
             wins=self.losses,
             losses=self.wins,
-            cohens_d=None if d is None else -d,
-            rank_biserial=-self.rank_biserial,
+            cohens_d=None if d is None else 0.0 - d,  # of 0 it is 0, not -0
+            rank_biserial=0.0 - self.rank_biserial,
         )
 
 

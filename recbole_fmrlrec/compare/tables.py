@@ -32,8 +32,10 @@ def short(metric: str) -> str:
     return f"{_SHORT[name]}@{k}" + " masked" * is_masked(metric)
 
 
-def number(value: float) -> str:
-    """A metric with four places and no leading zero."""
+def number(value: float | None) -> str:
+    """A metric with four places and no leading zero; nothing of None."""
+    if value is None:
+        return ""
     text = f"{value:.4f}"
     return text[1:] if text.startswith("0.") else text
 
@@ -41,10 +43,11 @@ def number(value: float) -> str:
 def ranking(systems: Sequence[dict[str, Any]], metric: str) -> tuple[set[str], set[str]]:
     """Labels of the best and of the second-best systems, as the table rounds them.
 
-    Those of which a seed is missing are not ranked.
+    Those of which a seed is missing are not ranked, nor those without a value.
     """
     whole = [system for system in systems if not system["missing_seeds"]]
-    shown = {s["label"]: float(number(s["metrics"][metric]["mean"])) for s in whole}
+    figures = {s["label"]: number(s["metrics"][metric]["mean"]) for s in whole}
+    shown = {label: float(figure) for label, figure in figures.items() if figure}
     values = sorted(set(shown.values()), reverse=not smaller_is_better(metric))
     best = {label for label, value in shown.items() if value in values[:1]}
     second = {label for label, value in shown.items() if value in values[1:2]}

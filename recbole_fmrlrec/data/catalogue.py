@@ -121,7 +121,7 @@ class TrainingCatalogue:
         there = (length[:, 0] > 0)[place].double()
         vectors = (rows / length.clamp(min=1e-12))[place]
         pairs = torch.triu(there[:, :, None] * there[:, None, :], diagonal=1)
-        apart = (1 - vectors @ vectors.transpose(1, 2)) * pairs
+        apart = (1 - vectors @ vectors.transpose(1, 2)).clamp(min=0) * pairs
         return apart.sum(1).cumsum(1) / pairs.sum(1).cumsum(1)  # 0 by 0 is NaN
 
 

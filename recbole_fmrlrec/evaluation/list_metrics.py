@@ -35,7 +35,7 @@ class Lists:
     distances: np.ndarray | None = None
 
     def value(self, metric: str, k: int) -> float:
-        """A metric at k over all rows.
+        """A metric at k over all rows; the diversity is 0 where no list has any.
 
         Raises:
             ValueError: it needs features, and there are none.
@@ -44,7 +44,7 @@ class Lists:
         if is_of_all_lists(name):
             return _OF_ALL[name](self.items[:, :k], len(self.counts))
         if name == DIVERSITY:
-            return float(known_mean(self._by_list(name)[:, k - 1]))
+            return float(np.nan_to_num(known_mean(self._by_list(name)[:, k - 1])))
         # As RecBole takes the mean, a column at a time, so that not even the last bit differs.
         return float(self._by_list(name).mean(axis=0)[k - 1])
 
@@ -86,12 +86,12 @@ def list_metrics(
     }
 
 
-def known_mean(values: np.ndarray, axis: int = -1, unknown: float = 0.0) -> np.ndarray:
-    """Means of what is not NaN; ``unknown`` where nothing is known."""
+def known_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Means of what is not NaN; NaN where nothing is known."""
     known = ~np.isnan(values)
     count = known.sum(axis=axis)
     means: np.ndarray = np.where(known, values, 0.0).sum(axis=axis) / np.maximum(count, 1)
-    return np.where(count > 0, means, unknown)
+    return np.where(count > 0, means, np.nan)
 
 
 def _means(values: np.ndarray, there: np.ndarray) -> np.ndarray:

@@ -17,13 +17,14 @@ from dataset_tools.features import write_features
 from recbole_fmrlrec import compat, run
 from recbole_fmrlrec.compare import report, worker
 from recbole_fmrlrec.compare.analysis import analyse
-from recbole_fmrlrec.compare.cells import Cell
+from recbole_fmrlrec.compare.cells import ROWS, Cell
 from recbole_fmrlrec.compare.evaluate import main as evaluate_main
 from recbole_fmrlrec.compare.formats import csv_table, latex, markdown
 from recbole_fmrlrec.compare.gather import gather
+from recbole_fmrlrec.compare.measure import write_arrays
 from recbole_fmrlrec.compare.notes import notes
 from recbole_fmrlrec.compare.plan import Plan, Variant, lists_for
-from recbole_fmrlrec.compare.plan_cells import make_cells
+from recbole_fmrlrec.compare.plan_cells import UNKNOWN, make_cells
 from recbole_fmrlrec.compare.plan_file import plan_from_values
 from recbole_fmrlrec.compare.plots import write_plots
 from recbole_fmrlrec.compare.report import write_report
@@ -236,6 +237,9 @@ def test_latex_says_how_items_are_counted(tmp_path: Path) -> None:
     with_lists(cells[0], 0, (SAME, SAME), [0, 4, 2, 2, 1, 0])
     said = "Popularity, Tail and Novelty by all 9 training interactions."
     assert said in latex(analyse(plan, gather(plan, cells)))
+    main = replace(plan, metrics=("ndcg",), valid_metric="Novelty@2")  # of which is no column
+    analysis = analyse(main, gather(main, cells))
+    assert analysis["datasets"]["toy"]["counting"] and said not in latex(analysis)
 
 
 def test_models_of_other_trainings_have_no_popularity_in_common(tmp_path: Path) -> None:
@@ -259,14 +263,64 @@ def test_lists_without_a_pair_are_in_no_mean_and_no_test(tmp_path: Path) -> None
     found = dataset["systems"][1]["metrics"]["intralistdiversity@2"]
     assert found["by_seed"] == pytest.approx([0.6, 0.6])
     assert found["mean"] == pytest.approx(0.6)  # of three users' means over the seeds
-    assert dataset["systems"][1]["slices"]["history 51 and more"]["intralistdiversity@2"] == 0
+    slices = dataset["systems"][1]["slices"]
+    assert slices["history 51 and more"]["intralistdiversity@2"] is None
     assert dataset["without_pairs"] == {
         "ours 8": {"intralistdiversity@2": 3 / 8, "masked_intralistdiversity@2": 3 / 8}
     }
     test = next(t for t in dataset["tests"] if t["metric"] == "intralistdiversity@2")
     assert (test["wins"], test["ties"], test["losses"]) == (3, 0, 0)
     said = " ".join(notes(analysis))
-    assert "On toy the others are 38 % of ours 8 (Diversity@2), 38 % of ours 8 (Div" in said
+    assert "On toy the other lists are 37.5 % of ours 8 (Diversity@2), 37.5 % of ours 8 (" in said
+
+
+def test_seeds_and_models_without_a_pair_have_no_diversity(tmp_path: Path) -> None:
+    nan = float("nan")
+    diversity = "IntraListDiversity@2"
+    plan, cells = trial(tmp_path, metrics=("intralistdiversity",), valid_metric=diversity)
+    lists = [[nan] * 4, [nan] * 4, [0.5, 0.6, nan, nan], [nan] * 4]
+    cells = [with_distances(cell, apart) for cell, apart in zip(cells, lists, strict=True)]
+    analysis = write_report(plan, cells)  # with its plots
+    dataset = analysis["datasets"]["toy"]
+    assert dataset["tests"] == []
+    pop, ours = (system["metrics"]["intralistdiversity@2"] for system in dataset["systems"])
+    nothing = {"mean": None, "interval": None, "by_seed": [None, None], "seed_deviation": None}
+    assert pop == nothing
+    assert ours["by_seed"] == pytest.approx([0.55, None]) and ours["seed_deviation"] is None
+    assert ours["mean"] == pytest.approx(0.55)
+    table = markdown(analysis)
+    assert "| Pop |  | 1,000 |  |  |" in table and "| ours | 8 | 1,008 | **.5500** |" in table
+    assert "100 % of Pop (Diversity@2)" in table
+    lines = list(csv.DictReader(io.StringIO(csv_table(analysis))))
+    assert (lines[0]["mean"], lines[0]["low"], lines[0]["marks"]) == ("", "", "")
+    assert "& 1,000 &  &  " in latex(analysis)
+
+
+def test_items_without_interactions_do_not_make_another_training(tmp_path: Path) -> None:
+    """RecBole's items are also those of the columns that a model reads, behind all others."""
+    plan, cells = trial(tmp_path, metrics=("ndcg", "novelty", "averagepopularity"))
+    before = analyse(plan, gather(plan, cells))["datasets"]["toy"]
+    for cell, lists in zip(cells[2:], (DIFFERENT, SAME), strict=True):
+        with_lists(cell, 8, (lists, SAME), [*COUNTS, 0, 0])
+    assert analyse(plan, gather(plan, cells))["datasets"]["toy"] == before
+    longer = [[1, 7], [3, 4], [2, 5], [4, 1]]  # its lists may hold them
+    with_lists(cells[2], 8, (longer, SAME), [0, 3, 1, 0, 1, 0, 0, 0])
+    with_lists(cells[3], 8, (longer, SAME), [0, 3, 1, 0, 1, 0, 0, 0])
+    found = analyse(plan, gather(plan, cells))["datasets"]["toy"]
+    assert [one["interactions"] for one in found["counting"]] == [8, 5]
+    popularity = found["systems"][1]["metrics"]["averagepopularity@2"]["mean"]
+    assert popularity == pytest.approx((4 / 2 + 2 / 2 + 2 / 2 + 5 / 2) / 4)
+
+
+def test_models_that_rank_more_items_are_named(tmp_path: Path) -> None:
+    plan, cells = trial(tmp_path)
+    assert "Items of toy" not in " ".join(notes(analyse(plan, gather(plan, cells))))
+    for cell in cells[2:]:
+        with np.load(cell.path / ROWS) as rows:
+            more = {**rows, "item_counts": np.append(rows["item_counts"], 0)}
+        write_arrays(cell.path / ROWS, more)
+    said = " ".join(notes(analyse(plan, gather(plan, cells))))
+    assert "Items of toy that each model ranks: Pop 4, ours 5. RecBole counts the items" in said
 
 
 def test_diversity_by_other_features_is_not_shown(tmp_path: Path) -> None:
@@ -411,12 +465,35 @@ def test_diversity_follows_features_that_change(
     assert not np.allclose(old.distances[:, :, 1:], new.distances[:, :, 1:])
     with pytest.raises(RunError, match="the features of toy are others than when the comparison"):
         worker.compute(before)
-    # Where diversity chooses the model, it is part of what a run is.
+    # Where diversity chooses the model, its features are part of what a run is.
     values["valid_metric"] = "IntraListDiversity@5"
     (chosen,) = make_cells(plan_from_values(values))
     rows = random.normal(size=(toy.ITEMS, 4)).astype(np.float32)
     write_features(folder / "features", "text", rows, items, {"encoder": "random"})
     assert make_cells(plan_from_values(values))[0].key != chosen.key
+
+
+def test_keys_do_not_depend_on_who_makes_the_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    toy.write_toy(tmp_path / "dataset")
+    values: dict[str, Any] = {
+        "name": "trial",
+        "models": ["Pop", "fMRLRec"],
+        "datasets": ["toy"],
+        "seeds": [1],
+        "metrics": ["NDCG"],
+        "topk": [5],
+        "valid_metric": "IntraListDiversity@5",
+        "output": str(tmp_path / "out"),
+        "settings": {"data_path": str(tmp_path / "dataset"), "use_gpu": False},
+    }
+    plan = plan_from_values(values)
+    assert {cell.key for cell in make_cells(plan, look_only=True)} == {UNKNOWN}
+    cells = make_cells(plan)  # features of the texts are made on the way
+    assert cells == make_cells(plan) == make_cells(plan, look_only=True)
+    assert UNKNOWN not in {cell.key for cell in cells} and cells[0].features
 
 
 def test_diversity_of_a_dataset_without_features_is_refused(tmp_path: Path) -> None:

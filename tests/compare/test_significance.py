@@ -90,7 +90,20 @@ def test_rows_without_a_value_are_in_no_test() -> None:
     assert test["difference"] == pytest.approx((0.5 + 0.7 + 0.9 + 0.8) / 4 - 2.2 / 4)
     low, high = test["interval"]
     assert low < test["difference"] < high
-    nothing = np.full(5, np.nan)
-    test = best_test(ours, nothing, "intralistdiversity@10", np.array([1, 1, 2, 2, 3]))
-    assert (test["wins"], test["ties"], test["losses"]) == (0, 0, 0)
-    assert (test["wilcoxon_p"], test["t_p"]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("users", [None, np.array([1, 1, 2, 2, 3])])
+def test_systems_without_a_row_in_common_are_not_tested(users: np.ndarray | None) -> None:
+    nan = np.nan
+    rows = np.array([[0.5, 0.7, nan, 0.9, 0.8], [nan] * 5, [nan, nan, 0.4, nan, nan]])
+    means = bootstrap_means(rows.T, 500, users=users).T[:, None]
+    systems = [system(name, True) for name in ("some", "none", "other")]
+    metric = "intralistdiversity@10"
+    for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2]):
+        chosen = [systems[at] for at in order]
+        tested = significance.Tests(chosen, [metric], rows[order][:, None], means[order], users)
+        assert tested.all() == []
+    rows[2, 0] = 0.3
+    tested = significance.Tests(systems, [metric], rows[:, None], means, users)
+    pairs = [(test["family"], test["system"], test["against"]) for test in tested.all()]
+    assert pairs == [("best", "some", "other"), ("each", "some", "other")]

@@ -80,6 +80,7 @@ def test_where_a_smaller_value_wins_all_but_the_difference_turns():
     assert turned.cohens_d == -found.cohens_d and turned.rank_biserial == -found.rank_biserial
     assert turned.difference == found.difference and turned.t_p == found.t_p
     assert paired(np.ones(2), np.zeros(2)).turned().cohens_d is None
+    assert str(paired(np.ones(2), np.ones(2)).turned().rank_biserial) == "0.0"  # and not -0.0
 
 
 def test_one_user_is_no_proof():
@@ -120,14 +121,15 @@ def test_users_are_drawn_with_all_their_rows():
 def test_bootstrap_of_what_has_no_value_for_some_rows():
     values = np.array([[1.0, 1.0], [np.nan, 2.0], [3.0, np.nan], [np.nan, np.nan]])
     means = bootstrap_means(values, 2000)
-    # Of (1, 3) and (1, 2), each drawn with the same weights; 0 where no row with a value was drawn.
-    assert set(np.unique(means[:, 0].round(6))) > {0.0, 1.0, 2.0, 3.0}
-    drawn = means[means[:, 1] > 0, 1]
-    assert drawn.min() == 1 and drawn.max() == 2
-    assert abs(drawn.mean() - 1.5) < 0.05
+    # Of (1, 3) and (1, 2), each drawn with the same weights; NaN where neither was drawn.
+    assert set(means[~np.isnan(means[:, 0]), 0].round(6)) > {1.0, 2.0, 3.0}
+    assert abs(np.isnan(means[:, 1]).mean() - 1 / 16) < 0.02
+    assert interval(means[:, 1]) == (1.0, 2.0)
+    assert interval(bootstrap_means(values[3:], 10)[:, 0]) is None
     users = np.array([0, 0, 1, 1])
     by_user = bootstrap_means(values, 500, users=users)
-    assert set(by_user[:, 0]) == {1.0, 2.0, 3.0} and set(by_user[:, 1]) == {0.0, 1.5}
+    assert set(by_user[:, 0]) == {1.0, 2.0, 3.0}
+    assert set(by_user[~np.isnan(by_user[:, 1]), 1]) == {1.5}
     assert np.array_equal(
         bootstrap_means(np.nan_to_num(values), 50)[:, :1],
         bootstrap_means(np.nan_to_num(values)[:, :1], 50),

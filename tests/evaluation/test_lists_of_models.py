@@ -159,6 +159,7 @@ def test_the_same_items_have_the_same_distance_whatever_their_order(
     seed = torch.Generator().manual_seed(0)
     orders = torch.stack([ids[torch.randperm(8, generator=seed)] for _ in range(500)])
     assert len(loader.catalogue.distances(orders)[:, -1].unique()) == 1
+    assert loader.catalogue.distances(ids[:1].repeat(8))[1:].tolist() == [0.0] * 7
 
 
 def test_a_list_of_one_item_chooses_nothing(
