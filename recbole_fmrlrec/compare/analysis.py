@@ -14,7 +14,7 @@ from recbole_fmrlrec.compare.beyond import (
     without_missing_lists,
     without_pairs,
 )
-from recbole_fmrlrec.compare.gather import DatasetRuns, System, out_of_time
+from recbole_fmrlrec.compare.gather import DatasetRuns, Run, System, out_of_time
 from recbole_fmrlrec.compare.plan import Plan
 from recbole_fmrlrec.compare.significance import Tests, correct
 from recbole_fmrlrec.compare.slices import slices
@@ -99,8 +99,7 @@ class _OneDataset:
         self.whole = [metric for metric in every if is_of_all_lists(metric)]
         self.metrics = [metric for metric in every if metric not in self.whole]
         rows = len(self.runs.rows["users"])
-        if self.counting:
-            self.runs = with_one_count(self.runs)
+        self.runs = with_one_count(self.runs)
         by_user = [[known_mean(s.values(m), axis=0) for m in self.metrics] for s in self.systems]
         self.values = np.array(by_user).reshape(len(self.systems), len(self.metrics), rows)
         systems, metrics, _ = self.values.shape
@@ -119,7 +118,7 @@ class _OneDataset:
         tests = Tests(self.systems, self.metrics, self.values, self.means, self.several)
         return {
             "rows": self.values.shape[2],
-            "items": self._candidates(),
+            "items": max(_candidates(run) for system in self.systems for run in system.runs),
             "split": self._split(),
             "systems": [self._system(at, masks) for at in range(len(self.systems))],
             "slices": {name: int(mask.sum()) for name, mask in masks.items()},
@@ -129,6 +128,7 @@ class _OneDataset:
             "curves": curves(self.systems, self.plan.main),
             "counting": self.counting,
             "ranked": self._ranked(),
+            "catalogue": max(len(run.rows["item_counts"]) for s in self.systems for run in s.runs),
             "without_pairs": without_pairs(self.systems, self.metrics),
             "machines": sorted({self._machine(system) for system in self.systems}),
         }
@@ -143,19 +143,13 @@ class _OneDataset:
         named = [name for name, one in facts.items() if one["ids_only"]]
         return {**next(iter(facts.values())), "ids_only": named}
 
-    def _candidates(self) -> int:
-        """The items among which a target is ranked, the history's included."""
-        split = self._split()
-        dropped = split["cold_items"] if split and split["cold"] == "drop" else 0
-        return len(self.runs.rows["item_counts"]) - int(dropped)
-
     def _ranked(self) -> dict[str, int]:
-        """How many items each model ranks, the cold ones included; empty where all rank as many.
+        """How many items each model ranks, by variant; empty where all rank as many.
 
         RecBole's items are also those of the items' columns that a model reads, whether or not
         anybody has interacted with them.
         """
-        found = {s.variant.name: len(s.runs[0].rows["item_counts"]) for s in self.systems}
+        found = {s.variant.name: _candidates(s.runs[0]) for s in self.systems}
         return found if len(set(found.values())) > 1 else {}
 
     def _system(self, at: int, masks: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -203,6 +197,13 @@ class _OneDataset:
         threads = run.cost.get("threads", run.result["machine"]["threads"])
         device = run.cost.get("device") or run.result["machine"]["device"]
         return f"{device}, {threads} thread{'s' * (threads != 1)}"
+
+
+def _candidates(run: Run) -> int:
+    """The items among which a run ranks a target, the history's included."""
+    split = run.result.get("split")
+    dropped = split["cold_items"] if split and split["cold"] == "drop" else 0
+    return len(run.rows["item_counts"]) - int(dropped)
 
 
 def _over_seeds(

@@ -110,9 +110,16 @@ def counting(plan: Plan, runs: DatasetRuns) -> list[dict[str, Any]]:
 
 
 def with_one_count(runs: DatasetRuns) -> DatasetRuns:
-    """The same runs with the items counted by the whole training part, for all models alike."""
+    """The same runs with items and their interactions counted alike for all models.
+
+    The interactions are those of the whole training part; the items all that any of the models
+    knows.
+    """
     counts = [run.lists.counts for run in _runs(runs) if run.lists is not None]
+    if not counts:
+        return runs
     whole = max(counts, key=lambda one: int(one.sum()))
+    whole = _of_length(whole, max(map(len, counts)))
     systems = [
         replace(system, runs=[_recounted(run, whole) for run in system.runs])
         for system in runs.systems
@@ -121,15 +128,11 @@ def with_one_count(runs: DatasetRuns) -> DatasetRuns:
 
 
 def _recounted(run: Run, counts: np.ndarray) -> Run:
-    """The run with other counts, of its own items: those with columns alone are the last ones."""
-    if run.lists is None:
-        return run
-    own = _of_length(counts, len(run.lists.counts))
-    return replace(run, lists=replace(run.lists, counts=own))
+    return run if run.lists is None else replace(run, lists=replace(run.lists, counts=counts))
 
 
 def _of_length(counts: np.ndarray, length: int) -> np.ndarray:
-    """The first of some counts; 0 of further items."""
+    """The first of some counts; 0 of further items, which columns of items alone have."""
     return np.pad(counts[:length], (0, max(0, length - len(counts))))
 
 

@@ -189,15 +189,18 @@ def _values(
     size: int,
     mask: np.ndarray,
     columns: Sequence[str],
-) -> dict[str, float]:
+) -> dict[str, float | None]:
+    """The metrics of some rows; None where no list has a value."""
     from recbole_fmrlrec.compare.statistics import per_user
 
-    at, found = record.sizes.tolist().index(size), {}
+    at = record.sizes.tolist().index(size)
+    found: dict[str, float | None] = {}
     for column in columns:
         if is_of_lists(column):
             own = None if lists is None else lists.lists(size, column, mask)
             assert own is not None  # they were asked for
-            found[column] = own.value(column, int(column.partition("@")[2]))
+            value = own.value(column, int(column.partition("@")[2]))
+            found[column] = None if np.isnan(value) else value
         else:
             found[column] = float(per_user(record.ranks_of(column)[at][mask], column).mean())
     return found
@@ -212,7 +215,10 @@ def _table(found: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
             one["slice"],
             f"{one['rows']:,}",
             one["size"] or "",
-            *(f"{one['metrics'][column]:.4f}" for column in columns),
+            *(
+                "" if (value := one["metrics"][name]) is None else f"{value:.4f}"
+                for name in columns
+            ),
         ]
         for one in found
     ]

@@ -8,7 +8,11 @@ from recbole_fmrlrec.compare.analysis import MASKED_AGAIN
 from recbole_fmrlrec.compare.beyond import LISTS_AGAIN
 from recbole_fmrlrec.compare.significance import LEVEL
 from recbole_fmrlrec.compare.tables import short, unfinished
-from recbole_fmrlrec.evaluation.list_metric_names import is_of_all_lists, is_of_lists
+from recbole_fmrlrec.evaluation.list_metric_names import (
+    is_of_all_lists,
+    is_of_lists,
+    metric_name,
+)
 from recbole_fmrlrec.evaluation.protocol import is_masked
 
 
@@ -46,8 +50,21 @@ def _ranked_notes(analysis: dict[str, Any]) -> list[str]:
             found.append(
                 f"Items of {name} that each model ranks: {ranked}. RecBole counts the items of the "
                 "columns that a model reads among them, also those without any interaction."
+                f"{_whole_note(analysis, dataset)}"
             )
     return found
+
+
+def _whole_note(analysis: dict[str, Any], dataset: dict[str, Any]) -> str:
+    """Out of how many items coverage and Gini are, where models know different numbers."""
+    metrics = [m for m in analysis["metrics"] if metric_name(m) in ("itemcoverage", "giniindex")]
+    if not metrics:
+        return ""
+    names = sorted({short(metric).partition("@")[0] for metric in metrics})
+    return (
+        f" {' and '.join(names)} of all models are out of {dataset['catalogue']:,} items, so "
+        "the results of the runs themselves can differ from these."
+    )
 
 
 def _split_notes(analysis: dict[str, Any]) -> list[str]:
@@ -142,7 +159,8 @@ def _pairs_note(name: str, without: dict[str, dict[str, float]]) -> str:
     return (
         "Diversity is that of lists in which at least two items have features, and tests are of "
         "users of whom both models have such a list; with several seeds a user's values are "
-        f"averaged first. On {name} the other lists are {', '.join(shares)}."
+        "averaged first, and a seed without such a list is not in the deviation. "
+        f"On {name} the other lists are {', '.join(shares)}."
     )
 
 

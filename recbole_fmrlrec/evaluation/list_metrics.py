@@ -35,7 +35,7 @@ class Lists:
     distances: np.ndarray | None = None
 
     def value(self, metric: str, k: int) -> float:
-        """A metric at k over all rows; the diversity is 0 where no list has any.
+        """A metric at k over all rows; the diversity is NaN where no list has any.
 
         Raises:
             ValueError: it needs features, and there are none.
@@ -44,7 +44,7 @@ class Lists:
         if is_of_all_lists(name):
             return _OF_ALL[name](self.items[:, :k], len(self.counts))
         if name == DIVERSITY:
-            return float(np.nan_to_num(known_mean(self._by_list(name)[:, k - 1])))
+            return float(known_mean(self._by_list(name)[:, k - 1]))
         # As RecBole takes the mean, a column at a time, so that not even the last bit differs.
         return float(self._by_list(name).mean(axis=0)[k - 1])
 
@@ -78,12 +78,12 @@ class Lists:
 def list_metrics(
     lists: Lists, metrics: Sequence[str], topk: Sequence[int], decimals: int
 ) -> dict[str, float]:
-    """Metrics keyed and rounded as RecBole does it: ``itemcoverage@10``."""
-    return {
-        f"{metric.lower()}@{k}": round(lists.value(metric, k), decimals)
-        for metric in metrics
-        for k in topk
-    }
+    """Metrics keyed and rounded as RecBole does it: ``itemcoverage@10``.
+
+    They are numbers: the diversity is 0 where no list has any.
+    """
+    found = {f"{metric.lower()}@{k}": lists.value(metric, k) for metric in metrics for k in topk}
+    return {key: 0.0 if np.isnan(value) else round(value, decimals) for key, value in found.items()}
 
 
 def known_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -32,7 +32,7 @@ from recbole_fmrlrec.config.config import Config
 from recbole_fmrlrec.data.item_features import all_features_fingerprint, find_features
 from recbole_fmrlrec.errors import RunError, UsageError
 from recbole_fmrlrec.evaluation.list_record import TEST_LISTS, KeepLists, ListRecord
-from recbole_fmrlrec.runs.folder import run_fingerprint
+from recbole_fmrlrec.runs.folder import RESULT, run_fingerprint
 from tests import toy
 from tests.compare.synthetic import make_plan, write_cell
 
@@ -300,7 +300,7 @@ def test_items_without_interactions_do_not_make_another_training(tmp_path: Path)
     """RecBole's items are also those of the columns that a model reads, behind all others."""
     plan, cells = trial(tmp_path, metrics=("ndcg", "novelty", "averagepopularity"))
     before = analyse(plan, gather(plan, cells))["datasets"]["toy"]
-    for cell, lists in zip(cells[2:], (DIFFERENT, SAME), strict=True):
+    for cell, lists in zip(cells[2:], (DIFFERENT, SAME), strict=True):  # counts of 0 change none
         with_lists(cell, 8, (lists, SAME), [*COUNTS, 0, 0])
     assert analyse(plan, gather(plan, cells))["datasets"]["toy"] == before
     longer = [[1, 7], [3, 4], [2, 5], [4, 1]]  # its lists may hold them
@@ -319,8 +319,52 @@ def test_models_that_rank_more_items_are_named(tmp_path: Path) -> None:
         with np.load(cell.path / ROWS) as rows:
             more = {**rows, "item_counts": np.append(rows["item_counts"], 0)}
         write_arrays(cell.path / ROWS, more)
-    said = " ".join(notes(analyse(plan, gather(plan, cells))))
+    for cell in cells[2:]:
+        with_lists(cell, 8, (SAME, SAME), [*COUNTS, 0])
+    analysis = analyse(plan, gather(plan, cells))
+    dataset = analysis["datasets"]["toy"]
+    assert dataset["items"] == 5
+    said = " ".join(notes(analysis))
     assert "Items of toy that each model ranks: Pop 4, ours 5. RecBole counts the items" in said
+    assert "Coverage and Gini of all models are out of 5 items" in said
+    only = analyse(*novelty_of(plan, cells))
+    assert "Items of toy" in " ".join(notes(only)) and "Coverage" not in " ".join(notes(only))
+    # The same lists have the same figures, whoever shows them: of 6 items and the padding.
+    pop, ours = (system["metrics"] for system in dataset["systems"])
+    for name in ("itemcoverage@2", "giniindex@2", "masked_giniindex@2"):
+        assert pop[name] == ours[name]
+    assert pop["itemcoverage@2"]["mean"] == 2 / 7
+
+
+def novelty_of(plan: Plan, cells: list[Cell]) -> tuple[Plan, Any]:
+    other = replace(plan, metrics=("ndcg", "novelty"))
+    return other, gather(other, cells)
+
+
+def split_by_time(cell: Cell, counts: Sequence[int], cold: str) -> None:
+    """Make a cell one of a split by time, of items that training has this often."""
+    with np.load(cell.path / ROWS) as rows:
+        known = {"new_user": np.zeros(4, dtype=bool), "item_counts": np.array(counts)}
+        changed = {**rows, **known}
+    write_arrays(cell.path / ROWS, changed)
+    result = json.loads((cell.path / RESULT).read_text(encoding="utf-8"))
+    result["split"] = {"cold": cold, "cold_items": counts.count(0), "ids_only": False}
+    (cell.path / RESULT).write_text(json.dumps(result), encoding="utf-8")
+
+
+@pytest.mark.parametrize(("cold", "ranked"), [("rank", {"Pop": 4, "ours": 6}), ("drop", {})])
+def test_a_split_by_time_of_models_that_know_more_items(
+    tmp_path: Path, cold: str, ranked: dict[str, int]
+) -> None:
+    plan, cells = trial(tmp_path, metrics=("ndcg",))
+    for cell, counts in zip(cells, ([9, 3, 3, 0],) * 2 + ([9, 3, 3, 0, 0, 0],) * 2, strict=True):
+        split_by_time(cell, counts, cold)
+    dataset = analyse(plan, gather(plan, cells))["datasets"]["toy"]
+    assert dataset["ranked"] == ranked
+    assert dataset["items"] == (3 if cold == "drop" else 6)
+    split_by_time(cells[3], [9, 3, 2, 1], cold)
+    with pytest.raises(RunError, match="differ in the interactions of training"):
+        gather(plan, cells)
 
 
 def test_diversity_by_other_features_is_not_shown(tmp_path: Path) -> None:
@@ -533,3 +577,8 @@ def test_evaluate_gives_what_the_run_recorded(
         for name, value in found["metrics"].items():
             assert value == pytest.approx(row["metrics"][name], abs=1e-6)
     assert "masked_giniindex@5" in capsys.readouterr().out
+    # One item has no pair: there is no figure, where the result of a run is a number.
+    assert evaluate_main([*words[:1], words[2], "--topk=1", f"--metrics={names[2]}"]) == 0
+    (one, *_) = json.loads(output.read_text(encoding="utf-8"))["values"]
+    assert set(one["metrics"].values()) == {None}
+    assert "0.0000" not in capsys.readouterr().out

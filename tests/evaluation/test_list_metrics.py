@@ -11,7 +11,7 @@ import pytest
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation import list_metric_names
 from recbole_fmrlrec.evaluation.list_metric_names import is_of_all_lists, is_of_lists
-from recbole_fmrlrec.evaluation.list_metrics import Lists, known_mean, tail
+from recbole_fmrlrec.evaluation.list_metrics import Lists, known_mean, list_metrics, tail
 from recbole_fmrlrec.evaluation.list_record import KeepLists, ListRecord, holds_lists
 
 #: Items 1 to 5; training has 8 interactions of them, and none of item 5.
@@ -70,7 +70,9 @@ def test_lists_without_a_pair_have_no_diversity() -> None:
     lists = Lists(np.ones((3, 3), dtype=np.int32), COUNTS, distances=apart)
     assert lists.value("IntraListDiversity", 3) == 0.5
     assert lists.value("IntraListDiversity", 2) == 0.5
-    assert lists.value("IntraListDiversity", 1) == 0.0  # there is no list to take the mean of
+    assert np.isnan(lists.value("IntraListDiversity", 1))  # no list to take the mean of
+    found = list_metrics(lists, ["IntraListDiversity"], [1, 2], 4)  # RecBole's are numbers
+    assert found == {"intralistdiversity@1": 0.0, "intralistdiversity@2": 0.5}
     assert np.isnan(lists.per_list("masked_intralistdiversity@3", 3)).tolist() == [
         False,
         True,
