@@ -11,7 +11,7 @@ import numpy as np
 from recbole_fmrlrec.compare.gather import DatasetRuns, Run, System
 from recbole_fmrlrec.compare.plan import Plan, lists_for
 from recbole_fmrlrec.errors import RunError
-from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY, is_of_lists, metric_name
+from recbole_fmrlrec.evaluation.list_metric_names import is_diversity, is_of_lists, metric_name
 from recbole_fmrlrec.evaluation.protocol import is_masked
 
 #: How cells without lists get them.
@@ -64,7 +64,7 @@ def _has(run: Run, column: str) -> bool:
     masked = is_masked(column)
     items = lists.masked_items if masked else lists.items
     apart = lists.masked_distances if masked else lists.distances
-    if items is None or metric_name(column) != DIVERSITY:
+    if items is None or not is_diversity(column):
         return items is not None
     return apart is not None and str(lists.features) == run.cell.features
 
@@ -120,6 +120,8 @@ def with_one_count(runs: DatasetRuns) -> DatasetRuns:
         return runs
     whole = max(counts, key=lambda one: int(one.sum()))
     whole = _of_length(whole, max(map(len, counts)))
+    if all(np.array_equal(one, whole) for one in counts):
+        return runs
     systems = [
         replace(system, runs=[_recounted(run, whole) for run in system.runs])
         for system in runs.systems
@@ -145,7 +147,7 @@ def without_pairs(systems: Sequence[System], metrics: Sequence[str]) -> dict[str
 
     Those have no diversity. Systems and metrics without such lists are left out.
     """
-    diverse = [metric for metric in metrics if metric_name(metric) == DIVERSITY]
+    diverse = list(filter(is_diversity, metrics))
     found = {
         system.label: {
             metric: float(share)

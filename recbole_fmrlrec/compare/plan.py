@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY, LIST_METRICS, is_of_lists
+from recbole_fmrlrec.evaluation.list_metric_names import LIST_METRICS, is_diversity, is_of_lists
 from recbole_fmrlrec.evaluation.list_record import KeepLists
 from recbole_fmrlrec.evaluation.protocol import BOTH, plain_name, shown_names
 
@@ -145,4 +145,4 @@ def lists_for(columns: Iterable[str]) -> KeepLists | None:
     if not of_lists:
         return None
     longest = max(int(column.partition("@")[2]) for column in of_lists)
-    return KeepLists(longest, any(DIVERSITY in column for column in of_lists))
+    return KeepLists(longest, any(map(is_diversity, of_lists)))

@@ -15,7 +15,7 @@ from recbole_fmrlrec.compare.code_version import code_version
 from recbole_fmrlrec.compare.plan import Plan, Variant
 from recbole_fmrlrec.compare.plan_checks import check_same_split, rows_fault
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY
+from recbole_fmrlrec.evaluation.list_metric_names import is_diversity
 from recbole_fmrlrec.evaluation.list_record import KeepLists
 from recbole_fmrlrec.model_api.protocols import NestedModel
 from recbole_fmrlrec.program import command_name
@@ -50,7 +50,7 @@ def make_cells(plan: Plan, look_only: bool = False) -> list[Cell]:
     if not look_only:
         for dataset, variant, _, config in checked:
             # Where diversity chooses models, keys of those that read no features depend on them.
-            if config.reads_features and DIVERSITY in _watched(config):
+            if config.reads_features and any(map(is_diversity, config["metrics"])):
                 _key_or_fault(dataset, variant, config, _key)  # makes what can be made
     key_of = _known_key if look_only else _key
     cells = [
@@ -63,11 +63,6 @@ def make_cells(plan: Plan, look_only: bool = False) -> list[Cell]:
         return cells
     features = _fingerprints(plan, look_only)  # now those are made that can be
     return [replace(cell, features=features[cell.dataset]) for cell in cells]
-
-
-def _watched(config: Config) -> set[str]:
-    """The metrics that a run measures."""
-    return {metric.lower() for metric in config["metrics"]}
 
 
 def _fingerprints(plan: Plan, look_only: bool) -> dict[str, str]:
@@ -167,7 +162,7 @@ def _known_key(config: Config) -> str:
     from recbole_fmrlrec.data.item_features import find_features
 
     made_on_the_way = config.reads_features and not config["feature_path"]
-    needs_some = made_on_the_way or DIVERSITY in _watched(config)
+    needs_some = made_on_the_way or any(map(is_diversity, config["metrics"]))
     if _absent_files(config) or (needs_some and find_features(config) is None):
         return UNKNOWN
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_fmrlrec.errors import UsageError
-from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY, metric_name
+from recbole_fmrlrec.evaluation.list_metric_names import is_diversity
 from recbole_fmrlrec.evaluation.protocol import plain_name
 from recbole_fmrlrec.keys.known import check_key, rule_of
 from recbole_fmrlrec.keys.yaml_files import load_with_lines, parse_value
@@ -180,7 +180,7 @@ def _check_metrics(values: Mapping[str, Any]) -> None:
             f"valid_metric is {wanted} but topk is {topk}: add {k} to topk, or set valid_metric "
             f"to, for example, {name}@{topk[0]}"
         )
-    if metric_name(name) == DIVERSITY and int(k or topk[0]) == 1:
+    if is_diversity(name) and int(k or topk[0]) == 1:
         raise UsageError(
             f"valid_metric is {wanted}: a list of one item has no pair of items to compare; set "
             "valid_metric to one with a larger K"

@@ -14,7 +14,7 @@ from dataset_tools.features import find_rows, list_modalities, read_features
 from recbole_fmrlrec.data.item_features import all_features_fingerprint, find_features
 from recbole_fmrlrec.data.mapped_features import MappedFeatures, MappedModality
 from recbole_fmrlrec.errors import DataError
-from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY
+from recbole_fmrlrec.evaluation.list_metric_names import is_diversity
 from recbole_fmrlrec.evaluation.trainer_mixin import serves_ranks
 
 #: Numbers of features that are held at once.
@@ -134,7 +134,7 @@ def check_diversity(config: Any, loaders: Iterable[Any]) -> None:
     Raises:
         DataError: it says which, and the way out.
     """
-    if DIVERSITY not in {metric.lower() for metric in config["metrics"]}:
+    if not any(map(is_diversity, config["metrics"])):
         return
     for loader in loaders:
         if not len(loader._dataset):

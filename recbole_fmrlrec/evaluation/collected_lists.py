@@ -11,7 +11,7 @@ from torch import Tensor
 from recbole_fmrlrec.errors import UsageError
 from recbole_fmrlrec.evaluation.best_lists import BestLists
 from recbole_fmrlrec.evaluation.counting import RankCounter, ScoreBlock
-from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY, is_of_lists
+from recbole_fmrlrec.evaluation.list_metric_names import is_diversity, is_of_lists
 from recbole_fmrlrec.evaluation.list_metrics import Lists
 from recbole_fmrlrec.evaluation.list_record import KeepLists, ListRecord
 
@@ -148,5 +148,5 @@ def wanted_lists(
         )
     length, apart = (0, False) if keep is None else keep
     if metrics:
-        length, apart = max(length, *config["topk"]), apart or DIVERSITY in metrics
+        length, apart = max(length, *config["topk"]), apart or any(map(is_diversity, metrics))
     return CollectedLists(KeepLists(length, apart), catalogue, num_sizes)

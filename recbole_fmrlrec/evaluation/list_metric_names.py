@@ -7,8 +7,6 @@ PER_LIST = ("AveragePopularity", "TailPercentage", "Novelty", "IntraListDiversit
 #: Metrics of all lists together: there is no value for a user.
 OF_ALL_LISTS = ("ItemCoverage", "GiniIndex", "ShannonEntropy")
 LIST_METRICS = (*OF_ALL_LISTS, *PER_LIST)
-#: The metric that needs features of the items.
-DIVERSITY = "intralistdiversity"
 #: Those that RecBole does not have.
 OURS = ("Novelty", "IntraListDiversity")
 #: Of these a smaller value counts as the better one, as in RecBole.
@@ -31,6 +29,11 @@ def is_of_lists(metric: str) -> bool:
 def is_of_all_lists(metric: str) -> bool:
     """Whether a metric has one value for all lists together, and none for each."""
     return metric_name(metric) in _WHOLE
+
+
+def is_diversity(metric: str) -> bool:
+    """Whether a metric is the one that needs features of the items."""
+    return metric_name(metric) == "intralistdiversity"
 
 
 def smaller_is_better(metric: str) -> bool:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY, is_of_all_lists, metric_name
+from recbole_fmrlrec.evaluation.list_metric_names import is_diversity, is_of_all_lists, metric_name
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,8 @@ class Lists:
         name = metric_name(metric)
         if is_of_all_lists(name):
             return _OF_ALL[name](self.items[:, :k], len(self.counts))
-        if name == DIVERSITY:
-            return float(known_mean(self._by_list(name)[:, k - 1]))
         # As RecBole takes the mean, a column at a time, so that not even the last bit differs.
-        return float(self._by_list(name).mean(axis=0)[k - 1])
+        return float(known_mean(self._by_list(name), axis=0)[k - 1])
 
     def per_list(self, metric: str, k: int) -> np.ndarray:
         """Values of a metric at k of each list, (R,); NaN where a list has none.
@@ -60,7 +58,7 @@ class Lists:
         return self._by_list(name)[:, k - 1]
 
     def _by_list(self, name: str) -> np.ndarray:
-        if name != DIVERSITY:
+        if not is_diversity(name):
             return _means(self._of_items[name]()[self.items], self.items > 0)
         if self.distances is None:
             raise ValueError(f"{name}: the items have no features")

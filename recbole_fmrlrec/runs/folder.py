@@ -23,7 +23,7 @@ from dataset_tools.files.hashes import file_hash
 from dataset_tools.formats.parquet_copy import is_copy
 from recbole_fmrlrec.console import run_log
 from recbole_fmrlrec.errors import RunError, UsageError
-from recbole_fmrlrec.evaluation.list_metric_names import DIVERSITY
+from recbole_fmrlrec.evaluation.list_metric_names import is_diversity
 from recbole_fmrlrec.files.atomic import write_json
 from recbole_fmrlrec.keys.known import later_keys
 from recbole_fmrlrec.keys.schema import MAX_THREADS
@@ -284,7 +284,7 @@ def run_fingerprint(config: Config, remake: bool = True) -> str:
         digest.update(bytes.fromhex(file_hash(file)))
     if files:  # else RecBole may download the dataset, or say that there is none
         digest.update(features_fingerprint(config, remake).encode())
-        diverse = DIVERSITY in {metric.lower() for metric in config["metrics"]}
+        diverse = any(map(is_diversity, config["metrics"]))
         if diverse and (folder := find_features(config)):  # the model itself may read none
             digest.update(all_features_fingerprint(folder).encode())
     if config["continue_from"]:
